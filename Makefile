@@ -1,0 +1,40 @@
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test test-slow test-arm check clean
+
+demo: .venv/run-time.stamp
+	$(BIN)/python app.py demo
+
+test: check
+	$(BIN)/python -m pytest
+
+test-slow: .venv/test.stamp
+	$(BIN)/python -m pytest -m slow
+
+# An emulated Cortex-A72: apt-get install qemu-user-static. Minutes; not part of the tests.
+test-arm: .venv/run-time.stamp
+	PYTHON=$(CURDIR)/$(BIN)/python tests/arm/build.sh build/arm
+	PYTHON=$(CURDIR)/$(BIN)/python tests/arm/compare.sh build/arm recordings/mono_keyboard_noisy.flac $(MODEL)
+
+check: .venv/test.stamp
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv build out *.egg-info .pytest_cache .mypy_cache .ruff_cache
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+# Run time and pictures; no torch.
+.venv/run-time.stamp: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet ".[plots]"
+	touch $@
+
+# All that the tests need, torch included; editable, so that the code under test is the one of this folder. The pinned
+# torch comes first: with everything in one step pip fetches another version of it before it settles.
+.venv/test.stamp: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet -e ".[train]"
+	$(BIN)/python -m pip install --quiet -e ".[test]"
+	touch $@ .venv/run-time.stamp
