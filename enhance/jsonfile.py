@@ -1,0 +1,37 @@
+"""JSON for other programs: into a file, or alone on standard output."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+
+def write_json(value: Any, destination: str | Path) -> None:
+    """Writes a value with full precision; numbers that are not finite become null.
+
+    Args:
+        value: of dicts, lists, strings and numbers; tuples and numpy scalars are allowed.
+        destination: a path, or "-" for standard output.
+    """
+    text = json.dumps(plain(value), indent=2, allow_nan=False)
+    if str(destination) == "-":
+        print(text)
+        return
+    path = Path(destination)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def plain(value: Any) -> Any:
+    """The same value made of what JSON knows; numbers that are not finite become None."""
+    if hasattr(value, "item") and not hasattr(value, "__len__"):  # a numpy scalar
+        value = value.item()
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Path):
+        return str(value)
+    return value

@@ -1,0 +1,172 @@
+"""Objective measures of enhanced speech: SI-SDR, STOI, ESTOI, PESQ and DNSMOS.
+
+Every function gives a float, or None where the measure does not exist: its package is not installed, the reference is
+silent, the signal is too short. None means "not measured" and is never replaced by a number further on.
+All signals are mono, [n_samples], at one rate; reference and estimate are aligned and of equal length.
+"""
+
+import warnings
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soxr
+from numpy.typing import ArrayLike, NDArray
+
+METRIC_NAMES = ("si_sdr", "stoi", "estoi", "pesq_wb", "pesq_nb", "sig", "bak", "ovrl")
+REFERENCE_FREE = ("sig", "bak", "ovrl")
+METRIC_RATE = 16000
+# Raised whenever a change here may change a figure; part of every cache key.
+METRICS_REVISION = 1
+
+
+def metric_versions() -> dict[str, str | None]:
+    """Versions of what computes the figures: package -> version, None where it is not installed."""
+    versions: dict[str, str | None] = {"revision": str(METRICS_REVISION)}
+    for package in ("pesq", "pystoi", "speechmos"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = None
+    return versions
+
+
+def si_sdr(reference: ArrayLike, estimate: ArrayLike) -> float | None:
+    """Scale-invariant signal-to-distortion ratio in dB (Le Roux et al. 2019, arXiv 1811.02508), means kept.
+
+    Args:
+        reference: [n_samples].
+        estimate: [n_samples], aligned with the reference; its scale does not matter.
+
+    Returns:
+        dB, at most 156.5 (a perfect estimate, at double precision); None if one of the two is silent or not finite.
+    """
+    target, other = _pair(reference, estimate)
+    energy = float(target @ target)
+    if not np.isfinite(energy) or not np.isfinite(other).all() or energy == 0.0 or not other.any():
+        return None
+    projection = (float(other @ target) / energy) * target
+    error = other - projection
+    signal = float(projection @ projection)
+    tiny = float(np.finfo(np.float64).eps)
+    # An estimate that is orthogonal to the reference has no signal part: the same floor keeps the logarithm finite.
+    return float(10.0 * np.log10((signal + tiny * float(error @ error)) / (float(error @ error) + tiny * signal)))
+
+
+def stoi(reference: ArrayLike, estimate: ArrayLike, sample_rate: int) -> float | None:
+    """Short-time objective intelligibility, 0 to 1 (Taal et al. 2011), by pystoi; None below 0.4 s of active speech."""
+    return _pystoi(reference, estimate, sample_rate, extended=False)
+
+
+def estoi(reference: ArrayLike, estimate: ArrayLike, sample_rate: int) -> float | None:
+    """Extended STOI (Jensen and Taal 2016), by pystoi; None below 0.4 s of active speech."""
+    return _pystoi(reference, estimate, sample_rate, extended=True)
+
+
+def pesq_wb(reference: ArrayLike, estimate: ArrayLike, sample_rate: int) -> float | None:
+    """Wide-band PESQ as MOS-LQO (ITU-T P.862.2), by the package pesq at 16 kHz; None if it finds no utterance."""
+    return _pesq(reference, estimate, sample_rate, "wb")
+
+
+def pesq_nb(reference: ArrayLike, estimate: ArrayLike, sample_rate: int) -> float | None:
+    """Narrow-band PESQ as MOS-LQO (ITU-T P.862.1), by the package pesq at 16 kHz; None if it finds no utterance."""
+    return _pesq(reference, estimate, sample_rate, "nb")
+
+
+def dnsmos(estimate: ArrayLike, sample_rate: int) -> dict[str, float | None]:
+    """DNSMOS P.835 (Reddy et al. 2022): predicted opinion of speech, background and the whole, without a reference.
+
+    The model file is the one that speechmos ships, and the figures are those of `speechmos.dnsmos.run`; called
+    directly it needs one thread, no librosa, and no P.808 model. Samples beyond +-1 are clipped, as in a file.
+
+    Args:
+        estimate: [n_samples]; shorter signals than 9.01 s are repeated, as the reference script does.
+        sample_rate: hertz.
+
+    Returns:
+        {"sig", "bak", "ovrl"}, each 1 to 5, or None where the model is missing or the signal empty or not finite.
+    """
+    samples = np.asarray(estimate, dtype=np.float32)
+    session = _dnsmos_session()
+    if session is None or samples.size == 0 or not np.isfinite(samples).all():
+        return dict.fromkeys(REFERENCE_FREE)
+    samples = np.clip(_at_metric_rate(samples, sample_rate), -1.0, 1.0)
+    segment = int(9.01 * METRIC_RATE)
+    while samples.size < segment:
+        samples = np.append(samples, samples)
+    n_segments = int(samples.size // METRIC_RATE - 9.01) + 1
+    starts = [i * METRIC_RATE for i in range(n_segments) if i * METRIC_RATE + segment <= samples.size]
+    raw = np.array([session.run(None, {"input_1": samples[None, s : s + segment]})[0][0] for s in starts])
+    sig = np.polyval([-0.08397278, 1.22083953, 0.0052439], raw[:, 0])
+    bak = np.polyval([-0.13166888, 1.60915514, -0.39604546], raw[:, 1])
+    ovrl = np.polyval([-0.06766283, 1.11546468, 0.04602535], raw[:, 2])
+    return {"sig": float(sig.mean()), "bak": float(bak.mean()), "ovrl": float(ovrl.mean())}
+
+
+def measure(reference: ArrayLike | None, estimate: ArrayLike, sample_rate: int) -> dict[str, float | None]:
+    """All measures of one signal, keyed by METRIC_NAMES; without a reference only DNSMOS is measured."""
+    figures: dict[str, float | None] = dict.fromkeys(METRIC_NAMES)
+    if reference is not None:
+        figures["si_sdr"] = si_sdr(reference, estimate)
+        figures["stoi"] = stoi(reference, estimate, sample_rate)
+        figures["estoi"] = estoi(reference, estimate, sample_rate)
+        figures["pesq_wb"] = pesq_wb(reference, estimate, sample_rate)
+        figures["pesq_nb"] = pesq_nb(reference, estimate, sample_rate)
+    return figures | dnsmos(estimate, sample_rate)
+
+
+def _pair(reference: ArrayLike, estimate: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    target, other = np.asarray(reference, dtype=np.float64), np.asarray(estimate, dtype=np.float64)
+    if target.ndim != 1 or target.shape != other.shape:
+        raise ValueError(f"reference and estimate must be mono and of one length, not {target.shape}, {other.shape}")
+    return target, other
+
+
+def _at_metric_rate(samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
+    return samples if sample_rate == METRIC_RATE else soxr.resample(samples, sample_rate, METRIC_RATE)
+
+
+def _pystoi(reference: ArrayLike, estimate: ArrayLike, sample_rate: int, extended: bool) -> float | None:
+    target, other = _pair(reference, estimate)
+    if find_spec("pystoi") is None or not target.any() or not np.isfinite(other).all():
+        return None
+    from pystoi import stoi as pystoi_stoi
+
+    with warnings.catch_warnings():
+        # pystoi warns and gives 1e-5 when fewer than 30 frames of speech are left: that is "not measured".
+        warnings.simplefilter("error", RuntimeWarning)
+        try:
+            return float(pystoi_stoi(target, other, sample_rate, extended=extended))
+        except (RuntimeWarning, ValueError):
+            return None
+
+
+def _pesq(reference: ArrayLike, estimate: ArrayLike, sample_rate: int, mode: str) -> float | None:
+    target, other = _pair(reference, estimate)
+    if find_spec("pesq") is None or not target.any() or not other.any() or not np.isfinite(other).all():
+        return None
+    from pesq import PesqError, pesq
+
+    if sample_rate != METRIC_RATE:
+        target, other = (soxr.resample(x, sample_rate, METRIC_RATE) for x in (target, other))
+    try:
+        return float(pesq(METRIC_RATE, target, other, mode))
+    except PesqError:
+        return None
+
+
+@cache
+def _dnsmos_session() -> Any:
+    """The P.835 model as an onnxruntime session of one thread, or None where speechmos is not installed."""
+    spec = find_spec("speechmos")
+    if spec is None or spec.origin is None:
+        return None
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    path = Path(spec.origin).parent / "dnsmos_models" / "sig_bak_ovr.onnx"
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -1,0 +1,101 @@
+"""One enhancement network as an ONNX Runtime session: spectra and state in, spectra and state out."""
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from enhance.config import CARD_KEY, ModelCard
+from enhance.errors import UserError
+
+Array = NDArray[np.float32]
+State = dict[str, Array]
+
+_STATE_PREFIX = "state_"
+
+
+class OnnxNetwork:
+    """A network read from an ONNX file; holds no signal state, so that streams can share it.
+
+    Attributes:
+        path: the file it came from.
+        card: the model's card.
+        uses_beam: the graph takes a beamformer's output beside the microphones.
+        gives_mask: the graph returns a speech-presence mask.
+    """
+
+    def __init__(self, path: str | Path, threads: int = 1, spin: bool = False) -> None:
+        """Loads the graph.
+
+        Args:
+            path: ONNX file with a card in its metadata.
+            threads: of one operator; one hop is too little work for more than one.
+            spin: threads wait busily; only worth it with more than one and a whole machine to itself.
+
+        Raises:
+            UserError: missing, unreadable or without a card.
+        """
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise UserError(f"no model file at {self.path}", exit_code=2)
+        try:
+            self._session = ort.InferenceSession(
+                str(self.path), _session_options(threads, spin), providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
+            raise UserError(f"{self.path} is no model that ONNX Runtime can load: {error}") from error
+        text = self._session.get_modelmeta().custom_metadata_map.get(CARD_KEY)
+        if text is None:
+            raise UserError(f"{self.path} has no model card: write it with `python app.py export`")
+        self.card = ModelCard.from_json(text)
+        inputs = {node.name: node for node in self._session.get_inputs()}
+        self.uses_beam = "beam" in inputs
+        self._state_shapes = {
+            name: tuple(int(n) for n in node.shape) for name, node in inputs.items() if name.startswith(_STATE_PREFIX)
+        }
+        outputs = [node.name for node in self._session.get_outputs()]
+        self.gives_mask = "speech_mask" in outputs
+        if "noisy" not in inputs or "enhanced" not in outputs:
+            raise UserError(f"{self.path} lacks the input `noisy` or the output `enhanced`: export the model again")
+        self._signal_outputs = ["enhanced", "speech_mask"] if self.gives_mask else ["enhanced"]
+        self._output_names = self._signal_outputs + [f"{name}_out" for name in self._state_shapes]
+
+    def initial_state(self) -> State:
+        """Zeros of the shapes that the graph declares."""
+        return {name: np.zeros(shape, np.float32) for name, shape in self._state_shapes.items()}
+
+    def step(self, noisy: Array, beam: Array | None, state: State) -> tuple[Array, Array | None, State]:
+        """Enhanced spectra of the next T frames.
+
+        Args:
+            noisy: [1, n_mics, n_freqs, T, 2], microphone 0 is the reference.
+            beam: [1, n_freqs, T, 2]; None where the graph takes none.
+            state: of the frame before; left as it is.
+
+        Returns:
+            (enhanced [1, n_freqs, T, 2], speech mask [1, n_freqs, T] or None, state after the last frame).
+        """
+        feed = {"noisy": noisy, **state}
+        if self.uses_beam:
+            if beam is None:
+                raise ValueError("this network needs the beamformer's output")
+            feed["beam"] = beam
+        outputs = self._session.run(self._output_names, feed)
+        n_signals = len(self._signal_outputs)
+        mask = outputs[1] if self.gives_mask else None
+        return outputs[0], mask, dict(zip(self._state_shapes, outputs[n_signals:], strict=True))
+
+
+def _session_options(threads: int, spin: bool) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = 3  # warnings of the optimiser are of no use to a user
+    options.add_session_config_entry("session.set_denormal_as_zero", "1")
+    spinning = "1" if spin else "0"
+    options.add_session_config_entry("session.intra_op.allow_spinning", spinning)
+    options.add_session_config_entry("session.inter_op.allow_spinning", spinning)
+    return options

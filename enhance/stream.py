@@ -1,0 +1,229 @@
+"""The enhancer as a stream: blocks of any length in, enhanced blocks out, the same samples for every cut."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from enhance.beamform import Beamformer, BeamState
+from enhance.errors import UserError
+from enhance.network import OnnxNetwork, State
+from enhance.reference import ReferenceState, initial_reference, update_reference
+from enhance.resample import ResamplerState, StreamResampler
+from enhance.stft import Spectra, Stft, StftState
+
+Array = NDArray[np.float32]
+
+MAX_MICS = 8
+MIN_RATE, MAX_RATE = 8000, 192000
+
+_CHUNK_FRAMES = 62  # frames per call of the network where a block brings so many: about a second
+_LARGEST_SAMPLE = 1e6  # beyond it the power of a frame overflows; counted as not finite
+
+
+@dataclass
+class StreamState:
+    """Everything that a stream remembers; `copy.deepcopy` gives a point to go back to.
+
+    Attributes:
+        to_model: resampler of the input.
+        from_model: resampler of the output.
+        pending: [n_mics, n] samples at the model's rate that do not fill a hop yet.
+        stft: analysis and synthesis.
+        network: the graph's states by name.
+        beam: covariances; None with one microphone or a network without a beam.
+        reference: which microphone is the reference; None with one microphone.
+        n_in: samples in.
+        n_out: samples out.
+        non_finite: samples replaced by zero.
+    """
+
+    to_model: ResamplerState
+    from_model: ResamplerState
+    pending: Array
+    stft: StftState
+    network: State
+    beam: BeamState | None
+    reference: ReferenceState | None
+    n_in: int = 0
+    n_out: int = 0
+    non_finite: int = 0
+
+
+class StreamEnhancer:
+    """Enhances a signal block by block.
+
+    Attributes:
+        n_mics: channels of every block.
+        sample_rate: Hz, of input and output.
+        delay: samples at sample_rate by which the output lags the input.
+        attenuation_limit_db: nothing is attenuated by more than this; None for no limit. May be changed at any time:
+            it applies from the next frame on, whose window fades it in over a hop.
+    """
+
+    def __init__(
+        self,
+        network: OnnxNetwork,
+        n_mics: int = 1,
+        sample_rate: int = 16000,
+        attenuation_limit_db: float | None = None,
+    ) -> None:
+        """Sets up a stream at its beginning.
+
+        Args:
+            network: may be shared by several streams.
+            n_mics: microphones of one scene, 1..8; channel 0 is the reference.
+            sample_rate: Hz, 8000..192000; other than the model's, the stream resamples both ways.
+            attenuation_limit_db: see the attribute.
+
+        Raises:
+            UserError: a number of microphones or a rate that cannot be served.
+        """
+        card = network.card
+        _check(network, n_mics, sample_rate)
+        self.network = network
+        self.n_mics = n_mics
+        self.sample_rate = sample_rate
+        self.attenuation_limit_db = attenuation_limit_db
+        self._stft = Stft(card.stft)
+        self._to_model = StreamResampler(n_mics, sample_rate, card.stft.sample_rate)
+        ratio = Fraction(sample_rate, card.stft.sample_rate)
+        lag = (self._to_model.delay + self._stft.delay) * ratio
+        # The last resampler takes up what the others' delays lack to a whole number of samples.
+        self._from_model = StreamResampler(1, card.stft.sample_rate, sample_rate, min_delay=-lag % 1)
+        self.delay = int(lag + self._from_model.delay)
+        self._hop_at_rate = ceil(card.stft.hop_length * ratio)
+        self._beamformer = Beamformer(n_mics, card.stft.n_freqs) if network.uses_beam and n_mics > 1 else None
+        self.reset()
+
+    def reset(self) -> None:
+        """Back to the state of a fresh stream; the attenuation limit stays."""
+        self._to_model.reset()
+        self._from_model.reset()
+        self._state = StreamState(
+            to_model=self._to_model.state,
+            from_model=self._from_model.state,
+            pending=np.zeros((self.n_mics, 0), np.float32),
+            stft=self._stft.initial_state(self.n_mics),
+            network=self.network.initial_state(),
+            beam=self._beamformer.initial_state() if self._beamformer else None,
+            reference=initial_reference(self.n_mics) if self.n_mics > 1 else None,
+        )
+
+    @property
+    def state(self) -> StreamState:
+        """The stream's memory; copy it before going on, assign the copy to come back."""
+        return self._state
+
+    @state.setter
+    def state(self, state: StreamState) -> None:
+        self._state = state
+        self._to_model.state = state.to_model
+        self._from_model.state = state.from_model
+
+    @property
+    def non_finite(self) -> int:
+        """Samples since the start that were NaN, infinite or absurdly large, and were replaced by zero."""
+        return self._state.non_finite
+
+    def process(self, block: NDArray[Any]) -> Array:
+        """Enhanced samples that are ready; at most `delay` plus one hop are held back.
+
+        Args:
+            block: [n_mics, n_samples] or, with one microphone, [n_samples]; any n_samples, 0 included.
+
+        Returns:
+            [n_ready] float32.
+
+        Raises:
+            ValueError: another number of channels than n_mics.
+        """
+        samples = np.asarray(block, dtype=np.float32)
+        if samples.ndim == 1:
+            samples = samples[None]
+        if samples.ndim != 2 or len(samples) != self.n_mics:
+            raise ValueError(f"block of shape {np.shape(block)}, but this stream has {self.n_mics} microphones")
+        self._state.n_in += samples.shape[1]
+        ready = self._push(self._replace_non_finite(samples))
+        self._state.n_out += len(ready)
+        return ready
+
+    def flush(self) -> Array:
+        """The tail: what silence would push out, so that samples out = samples in + delay.
+
+        Call `reset` before the next signal.
+
+        Returns:
+            [n_owed] float32; nothing the second time.
+        """
+        n_owed = self._state.n_in + self.delay - self._state.n_out
+        tail = self._push(np.zeros((self.n_mics, n_owed + self._hop_at_rate + 1), np.float32))[:n_owed]
+        self._state.n_out += n_owed
+        return tail
+
+    def _replace_non_finite(self, samples: Array) -> Array:
+        good = np.abs(samples) <= _LARGEST_SAMPLE  # false for NaN as well
+        if good.all():
+            return samples
+        self._state.non_finite += int(good.size - np.count_nonzero(good))
+        return np.where(good, samples, np.float32(0))
+
+    def _push(self, samples: Array) -> Array:
+        state = self._state
+        signal = np.concatenate((state.pending, self._to_model.process(samples)), axis=1)
+        hop_length = self._stft.config.hop_length
+        n_whole = signal.shape[1] - signal.shape[1] % hop_length
+        state.pending = signal[:, n_whole:].copy()
+        # The beamformer and the choice of the reference go hop by hop, so several microphones do.
+        n_chunk = hop_length * (_CHUNK_FRAMES if self.n_mics == 1 else 1)
+        parts = [self._enhance(signal[:, i : min(i + n_chunk, n_whole)]) for i in range(0, n_whole, n_chunk)]
+        enhanced = np.concatenate(parts) if parts else np.zeros(0, np.float32)
+        return self._from_model.process(enhanced[None])[0]
+
+    def _enhance(self, hops: Array) -> Array:
+        """[n_mics, T * hop_length] at the model's rate -> [T * hop_length]; T = 1 with several microphones."""
+        state = self._state
+        spectra = self._stft.analyse(hops, state.stft)
+        reference = update_reference(hops, state.reference) if state.reference else 0
+        if reference:
+            order = np.arange(self.n_mics)
+            order[[0, reference]] = reference, 0
+            ordered = spectra[order]
+        else:
+            ordered = spectra
+        beam = None
+        if self._beamformer and state.beam:
+            beam = self._beamformer.apply(spectra[:, :, 0], reference, state.beam)[:, None]
+        elif self.network.uses_beam:
+            beam = ordered[0]
+        enhanced, mask, state.network = self.network.step(
+            _to_real(ordered)[None], None if beam is None else _to_real(beam)[None], state.network
+        )
+        if self._beamformer and state.beam and mask is not None:
+            self._beamformer.update(spectra[:, :, 0], mask[0, :, 0], state.beam)
+        output = np.ascontiguousarray(enhanced[0]).view(np.complex64)[..., 0]
+        if self.attenuation_limit_db is not None:
+            floor = np.float32(10 ** (-self.attenuation_limit_db / 20))
+            output = output + floor * (ordered[0] - output)
+        return self._stft.synthesise(output, state.stft)
+
+
+def _to_real(spectra: Spectra) -> Array:
+    """[...] complex -> [..., 2] float32, real and imaginary part."""
+    return np.ascontiguousarray(spectra).view(np.float32).reshape(*spectra.shape, 2)
+
+
+def _check(network: OnnxNetwork, n_mics: int, sample_rate: int) -> None:
+    card = network.card
+    if not MIN_RATE <= sample_rate <= MAX_RATE:
+        raise UserError(f"sample rate {sample_rate} Hz, but it must lie in {MIN_RATE}..{MAX_RATE}", exit_code=2)
+    most = min(MAX_MICS, card.max_mics)
+    if not 1 <= n_mics <= most:
+        raise UserError(f"{n_mics} microphones, but {card.name} takes 1 to {most}: choose with --channels", exit_code=2)
+    if card.look_ahead:
+        raise UserError(f"{card.name} looks {card.look_ahead} frames ahead, which a stream does not offer")
+    if n_mics > 1 and network.uses_beam and not network.gives_mask:
+        raise UserError(f"{card.name} takes a beam but gives no speech mask to steer it: export it again")

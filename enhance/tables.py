@@ -1,0 +1,144 @@
+"""Results as text: Markdown for people, CSV for spreadsheets. "not measured" wherever a figure is missing."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+MISSING = "not measured"
+# name -> (heading, decimals)
+HEADINGS = {
+    "si_sdr": ("SI-SDR dB", 2),
+    "si_sdr_gain": ("SI-SDR gain dB", 2),
+    "stoi": ("STOI", 4),
+    "estoi": ("ESTOI", 4),
+    "pesq_wb": ("PESQ-WB", 3),
+    "pesq_nb": ("PESQ-NB", 3),
+    "sig": ("SIG", 3),
+    "bak": ("BAK", 3),
+    "ovrl": ("OVRL", 3),
+    "stoi_gain": ("STOI gain", 4),
+    "pesq_wb_gain": ("PESQ-WB gain", 3),
+    "ovrl_gain": ("OVRL gain", 3),
+}
+SUMMARY_COLUMNS = ("si_sdr", "si_sdr_gain", "stoi", "estoi", "pesq_wb", "pesq_nb", "sig", "bak", "ovrl")
+SPLIT_COLUMNS = ("si_sdr_gain", "pesq_wb", "stoi", "ovrl")
+PAIRED_COLUMNS = ("si_sdr", "stoi", "pesq_wb", "ovrl")
+SPLIT_TITLES = {
+    "snr_db": "input SNR",
+    "noise": "noise class, a recording counting in each of its own",
+    "n_mics": "microphones in the scene",
+}
+
+
+def format_figure(value: float | None, name: str, signed: bool = False) -> str:
+    """A figure with the decimals of its kind, or "not measured"."""
+    if value is None:
+        return MISSING
+    decimals = HEADINGS[name][1]
+    rounded = round(value, decimals) + 0.0  # + 0.0 turns -0.0 into 0.0
+    return f"{rounded:+.{decimals}f}" if signed or name.endswith("_gain") else f"{rounded:.{decimals}f}"
+
+
+def format_interval(summary: dict[str, Any], name: str, signed: bool = False) -> str:
+    """Mean with its 95% interval in brackets."""
+    mean = format_figure(summary["mean"], name, signed)
+    if summary["low"] is None:
+        return mean
+    return f"{mean} [{format_figure(summary['low'], name, signed)}, {format_figure(summary['high'], name, signed)}]"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of texts, for Markdown and for pages.
+
+    Attributes:
+        title: what it shows.
+        headings: of the columns; the first column holds names.
+        rows: cells; an interval stands in brackets behind its mean.
+    """
+
+    title: str
+    headings: list[str]
+    rows: list[list[str]]
+
+    def markdown(self) -> str:
+        """Title and table; the first column to the left, the others to the right."""
+        rule = ["---", *["---:"] * (len(self.headings) - 1)]
+        lines = ["| " + " | ".join(cells) + " |" for cells in [self.headings, rule, *self.rows]]
+        return f"{self.title}\n\n" + "\n".join(lines)
+
+
+def markdown(tables: list[Table]) -> str:
+    """All tables one below the other."""
+    return "\n\n".join(table.markdown() for table in tables) + "\n"
+
+
+def evaluation_tables(result: dict[str, Any]) -> list[Table]:
+    """An evaluation as tables: means with intervals, medians, splits and paired differences."""
+    tables = [summary_table(result), _median_table(result)]
+    for fact, groups in result["splits"].items():
+        tables += [_split_table(fact, groups, name) for name in SPLIT_COLUMNS]
+    if result["paired"]:
+        tables.append(_paired_table(result["paired"]))
+    return tables
+
+
+def summary_table(result: dict[str, Any]) -> Table:
+    """Means with intervals, and how many recordings they stand on; SIG, BAK and OVRL are those of DNSMOS."""
+    n_scenes = len({row["scene"] for row in result["rows"]})
+    rows = [
+        [system, count_files(figures), *(format_interval(figures[name], name) for name in SUMMARY_COLUMNS)]
+        for system, figures in result["summary"].items()
+    ]
+    headings = ["", "files", *_headings(SUMMARY_COLUMNS)[1:]]
+    return Table(f"{n_scenes} recordings: mean [95% bootstrap interval]", headings, rows)
+
+
+def count_files(figures: dict[str, Any]) -> str:
+    """How many files a system's figures stand on, and how many of them lack one of the measures."""
+    n_files = max(figures[name]["n"] + figures[name]["missing"] for name in SUMMARY_COLUMNS)
+    n_lacking = max((figures[name]["missing"] for name in SUMMARY_COLUMNS if figures[name]["n"]), default=0)
+    return f"{n_files}, {n_lacking} in part" if n_lacking else str(n_files)
+
+
+def write_csv(rows: list[dict[str, Any]], path: Path) -> None:
+    """Rows with full precision, one line each; missing figures are empty cells, as spreadsheets expect."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _headings(names: tuple[str, ...]) -> list[str]:
+    return ["", *(HEADINGS[name][0] for name in names)]
+
+
+def _median_table(result: dict[str, Any]) -> Table:
+    rows = [
+        [system, *(format_figure(figures[name]["median"], name) for name in SUMMARY_COLUMNS)]
+        for system, figures in result["summary"].items()
+    ]
+    return Table("Median", _headings(SUMMARY_COLUMNS), rows)
+
+
+def _split_table(fact: str, groups: dict[str, Any], name: str) -> Table:
+    systems = list(dict.fromkeys(system for group in groups.values() for system in group))
+    rows = []
+    for group, figures in groups.items():
+        n_files = max(summary[name]["n"] + summary[name]["missing"] for summary in figures.values())
+        means = [figures[system][name]["mean"] if system in figures else None for system in systems]
+        rows.append([group, str(n_files), *(format_figure(mean, name) for mean in means)])
+    return Table(f"{HEADINGS[name][0]} by {SPLIT_TITLES[fact]}: mean", ["", "files", *systems], rows)
+
+
+def _paired_table(pairs: list[dict[str, Any]]) -> Table:
+    rows = [
+        [f"{pair['first']} - {pair['second']}"]
+        + [format_interval(pair["difference"][name], name, signed=True) for name in PAIRED_COLUMNS]
+        for pair in pairs
+    ]
+    title = "Paired differences, first - second: mean [95% bootstrap interval]"
+    return Table(title, _headings(PAIRED_COLUMNS), rows)
