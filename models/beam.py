@@ -1,0 +1,49 @@
+"""The online MVDR of enhance/beamform.py for training: whole utterances, batched, the same numbers.
+
+Souden et al. 2010; covariances are recursive means over the frames before, driven by a given mask.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+FORGETTING = 0.97
+LOADING = 1e-3
+SILENCE = 1e-16
+MIN_TRACE = 1e-8
+
+
+@torch.no_grad()
+def beamform(noisy: Tensor, mask: Tensor) -> Tensor:
+    """Beam at the reference (microphone 0) of every frame, by the masks of the frames before it.
+
+    Args:
+        noisy: [B, n_mics, F, T, 2].
+        mask: speech presence [B, F, T].
+
+    Returns:
+        [B, F, T, 2].
+    """
+    spectra = torch.view_as_complex(noisy.float().contiguous()).permute(0, 2, 3, 1)  # [B, F, T, M]
+    n_mics = spectra.shape[3]
+    outer = spectra[..., :, None] * spectra[..., None, :].conj()  # [B, F, T, M, M]
+    speech = _means_before(outer, mask)
+    noise = _means_before(outer, 1 - mask)
+    eye = torch.eye(n_mics, device=noisy.device, dtype=spectra.dtype)
+    mean_power = noise.diagonal(dim1=-2, dim2=-1).sum(dim=-1).real / n_mics
+    ratio = torch.linalg.solve(noise + (LOADING * mean_power + SILENCE)[..., None, None] * eye, speech)
+    trace = ratio.diagonal(dim1=-2, dim2=-1).sum(dim=-1).real
+    heard = trace > MIN_TRACE
+    weights = ratio[..., :, 0] / torch.where(heard, trace, torch.ones_like(trace))[..., None]
+    weights = torch.where(heard[..., None], weights, eye[0])
+    return torch.view_as_real((weights.conj() * spectra).sum(dim=-1))
+
+
+def _means_before(outer: Tensor, weight: Tensor) -> Tensor:
+    """Recursive means [B, F, T, M, M] of the frames before each frame, weighted by [B, F, T]."""
+    time = torch.arange(outer.shape[2], device=outer.device, dtype=weight.dtype)
+    lag = time[:, None] - time[None, :] - 1
+    window = torch.where(lag >= 0, (1 - FORGETTING) * FORGETTING ** lag.clamp_min(0.0), torch.zeros_like(lag))
+    weighted = torch.view_as_real(outer * weight[..., None, None]).flatten(3)  # [B, F, T, 2 M M]
+    return torch.view_as_complex((window @ weighted).unflatten(3, (*outer.shape[3:], 2)).contiguous())

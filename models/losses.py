@@ -1,0 +1,57 @@
+"""The training loss: compressed spectra at several resolutions for hearing, SNR in time for the signal."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from models.blocks import compress
+
+RESOLUTIONS = ((1024, 512), (512, 256), (256, 128))  # window and hop in samples
+SPECTRAL_WEIGHT = 10.0
+SNR_WEIGHT = 0.05  # per dB
+MAGNITUDE_SHARE = 0.7
+SNR_CEILING = 1e-3  # errors 30 dB below the target count no more
+
+
+def spectral_loss(enhanced: Tensor, target: Tensor) -> Tensor:
+    """Error [B] of compressed spectra [B, F, T, 2]: magnitudes and complex values (Braun and Tashev 2020)."""
+    spectrum, magnitude = compress(enhanced)
+    wanted_spectrum, wanted_magnitude = compress(target)
+    error = MAGNITUDE_SHARE * (magnitude - wanted_magnitude).square()
+    error = error + (1 - MAGNITUDE_SHARE) * (spectrum - wanted_spectrum).square().sum(dim=-1)
+    return error.mean(dim=(1, 2))
+
+
+def negative_snr(enhanced: Tensor, target: Tensor, noisy: Tensor) -> Tensor:
+    """Minus the SNR in dB [B] of signals [B, ...]; where there is no speech, the level left of the noisy input."""
+    error = (enhanced - target).square().flatten(1).sum(dim=1)
+    wanted, given = target.square().flatten(1).sum(dim=1), noisy.square().flatten(1).sum(dim=1)
+    scale = torch.where(wanted > 1e-4 * given, wanted, given).clamp_min(1e-9)
+    return 10 * torch.log10(error / scale + SNR_CEILING)
+
+
+def scale_of(target: Tensor, noisy: Tensor) -> Tensor:
+    """Level [B] to divide signals [B, ...] by before compression: the target's, or the input's without speech."""
+    wanted, given = (x.square().flatten(1).mean(dim=1).sqrt() for x in (target, noisy))
+    return torch.where(wanted > 1e-2 * given, wanted, given).clamp_min(1e-6)
+
+
+def wave_loss(enhanced: Tensor, target: Tensor, noisy: Tensor) -> Tensor:
+    """The loss of audio [B, n_samples]; `noisy` is the reference microphone."""
+    scale = scale_of(target, noisy)[:, None]
+    spectral = torch.zeros((), device=enhanced.device)
+    for n_fft, hop in RESOLUTIONS:
+        window = torch.hann_window(n_fft, device=enhanced.device)
+        pair = torch.cat([enhanced / scale, target / scale])
+        spectra = torch.stft(pair, n_fft, hop, window=window, return_complex=True) / (n_fft * 3 / 8) ** 0.5
+        spectra = torch.view_as_real(spectra)
+        spectral = spectral + spectral_loss(*spectra.chunk(2)).mean() / len(RESOLUTIONS)
+    return SPECTRAL_WEIGHT * spectral + SNR_WEIGHT * negative_snr(enhanced, target, noisy).mean()
+
+
+def band_loss(enhanced: Tensor, target: Tensor, noisy: Tensor) -> Tensor:
+    """The loss of some bands [B, F, T, 2] of the network's own spectra: for training with band dropping."""
+    scale = scale_of(target, noisy)[:, None, None, None]
+    spectral = spectral_loss(enhanced / scale, target / scale).mean()
+    return SPECTRAL_WEIGHT * spectral + SNR_WEIGHT * negative_snr(enhanced, target, noisy).mean()

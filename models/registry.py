@@ -1,0 +1,76 @@
+"""The networks by family name, and checkpoints that hold what it takes to build one again."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from enhance.errors import UserError
+from models.fullsubnet import FullSubNet, FullSubNetConfig
+from models.tcn import Tcn, TcnConfig
+
+FAMILIES: dict[str, tuple[type[nn.Module], type]] = {
+    "tcn": (Tcn, TcnConfig),
+    "fullsubnet": (FullSubNet, FullSubNetConfig),
+}
+
+
+class Enhancer(Protocol):
+    """What every network offers beside nn.Module; shapes as in models/tcn.py."""
+
+    family: str
+
+    def initial_state(self, batch: int = 1) -> dict[str, Tensor]: ...
+
+    def __call__(
+        self, noisy: Tensor, beam: Tensor, state: dict[str, Tensor]
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]: ...
+
+
+def build(family: str, **sizes: Any) -> nn.Module:
+    """A network with fresh weights; `sizes` are fields of its configuration.
+
+    Raises:
+        UserError: unknown family or size.
+    """
+    if family not in FAMILIES:
+        raise UserError(f"There is no network '{family}'. Choose one of: {', '.join(FAMILIES)}.", exit_code=2)
+    network, config = FAMILIES[family]
+    try:
+        return network(config(**{k: tuple(v) if isinstance(v, list) else v for k, v in sizes.items()}))
+    except TypeError as error:
+        raise UserError(f"{family}: {error}", exit_code=2) from None
+
+
+def save_network(network: nn.Module, path: Path, facts: dict[str, Any] | None = None, half: bool = False) -> None:
+    """Weights (those that train in half precision, if `half`), sizes and facts of a network in one file."""
+    trained = {name for name, _ in network.named_parameters()} if half else set()
+    weights = {n: (v.half() if n in trained else v).detach().cpu() for n, v in network.state_dict().items()}
+    content = {
+        "family": network.family,
+        "sizes": asdict(network.config),
+        "weights": weights,
+        "facts": facts or {},
+    }
+    save_whole(content, path)
+
+
+def save_whole(content: Any, path: Path) -> None:
+    """torch.save to a temporary name, then renamed."""
+    temporary = path.with_suffix(".tmp")
+    torch.save(content, temporary)
+    temporary.replace(path)
+
+
+def load_network(path: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """A network written by save_network, in evaluation mode, and its facts. Nothing is unpickled but tensors."""
+    if not path.exists():
+        raise UserError(f"{path}: no such checkpoint.", exit_code=2)
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    network = build(content["family"], **content["sizes"])
+    network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in content["weights"].items()})
+    return network.eval(), content["facts"]
