@@ -1,0 +1,61 @@
+"""Resuming: what each step of a recipe decided, and the weights after it, in a folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from compression.recipe import Recipe
+from enhance.errors import UserError
+
+
+def weights_sha256(model: nn.Module) -> str:
+    """Hash of all weights of a network, to tell parents apart."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+class Checkpoints:
+    """Tensors by step name in a folder; without a folder nothing is kept. Files hold tensors and plain values only."""
+
+    def __init__(self, folder: Path | None, recipe: Recipe, parent: nn.Module) -> None:
+        """
+        Raises:
+            UserError: the folder belongs to another recipe or another parent.
+        """
+        self.folder = folder
+        if folder is None:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        identity = {"recipe": recipe.to_dict(), "parent": weights_sha256(parent)}
+        marker = folder / "run.json"
+        if not marker.exists():
+            marker.write_text(json.dumps(identity, indent=1))
+        elif json.loads(marker.read_text()) != json.loads(json.dumps(identity)):
+            raise UserError(f"{folder} holds another recipe or another parent: name another folder, or empty it", 2)
+
+    def step(self, name: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """What a step gave: read from the folder if it was done before, else done now and written whole."""
+        if self.folder is None:
+            return work()
+        path = self.folder / f"{name}.pt"
+        if path.exists():
+            return torch.load(path, weights_only=True)
+        values = work()
+        torch.save(values, path.with_suffix(".part"))
+        path.with_suffix(".part").rename(path)
+        return values
+
+
+def state_of(model: nn.Module) -> dict[str, Tensor]:
+    """A copy of the weights and buffers of a network."""
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}

@@ -1,0 +1,280 @@
+"""The command `compress` for the enhancers: paths and options in, ONNX files, cards and a record out."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+from torch import nn
+
+from compression.allocate import allocate
+from compression.cost import Budget, CostModel
+from compression.groups import find_groups
+from compression.picture import draw_result
+from compression.pipeline import compress
+from compression.quantize import quantize_onnx
+from compression.recipe import Recipe, read_recipe
+from compression.result import CompressionResult
+from compression.speech import (
+    EXAMPLE_S,
+    STFT,
+    HopSeconds,
+    SpeechData,
+    example_inputs,
+    loss,
+    measured_rtf,
+    operators_of,
+    predict,
+    real_frames,
+    rtf_model,
+)
+from compression.weight_scores import l1_of
+from enhance.catalog import WEIGHTS, find_model
+from enhance.config import ModelCard
+from enhance.errors import UserError
+from enhance.jsonfile import write_json
+from enhance.records import hash_file, write_record
+from models.export import export
+from models.registry import load_network
+from models.train_command import measure, open_source
+from models.train_config import read_config
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where training scenes come from: folders, room responses, cache, and the TOML file of the training."""
+
+    speech: Path | None
+    noise: Path | None
+    measured: Path | None
+    rooms: int
+    config: Path | None
+    cache: Path
+    jobs: int
+
+
+@dataclass(frozen=True)
+class Parent:
+    """An uncompressed enhancer: network, checkpoint, and its ONNX file where there is one."""
+
+    name: str
+    network: nn.Module
+    checkpoint: Path
+    onnx: Path | None
+    facts: dict[str, Any]
+
+    @property
+    def sha256(self) -> str:
+        return hash_file(self.onnx or self.checkpoint)
+
+
+def find_parent(name_or_path: str) -> Parent:
+    """A parent by name of the catalogue (its .pt lies beside its .onnx) or by the path of a checkpoint.
+
+    Raises:
+        UserError: no checkpoint there.
+    """
+    path = Path(name_or_path)
+    if path.suffix != ".pt":
+        path = find_model(name_or_path, WEIGHTS).with_suffix(".pt")
+    if not path.is_file():
+        raise UserError(f"no checkpoint at {path}: `compress` starts from weights that PyTorch can train", 2)
+    network, facts = load_network(path)
+    onnx = path.with_suffix(".onnx")
+    name = path.stem if path.stem.startswith(str(network.family)) else str(network.family)
+    return Parent(name, network, path, onnx if onnx.is_file() else None, facts)
+
+
+def parse_amount(text: str) -> float:
+    """A number with an optional k, M or G: "0.81M" -> 810000."""
+    scale = {"k": 1e3, "m": 1e6, "g": 1e9}.get(text[-1:].lower(), 1.0)
+    try:
+        return float(text[:-1] if scale != 1.0 else text) * scale
+    except ValueError:
+        raise UserError(f"'{text}' is no amount: write 810000, 810k or 0.81M", 2) from None
+
+
+def find_budget(parameters: str | None, macs: str | None, rtf: float | None) -> Budget | None:
+    """The budgets of the options; where several are given, all must hold."""
+    budget: Budget | None = None
+    for kind, value in (("params", parameters), ("macs", macs), ("rtf", rtf)):
+        if value is not None:
+            budget = Budget(kind, parse_amount(str(value)), budget)
+    return budget
+
+
+def open_data(parent: Parent, sources: Sources) -> SpeechData:
+    """Training scenes for a parent."""
+    if sources.speech is None or sources.noise is None:
+        raise UserError("this recipe needs data and there is none: give --speech and --noise", 2)
+    config = read_config(sources.config, str(parent.network.family))
+    source, _ = open_source(
+        sources.speech, sources.noise, sources.measured, sources.rooms, config, sources.cache, sources.jobs
+    )
+    return SpeechData(source, config, parent.network, first=10**6)
+
+
+class Bar:
+    """Progress of training on the terminal: one bar per stage."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import Progress
+
+        self._progress = Progress(console=Console(stderr=True))
+        self._tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._progress.stop()
+
+    def __call__(self, stage: str, step: int, steps: int, value: float) -> None:
+        if stage not in self._tasks or step == 1:
+            self._tasks[stage] = self._progress.add_task(stage, total=steps)
+        self._progress.update(self._tasks[stage], completed=step, description=f"{stage} (loss {value:.3f})")
+
+
+def dry_run(parent: Parent, recipe: Recipe, hop_seconds: HopSeconds | None) -> dict[str, Any]:
+    """Predicted parameters, MACs and RTF before and after the cut; widths by l1, since no data are read."""
+    model, inputs = parent.network, example_inputs(parent.network)
+    structure = find_groups(model, example_inputs)
+    rtf = rtf_model(hop_seconds, operators_of(parent.onnx) if parent.onnx else None) if hop_seconds else None
+    costs = CostModel(model, structure, inputs, EXAMPLE_S, rtf)
+    kinds = ("params", "macs", *(("rtf",) if rtf else ()))
+    scores = {group.name: l1_of(group, model) for group in structure.groups}
+    everything = {name: torch.ones(len(score), dtype=torch.bool) for name, score in scores.items()}
+    rows = {"parent": {kind: costs.cost(kind, everything) for kind in kinds}}
+    if recipe.budget is not None and recipe.prune.method == "units":
+        ratios = recipe.prune.ratios if not isinstance(recipe.prune.ratios, str) else "uniform"
+        kept = allocate(scores, costs, recipe.budget, ratios, recipe.prune.floor)
+        rows["compressed"] = {kind: costs.cost(kind, kept) for kind in kinds}
+    return rows
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the commands share."""
+
+    parent: Parent
+    recipe: Recipe
+    sources: Sources
+    hop_seconds: HopSeconds | None = None
+
+    def compress(self, recipe: Recipe, data: SpeechData, bar: Bar, folder: Path | None = None) -> CompressionResult:
+        """One compression of the parent."""
+        operators = operators_of(self.parent.onnx) if self.parent.onnx else None
+        rtf = rtf_model(self.hop_seconds, operators) if self.hop_seconds else None
+        return compress(
+            self.parent.network, example_inputs, loss, data, recipe, predict=predict, seconds=EXAMPLE_S, rtf=rtf,
+            folder=folder, progress=bar,
+        )  # fmt: skip
+
+    def predicted_rtf(self, result: CompressionResult) -> float | None:
+        """RTF of a result by the board's cost model, None without a board."""
+        from compression.count import count
+
+        if self.hop_seconds is None:
+            return None
+        return rtf_model(self.hop_seconds)(count(result.model, example_inputs(result.model)).layers, EXAMPLE_S)
+
+
+def make_request(
+    model: str, recipe: Path, budget: Budget | None, sources: Sources, hop_seconds: HopSeconds | None
+) -> Request:
+    """Parent and recipe found, or an error before anything is read."""
+    torch.set_num_threads(sources.jobs)
+    return Request(find_parent(model), read_recipe(recipe).with_budget(budget), sources, hop_seconds)
+
+
+def run_compress(
+    request: Request, out: Path, name: str | None, scenes: Path | None, dry: bool, json_path: str | None
+) -> None:
+    """Compresses, exports, quantises, measures; writes OUT, its int8 form, a picture and a record."""
+    if dry:
+        rows = dry_run(request.parent, request.recipe, request.hop_seconds)
+        write_json(rows, json_path) if json_path else _print_rows(rows)
+        return
+    parent, recipe = request.parent, request.recipe
+    name = name or f"{parent.network.family}-{recipe.name}"
+    if not name.startswith(str(parent.network.family)):
+        raise UserError(f"the name must begin with the network's family: {parent.network.family}...", 2)
+    data = open_data(parent, request.sources)
+    with Bar() as bar:
+        result = request.compress(recipe, data, bar, out.parent / f"{out.stem}.steps")
+    card = _card(request, result, name)
+    files = {"float32": _export(result.model, card, out, scenes)}
+    if recipe.quantize != "none":
+        target = out.with_name(f"{out.stem}-int8.onnx")
+        report = quantize_onnx(out, target, recipe.quantize, real_frames(out, data))
+        _write_card(target, replace(card, name=f"{name}-int8", metrics=measure(target, scenes) if scenes else {}))
+        files["int8"] = {"path": str(target), **asdict(report), "rtf": measured_rtf(target)}
+    draw_result(result, out.with_suffix(".png"))
+    figures = result.to_dict() | {"files": files, "rtf_predicted": request.predicted_rtf(result)}
+    figures["ratios"] = survey_ratios(parent, result, files["float32"])
+    record = write_record("compress", figures, model=name, parent=parent.name, parent_sha256=parent.sha256)
+    for step in result.steps:
+        click.echo(
+            f"{step.name:24} {step.parameters / 1e6:7.3f}M  {step.macs_per_second / 1e6:9.1f}M MACs/s  "
+            f"loss {step.loss:.4f}  {step.seconds:.0f} s  {'; '.join(step.notes)}", err=json_path is not None,
+        )  # fmt: skip
+    click.echo(f"{out}\n{record}", err=json_path is not None)
+    if json_path:
+        write_json(figures, json_path)
+
+
+def survey_ratios(parent: Parent, result: CompressionResult, file: dict[str, Any]) -> dict[str, Any]:
+    """Compressed over original: parameters, MACs, storage, latency, and their plain mean (Yin et al., section 3.1).
+
+    Storage and latency need the parent's ONNX file; energy is not measured (None), and a dense file has no index.
+    """
+    ratios: dict[str, Any] = dict(result.ratios())
+    if parent.onnx:
+        ratios["storage"] = file["bytes"] / parent.onnx.stat().st_size
+        ratios["latency"] = file["rtf"] / measured_rtf(parent.onnx)
+    return {**ratios, "mean": sum(ratios.values()) / len(ratios), "energy": None}
+
+
+def _print_rows(rows: dict[str, dict[str, float]]) -> None:
+    for name, row in rows.items():
+        click.echo(f"{name:12} " + "  ".join(str(Budget(kind, value)) for kind, value in row.items()))
+
+
+def _card(request: Request, result: CompressionResult, name: str) -> ModelCard:
+    """A card that names the parent, the recipe and every step's figures."""
+    training: dict[str, Any] = {
+        key: request.parent.facts[key] for key in ("data", "teacher") if key in request.parent.facts
+    }
+    recipe = {**request.recipe.to_dict(), "steps": result.to_dict()["steps"]}
+    return ModelCard(
+        name=name, stft=STFT, max_mics=8, look_ahead=0, parent=request.parent.name,
+        parent_sha256=request.parent.sha256, recipe=recipe, parameters=0, macs_per_second=0, training_data=training,
+    )  # fmt: skip
+
+
+def _export(network: nn.Module, card: ModelCard, out: Path, scenes: Path | None) -> dict[str, Any]:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    export(network, card, out)
+    if scenes:
+        export(network, replace(card, metrics=measure(out, scenes)), out)
+    return {"path": str(out), "bytes": out.stat().st_size, "rtf": measured_rtf(out)}
+
+
+def _write_card(path: Path, card: ModelCard) -> None:
+    """Exchanges the card of a file for another one with the same counts."""
+    import json
+
+    import onnx
+
+    from enhance.config import CARD_KEY
+
+    graph = onnx.load(str(path))
+    known = json.loads({entry.key: entry.value for entry in graph.metadata_props}[CARD_KEY])
+    counts = {key: known[key] for key in ("parameters", "macs_per_second")}
+    onnx.helper.set_model_props(graph, {CARD_KEY: json.dumps(json.loads(card.to_json()) | counts)})
+    onnx.save(graph, str(path))

@@ -1,0 +1,132 @@
+"""Tables of rivals at equal budget, and curves over one setting: many compressions of one parent, resumable."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from compression.cost import Budget
+from compression.criteria import find_criterion
+from compression.recipe import Recipe
+from compression.result import CompressionResult
+from enhance.errors import UserError
+
+TRAINS_BEFORE = ("influence", "autopruner", "gamma", "slimming-sparsity")  # criteria that see batches before the cut
+SWEEPS = ("r", "beta", "thresh")
+T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)  # Student, two-sided, 1 to 9 degrees of freedom
+
+
+@dataclass(frozen=True)
+class Row:
+    """One compression in a table."""
+
+    label: str  # criterion, or value of what is swept
+    seed: int
+    figures: dict[str, float]
+    notes: tuple[str, ...] = ()
+
+
+def for_criterion(recipe: Recipe, name: str, seed: int) -> Recipe:
+    """The recipe with another criterion and as many batches in all: without gates to learn, it fine-tunes longer."""
+    find_criterion(name)
+    prune, tune = recipe.prune, recipe.finetune
+    if name not in TRAINS_BEFORE:
+        tune = replace(tune, steps=tune.steps + prune.steps)
+    return replace(recipe, prune=replace(prune, criterion=name), finetune=tune, seed=seed, name=name)
+
+
+def for_value(recipe: Recipe, over: str, value: float) -> Recipe:
+    """The recipe with one setting changed: "r" (fraction of units that stays), "beta" or "thresh"."""
+    if over not in SWEEPS:
+        raise UserError(f"cannot sweep over '{over}': one of {', '.join(SWEEPS)}", 2)
+    if over == "r":
+        prune = replace(recipe.prune, keep=value, ratios="uniform")
+        return replace(recipe, budget=Budget("units", value), prune=prune)
+    if over == "beta":
+        return replace(recipe, prune=replace(recipe.prune, beta=value))
+    by = "thresh" if recipe.lowrank.by == "none" else recipe.lowrank.by
+    return replace(recipe, lowrank=replace(recipe.lowrank, thresh=value, by=by))
+
+
+Run = Callable[[Recipe], CompressionResult]
+Judge = Callable[[nn.Module], dict[str, float]]
+
+
+def run_rows(
+    recipes: Sequence[tuple[str, Recipe]], run: Run, judge: Judge, folder: Path | None = None,
+    told: Callable[[Row], None] = lambda row: None,
+) -> list[Row]:  # fmt: skip
+    """Compresses and judges recipe after recipe; rows that the folder already holds are read from it.
+
+    Args:
+        recipes: label and recipe of each row.
+        run: compresses the parent by a recipe.
+        judge: figures of a network.
+        told: hears of each row.
+    """
+    rows = []
+    for label, recipe in recipes:
+        key = hashlib.sha256(json.dumps(recipe.to_dict(), sort_keys=True).encode()).hexdigest()[:12]
+        path = folder / f"{label}-{recipe.seed}-{key}.json" if folder else None
+        if path and path.exists():
+            values = json.loads(path.read_text())
+            row = Row(values["label"], values["seed"], values["figures"], tuple(values["notes"]))
+        else:
+            result = run(recipe)
+            last = result.steps[-1]
+            figures = {"parameters": float(last.parameters), "macs_per_second": last.macs_per_second}
+            notes = tuple(note for step in result.steps for note in step.notes)
+            row = Row(label, recipe.seed, figures | judge(result.model), notes)
+            if path:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.with_suffix(".part").write_text(json.dumps(asdict(row), indent=1))
+                path.with_suffix(".part").rename(path)
+        rows.append(row)
+        told(row)
+    return rows
+
+
+def summary(rows: Sequence[Row]) -> dict[str, dict[str, tuple[float, float]]]:
+    """Mean and half of the 95% interval (Student) over seeds: label -> figure -> (mean, half); NaN with one seed."""
+    result: dict[str, dict[str, tuple[float, float]]] = {}
+    for label in dict.fromkeys(row.label for row in rows):
+        mine = [row for row in rows if row.label == label]
+        result[label] = {}
+        for name in mine[0].figures:
+            values = [row.figures[name] for row in mine]
+            half = math.nan
+            if len(values) > 1:
+                half = T_95[min(len(values) - 2, len(T_95) - 1)] * statistics.stdev(values) / math.sqrt(len(values))
+            result[label][name] = (statistics.fmean(values), half)
+    return result
+
+
+def to_markdown(rows: Sequence[Row], first: str = "criterion") -> str:
+    """The summary as a table, notes below."""
+    table = summary(rows)
+    names = list(next(iter(table.values())))
+    lines = [f"| {first} | " + " | ".join(names) + " | seeds |", "|---" * (len(names) + 2) + "|"]
+    for label, figures in table.items():
+        cells = []
+        for name in names:
+            mean, half = figures[name]
+            text = f"{mean:,.0f}" if name in ("parameters", "macs_per_second") else f"{mean:.4g}"
+            cells.append(text if math.isnan(half) or half == 0 else f"{text} ± {half:.2g}")
+        seeds = sum(row.label == label for row in rows)
+        lines.append(f"| {label} | " + " | ".join(cells) + f" | {seeds} |")
+    notes = {row.label: row.notes for row in rows if row.notes}
+    lines += ["", *(f"- {label}: {'; '.join(dict.fromkeys(said))}" for label, said in notes.items())] if notes else []
+    return "\n".join(lines) + "\n"
+
+
+def to_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Plain values of all rows."""
+    return [asdict(row) for row in rows]

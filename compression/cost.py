@@ -1,0 +1,160 @@
+"""What a network costs at given widths: parameters, multiply-accumulates, real-time factor; and budgets on these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from compression.count import LayerCount, count
+from compression.groups import Structure
+from compression.surgery import Kept
+from enhance.errors import UserError
+
+RtfModel = Callable[[Sequence[LayerCount], float], float]  # layers of one forward pass, its seconds of signal -> RTF
+KINDS = ("params", "macs", "rtf", "units")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What the compressed network may cost."""
+
+    kind: (
+        str  # "params", "macs" (per second of signal), "rtf", or "units" (fraction that stays, the same in each group)
+    )
+    value: float
+    also: Budget | None = None  # a second one that must hold too: parameters and time are two budgets
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise UserError(f"unknown budget '{self.kind}': one of {', '.join(KINDS)}", 2)
+        if not self.value > 0 or (self.kind == "units" and self.value > 1):
+            raise UserError(f"a budget of {self.value} {self.kind} cannot be met: give a positive number", 2)
+        if self.also is not None and "units" in (self.kind, self.also.kind):
+            raise UserError("a fraction of units is no budget beside another one", 2)
+
+    def parts(self) -> tuple[Budget, ...]:
+        """Each budget by itself."""
+        return (replace(self, also=None), *(self.also.parts() if self.also else ()))
+
+    def times(self, factor: float) -> Budget:
+        """All budgets scaled."""
+        return Budget(self.kind, self.value * factor, self.also.times(factor) if self.also else None)
+
+    def __str__(self) -> str:
+        text = {
+            "params": f"{self.value / 1e6:.3f}M parameters",
+            "macs": f"{self.value / 1e6:.2f}M MACs per second",
+            "rtf": f"RTF {self.value:.3f}",
+            "units": f"{self.value:.0%} of the units",
+        }[self.kind]
+        return f"{text} and {self.also}" if self.also else text
+
+
+@dataclass(frozen=True)
+class _Axis:
+    group: str
+    position: Tensor  # [size] position of the unit at each index in the group, -1 for strangers
+
+
+@dataclass(frozen=True)
+class _Parameter:
+    module: str
+    shape: tuple[int, ...]
+    axes: dict[int, list[_Axis]]
+
+    def numel(self, kept: Kept) -> int:
+        """Elements that stay."""
+        n = 1
+        for axis, size in enumerate(self.shape):
+            stays = torch.ones(size, dtype=torch.bool)
+            for part in self.axes.get(axis, []):
+                if part.group in kept:
+                    stays &= torch.cat([kept[part.group], torch.ones(1, dtype=torch.bool)])[part.position]
+            n *= int(stays.sum())
+        return n
+
+
+class CostModel:
+    """Cost of a network as a function of which units stay; exact for parameters and MACs, nothing is built.
+
+    A layer's MACs are its matrix elements times how often each is used, and the use does not change with the widths.
+    """
+
+    def __init__(
+        self, model: nn.Module, structure: Structure, inputs: tuple, seconds: float = 1.0, rtf: RtfModel | None = None
+    ) -> None:
+        """
+        Args:
+            inputs: arguments of `model.forward`.
+            seconds: signal time that they stand for; MACs are given per second.
+            rtf: real-time factor of a list of layers on some machine, for budgets of that kind.
+        """
+        self.structure, self.seconds, self._rtf = structure, seconds, rtf
+        self.count = count(model, inputs)
+        self._parameters: list[_Parameter] = []
+        axes: dict[str, dict[int, list[_Axis]]] = {}
+        for group in structure.groups:
+            for slot in group.slots:
+                part = _Axis(group.name, group.position(slot))
+                axes.setdefault(slot.name, {}).setdefault(slot.axis, []).append(part)
+        for name, parameter in model.named_parameters():
+            self._parameters.append(_Parameter(name.rpartition(".")[0], tuple(parameter.shape), axes.get(name, {})))
+        matrix = {layer.name: 0 for layer in self.count.layers}
+        for entry in self._parameters:
+            if entry.module in matrix and len(entry.shape) > 1:
+                matrix[entry.module] += entry.numel({})
+        self._uses = {layer.name: layer.macs / max(matrix[layer.name], 1) for layer in self.count.layers}
+
+    def layers(self, kept: Kept) -> tuple[LayerCount, ...]:
+        """Figures of each layer at the widths that stay."""
+        total: dict[str, int] = {}
+        matrix: dict[str, int] = {}
+        for entry in self._parameters:
+            n = entry.numel(kept)
+            total[entry.module] = total.get(entry.module, 0) + n
+            if len(entry.shape) > 1:
+                matrix[entry.module] = matrix.get(entry.module, 0) + n
+        return tuple(
+            replace(layer, parameters=total[layer.name], macs=round(matrix.get(layer.name, 0) * self._uses[layer.name]))
+            for layer in self.count.layers
+        )
+
+    def cost(self, kind: str, kept: Kept) -> float:
+        """Cost in the unit of a budget."""
+        if kind == "params":
+            return float(sum(entry.numel(kept) for entry in self._parameters))
+        if kind == "macs":
+            return sum(layer.macs for layer in self.layers(kept)) / self.seconds
+        if kind == "rtf":
+            if self._rtf is None:
+                raise UserError("a budget of RTF needs a cost model of the machine: name a board", 2)
+            return self._rtf(self.layers(kept), self.seconds)
+        stays = sum(int(mask.sum()) for mask in kept.values())
+        n = sum(len(mask) for mask in kept.values())
+        return stays / n if n else 1.0
+
+    def spent(self, budget: Budget, kept: Kept) -> float:
+        """Cost over budget; of several, of the one that is closest to its limit."""
+        return max(self.cost(part.kind, kept) / part.value for part in budget.parts())
+
+    def everything(self) -> Kept:
+        """All units of all groups."""
+        return {group.name: torch.ones(group.n_units, dtype=torch.bool) for group in self.structure.groups}
+
+    def unit_costs(self, budget: Budget) -> dict[str, float]:
+        """What one unit of each group costs, as a share of the budget (of several, summed).
+
+        The saving of half of the group, divided by the units of that half. A budget of units counts parameters.
+        """
+        everything = self.everything()
+        parts = (Budget("params", 1.0),) if budget.kind == "units" else budget.parts()
+        whole = [self.cost(part.kind, everything) for part in parts]
+        result = {}
+        for group in self.structure.groups:
+            half = everything | {group.name: torch.arange(group.n_units) < (group.n_units + 1) // 2}
+            saved = sum((w - self.cost(p.kind, half)) / p.value for w, p in zip(whole, parts, strict=True))
+            result[group.name] = max(saved, 1e-12) / max(group.n_units // 2, 1)
+        return result

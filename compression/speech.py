@@ -1,0 +1,154 @@
+"""The enhancers as a task of compression: batches of scenes, the training loss, example inputs, real frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from compression.cost import RtfModel
+from compression.count import LayerCount
+from enhance.config import StftConfig
+from enhance.network import OnnxNetwork
+from models.beam import beamform
+from models.blocks import compress as compress_spectrum
+from models.data import SceneSource
+from models.losses import band_loss, scale_of, wave_loss
+from models.mixing import mix
+from models.spectra import analysis, synthesis
+from models.train import batches
+from models.train_config import TrainConfig
+
+STFT = StftConfig()
+EXAMPLE_FRAMES = 10
+HOP_S = STFT.hop_length / STFT.sample_rate
+EXAMPLE_S = EXAMPLE_FRAMES * HOP_S
+OPERATORS_PER_LAYER = 6  # ONNX operators around one layer with weights, where no graph of the parent tells
+
+
+def example_inputs(model: Any) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """A short signal of one microphone with the states that fit the network's widths."""
+    noisy = torch.randn(1, 1, STFT.n_freqs, EXAMPLE_FRAMES, 2, generator=torch.Generator().manual_seed(0))
+    return noisy, noisy[:, 0], model.initial_state(1)
+
+
+@dataclass(frozen=True)
+class SpeechBatch:
+    """Spectra noisy [B, n_mics, F, T, 2] and beam [B, F, T, 2], audio [B, n_samples] for the loss, bands or None."""
+
+    noisy: Tensor
+    beam: Tensor
+    noisy_wave: Tensor
+    target_wave: Tensor
+    bands: Tensor | None
+
+
+class SpeechData:
+    """Training scenes, the same from each iteration on; the parent's mask drives the beamformer of arrays."""
+
+    def __init__(self, source: SceneSource, config: TrainConfig, parent: Any, first: int = 0) -> None:
+        self.source, self.config, self.parent, self.first = source, config, parent.eval(), first
+
+    def __iter__(self) -> Iterator[SpeechBatch]:
+        for step, scenes in enumerate(batches(self.source, self.config, self.first, 0), start=self.first):
+            batch = mix(scenes, torch.device("cpu"), seed=step)
+            noisy = analysis(batch.noisy, STFT)
+            beam, bands = noisy[:, 0], None
+            if noisy.shape[1] > 1:
+                reference = noisy[:, :1]
+                with torch.no_grad():
+                    mask = self.parent(reference, reference[:, 0], self.parent.initial_state(len(noisy)))[1]
+                beam = beamform(noisy, mask)
+            if self.config.bands:
+                drawn = torch.randperm(STFT.n_freqs, generator=torch.Generator().manual_seed(step))
+                bands = drawn[: self.config.bands].sort().values
+            yield SpeechBatch(noisy, beam, batch.noisy[:, 0], batch.target, bands)
+
+
+def _run(model: Any, batch: SpeechBatch) -> Tensor:
+    """Enhanced spectra of a batch, of its bands where it has some."""
+    b = len(batch.noisy)
+    if batch.bands is None:
+        return model(batch.noisy, batch.beam, model.initial_state(b))[0]
+    return model(batch.noisy, batch.beam, model.initial_state(b, n_bands=len(batch.bands)), bands=batch.bands)[0]
+
+
+def loss(model: nn.Module, batch: SpeechBatch) -> Tensor:
+    """The training loss of models/losses.py."""
+    enhanced = _run(model, batch)
+    if batch.bands is not None:
+        target = analysis(batch.target_wave, STFT)[:, batch.bands]
+        return band_loss(enhanced, target, batch.noisy[:, 0, batch.bands])
+    wave = synthesis(enhanced, STFT)
+    n = wave.shape[1]
+    return wave_loss(wave, batch.target_wave[:, :n], batch.noisy_wave[:, :n])
+
+
+def predict(model: nn.Module, batch: SpeechBatch) -> Tensor:
+    """Compressed enhanced spectra at the target's level: what distillation and `curl` compare."""
+    scale = scale_of(batch.target_wave, batch.noisy_wave)[:, None, None, None]
+    return compress_spectrum(_run(model, batch) / scale)[0]
+
+
+HopSeconds = Callable[[float, int, float], float]  # MACs, operators, bytes of weights of one hop -> its time in s
+
+
+def rtf_model(hop_seconds: HopSeconds, n_operators: int | None = None) -> RtfModel:
+    """Real-time factor of a network run frame by frame, from a machine's cost of one hop.
+
+    Args:
+        hop_seconds: devices' cost table; app.py hands it in.
+        n_operators: of the graph; estimated from the layers where it is not known.
+    """
+
+    def rtf(layers: Any, seconds: float) -> float:
+        rows: list[LayerCount] = list(layers)
+        hops = seconds / HOP_S
+        macs = sum(layer.macs for layer in rows) / hops
+        operators = n_operators or OPERATORS_PER_LAYER * len(rows)
+        return hop_seconds(macs, operators, 4.0 * sum(layer.parameters for layer in rows)) / HOP_S
+
+    return rtf
+
+
+def operators_of(path: Path) -> int:
+    """Number of operators of an ONNX graph that do work."""
+    import onnx
+
+    return sum(node.op_type not in ("Constant", "Identity") for node in onnx.load(str(path)).graph.node)
+
+
+def real_frames(path: Path, data: SpeechData, n_frames: int = 100) -> Iterator[dict[str, np.ndarray]]:
+    """Inputs of an ONNX enhancer frame by frame over training scenes, states included: calibration of int8."""
+    network = OnnxNetwork(path)
+    for batch in data:
+        state = network.initial_state()
+        noisy, beam = batch.noisy[:1].numpy(), batch.beam[:1].numpy()
+        for t in range(noisy.shape[3]):
+            if n_frames <= 0:
+                return
+            frame = np.ascontiguousarray(noisy[:, :, :, t : t + 1])
+            own = np.ascontiguousarray(beam[:, :, t : t + 1])
+            yield {"noisy": frame, **({"beam": own} if network.uses_beam else {}), **state}
+            _, _, state = network.step(frame, own, state)
+            n_frames -= 1
+
+
+def measured_rtf(path: Path, n_hops: int = 200) -> float:
+    """Real-time factor of an ONNX enhancer on this machine: median hop, one frame a call, one thread."""
+    import time
+
+    network = OnnxNetwork(path)
+    state = network.initial_state()
+    frame = np.random.default_rng(0).normal(size=(1, 1, STFT.n_freqs, 1, 2)).astype(np.float32)
+    times = []
+    for _ in range(n_hops):
+        start = time.perf_counter()
+        _, _, state = network.step(frame, frame[:, 0], state)
+        times.append(time.perf_counter() - start)
+    return float(np.median(times)) / HOP_S

@@ -1,0 +1,74 @@
+"""What compression needs to know of a network's task: batches, a loss, and where asked for, its outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from enhance.errors import UserError
+
+
+@dataclass(frozen=True)
+class Task:
+    """A loss on batches of any kind.
+
+    Attributes:
+        loss: (network, batch) -> scalar to make small.
+        data: batches; iterated again and again, so a list, a data set or a loader (an iterator ends).
+        predict: (network, batch) -> the output that counts; for distillation and for the criterion `curl`.
+        distance: how outputs are compared: "kl" for scores of classes (last axis), "energy" for signals.
+        n_calibration: batches over which scores are averaged.
+    """
+
+    loss: Callable[[nn.Module, Any], Tensor]
+    data: Iterable[Any] | None
+    predict: Callable[[nn.Module, Any], Tensor] | None = None
+    distance: str = "energy"
+    n_calibration: int = 8
+    _cache: list[Any] = field(default_factory=list, repr=False, compare=False)
+
+    def batches(self) -> Iterator[Any]:
+        """Batches without end."""
+        if self.data is None:
+            raise UserError("this step needs data and there is none: give batches of the task", 2)
+        while True:
+            n = 0
+            for n, batch in enumerate(self.data, start=1):  # noqa: B007  # n is read behind the loop
+                yield batch
+            if n == 0:
+                raise UserError(
+                    "the data have no more batches: give a list, a data set or a loader, not an iterator", 2
+                )
+
+    def calibration(self) -> list[Any]:
+        """The same few batches each time."""
+        if not self._cache:
+            batches = self.batches()
+            self._cache.extend(next(batches) for _ in range(self.n_calibration))
+        return self._cache
+
+    def outputs(self, model: nn.Module, batch: Any) -> Tensor:
+        """Outputs of a network; an error for people where the task does not say how to get them."""
+        if self.predict is None:
+            raise UserError("this step compares outputs: the task must say how to get them (predict)", 2)
+        return self.predict(model, batch)
+
+    def gap(self, expected: Tensor, actual: Tensor) -> Tensor:
+        """Distance between two outputs: KL divergence of classes, or error energy over signal energy."""
+        if self.distance == "kl":
+            log_p, log_q = expected.log_softmax(-1), actual.log_softmax(-1)
+            return (log_p.exp() * (log_p - log_q)).sum(-1).mean()
+        return (expected - actual).square().sum() / expected.square().sum().clamp(min=1e-12)
+
+    def mean_loss(self, model: nn.Module) -> float:
+        """Mean loss over the calibration batches, in evaluation mode."""
+        training = model.training
+        model.eval()
+        with torch.no_grad():
+            values = [float(self.loss(model, batch)) for batch in self.calibration()]
+        model.train(training)
+        return sum(values) / len(values)
