@@ -1,0 +1,1 @@
+"""Sound devices: live duplex audio, board profiles, microphone arrays, the virtual microphone. Never imports torch."""

@@ -1,0 +1,83 @@
+"""What the keys do while it runs."""
+
+from collections.abc import Callable
+from math import inf
+from pathlib import Path
+
+from devices.mixer import Mixer
+from devices.recorder import Recorder
+
+NO_LIMIT = inf
+LIMITS_DB = (6.0, 9.0, 12.0, 15.0, 18.0, 24.0, 30.0, 36.0, NO_LIMIT)
+"""Attenuation limits that + and - go through, dB."""
+
+HELP = "b bypass  m mute  r record  + - attenuation limit  q quit"
+
+
+class Controls:
+    """Bypass, mute, recording, attenuation limit.
+
+    Attributes:
+        limit_db: attenuation limit in force, NO_LIMIT for none.
+        recorder: running recording, None while there is none.
+        wants_quit: set by the key.
+    """
+
+    def __init__(self, mixer: Mixer, folder: Path, limit_db: float | None, log: Callable[[str], None]) -> None:
+        """Takes hold of a mixer.
+
+        Args:
+            mixer: to be controlled.
+            folder: for recordings.
+            limit_db: attenuation limit at the start.
+            log: takes messages for the person.
+        """
+        self._mixer, self._folder, self._log = mixer, folder, log
+        self.limit_db = NO_LIMIT if limit_db is None else limit_db
+        self.recorder: Recorder | None = None
+        self.wants_quit = False
+
+    def press(self, key: str) -> None:
+        """Does what a key stands for; other keys do nothing."""
+        if key == "b":
+            self._mixer.bypass = not self._mixer.bypass
+        elif key == "m":
+            self._mixer.muted = not self._mixer.muted
+        elif key == "r":
+            self.toggle_recording()
+        elif key in ("+", "="):
+            self._move_limit(1)
+        elif key == "-":
+            self._move_limit(-1)
+        elif key == "q":
+            self.wants_quit = True
+
+    def _move_limit(self, step: int) -> None:
+        higher = [limit for limit in LIMITS_DB if limit > self.limit_db]
+        lower = [limit for limit in LIMITS_DB if limit < self.limit_db]
+        self.limit_db = (higher or [NO_LIMIT])[0] if step > 0 else (lower or [LIMITS_DB[0]])[-1]
+        self._mixer.engine.set_attenuation_limit(None if self.limit_db == NO_LIMIT else self.limit_db)
+
+    def toggle_recording(self) -> None:
+        """Starts a recording or ends the one that runs."""
+        if self.recorder:
+            self.stop_recording()
+            return
+        try:
+            engine = self._mixer.engine
+            self.recorder = Recorder(self._folder, engine.n_mics, engine.sample_rate)
+        except OSError as error:
+            self._log(f"cannot record: {error}")
+            return
+        self._log(f"recording {self.recorder.paths[0]} and {self.recorder.paths[1].name}")
+
+    def stop_recording(self) -> None:
+        """Ends the recording, if one runs."""
+        recorder, self.recorder = self.recorder, None
+        if recorder is None:
+            return
+        recorder.close()
+        if recorder.failure:
+            self._log(f"the recording broke off: {recorder.failure}")
+        elif recorder.n_lost:
+            self._log(f"the disk was too slow: {recorder.n_lost} hops are missing from the recording")

@@ -1,0 +1,46 @@
+"""Single key presses from the terminal, without waiting for Enter."""
+
+import sys
+from types import TracebackType
+from typing import Any
+
+
+class Keys:
+    """Reads keys while its context is open; gives none where standard input is no terminal."""
+
+    def __enter__(self) -> "Keys":
+        self._saved: Any = None
+        self._is_terminal = sys.stdin is not None and sys.stdin.isatty()
+        if self._is_terminal and sys.platform != "win32":
+            import termios
+            import tty
+
+            self._saved = termios.tcgetattr(sys.stdin)
+            tty.setcbreak(sys.stdin)
+        return self
+
+    def read(self) -> str:
+        """The keys pressed since the last call, an empty string if none."""
+        if not self._is_terminal:
+            return ""
+        if sys.platform == "win32":
+            import msvcrt
+
+            keys = ""
+            while msvcrt.kbhit():
+                keys += msvcrt.getwch()
+            return keys
+        import os
+        import select
+
+        descriptor = sys.stdin.fileno()
+        ready, _, _ = select.select([descriptor], [], [], 0)
+        return os.read(descriptor, 64).decode(errors="ignore") if ready else ""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._saved is not None:
+            import termios
+
+            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, self._saved)

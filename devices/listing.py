@@ -1,0 +1,122 @@
+"""The sound devices of this machine, and finding one by index or by part of its name."""
+
+import re
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from devices.errors import DeviceError
+
+
+@dataclass(frozen=True)
+class Device:
+    """One device as PortAudio sees it.
+
+    Attributes:
+        index: the number by which it can be chosen.
+        name: as the system calls it.
+        host_api: the system's sound interface, such as "ALSA".
+        n_inputs: input channels, 0 for a pure output.
+        n_outputs: output channels, 0 for a pure input.
+        sample_rate: its own rate, Hz.
+        is_default_input: taken when no input is named.
+        is_default_output: taken when no output is named.
+    """
+
+    index: int
+    name: str
+    host_api: str
+    n_inputs: int
+    n_outputs: int
+    sample_rate: int
+    is_default_input: bool
+    is_default_output: bool
+
+    @property
+    def stem(self) -> str:
+        """The name without the number that a card gets anew each time it is plugged in."""
+        return re.sub(r"\s*\(hw:[^)]*\)$", "", self.name)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, for JSON."""
+        return asdict(self)
+
+
+def load_backend() -> Any:
+    """The sounddevice module.
+
+    Raises:
+        DeviceError: sounddevice or the PortAudio library is not installed; the message names the repair.
+    """
+    try:
+        import sounddevice
+    except ImportError as error:
+        raise DeviceError("live audio needs the package sounddevice: pip install 'quietmic[live]'") from error
+    except OSError as error:
+        raise DeviceError("live audio needs PortAudio: apt-get install libportaudio2") from error
+    return sounddevice
+
+
+def list_devices(backend: Any) -> list[Device]:
+    """All devices, in PortAudio's order.
+
+    Args:
+        backend: the sounddevice module or something that behaves like it.
+    """
+    host_apis = [api["name"] for api in backend.query_hostapis()]
+    default_input, default_output = backend.default.device
+    return [
+        Device(
+            index=index,
+            name=entry["name"],
+            host_api=host_apis[entry["hostapi"]],
+            n_inputs=entry["max_input_channels"],
+            n_outputs=entry["max_output_channels"],
+            sample_rate=round(entry["default_samplerate"]),
+            is_default_input=index == default_input,
+            is_default_output=index == default_output,
+        )
+        for index, entry in enumerate(backend.query_devices())
+    ]
+
+
+def find_device(devices: list[Device], wanted: str | None, kind: str) -> Device:
+    """The one device that is meant.
+
+    Args:
+        devices: from list_devices.
+        wanted: index, name or part of a name (upper and lower case alike); None = the default.
+        kind: "input" or "output".
+
+    Raises:
+        DeviceError: none or several fit.
+    """
+    usable = [d for d in devices if (d.n_inputs if kind == "input" else d.n_outputs)]
+    if not usable:
+        raise DeviceError(f"this machine has no {kind} device; `devices` lists what there is")
+    defaults = [d for d in usable if (d.is_default_input if kind == "input" else d.is_default_output)]
+    if wanted is None:
+        return (defaults or usable)[0]
+    if wanted.isdecimal():
+        fitting = [d for d in usable if d.index == int(wanted)]
+    else:
+        fitting = [d for d in usable if wanted in (d.name, d.stem)]
+        fitting = fitting or [d for d in usable if wanted.lower() in d.name.lower()]
+        # The same card shows up under several host APIs on Windows: the default's one is meant.
+        same_api = [d for d in fitting if defaults and d.host_api == defaults[0].host_api]
+        fitting = same_api if len(same_api) == 1 else fitting
+    if len(fitting) == 1:
+        return fitting[0]
+    if not fitting:
+        raise DeviceError(f"no {kind} device matches {wanted!r}; `devices` lists what there is", exit_code=2)
+    names = ", ".join(f"{d.index} {d.name}" for d in fitting)
+    raise DeviceError(f"{len(fitting)} {kind} devices match {wanted!r}: {names}; give the index", exit_code=2)
+
+
+def format_devices(devices: list[Device]) -> str:
+    """A table for people: `>` marks the default input, `<` the default output."""
+    lines = ["    index  in  out   rate Hz  name"]
+    for d in devices:
+        mark = (">" if d.is_default_input else " ") + ("<" if d.is_default_output else " ")
+        channels = f"{d.n_inputs:3d}  {d.n_outputs:3d}"
+        lines.append(f"{mark}  {d.index:5d} {channels}  {d.sample_rate:8d}  {d.name} ({d.host_api})")
+    return "\n".join([*lines, "> default input, < default output"])

@@ -1,0 +1,144 @@
+"""The command `live`: puts the parts together."""
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from devices.board import Board
+from devices.choice import choose_model, smaller_candidates
+from devices.engine import Candidate, Engine, measure_engine
+from devices.errors import DeviceError
+from devices.keys import Keys
+from devices.listing import list_devices, load_backend
+from devices.options import LiveOptions
+from devices.plan import plan_duplex
+from devices.priority import audio_priority, raise_priority
+from devices.session import Session
+from devices.stepdown import NextEngine
+from devices.virtual import DEVICE, VirtualMicrophone
+
+_MEASURE_S = 0.5
+_VIEW_EVERY = 4  # ticks
+
+
+def run_live(
+    options: LiveOptions, candidates: Sequence[Candidate], board: Board, picks: bool = False, backend: Any = None
+) -> dict[str, Any]:
+    """Enhances live until the time is over or the person stops it.
+
+    Args:
+        options: the person's choices.
+        candidates: models, the wanted one first.
+        board: profile of this machine.
+        picks: take the first model that this machine can bear, and not simply the first.
+        backend: stands for the sounddevice module in tests.
+
+    Returns:
+        The summary of the run.
+
+    Raises:
+        DeviceError: devices that are missing or do not open, or no model for so many microphones.
+    """
+    backend = backend or load_backend()
+    with contextlib.ExitStack() as stack:
+        before_reconnect = None
+        if options.virtual_microphone:
+            if not any(device.name == DEVICE for device in list_devices(backend)):
+                raise DeviceError(f"there is no ALSA device {DEVICE!r}: apt-get install libasound2-plugins")
+            options = replace(options, output_name=DEVICE)
+            before_reconnect = stack.enter_context(VirtualMicrophone()).create
+        sample_rate = candidates[0].sample_rate
+        plan = plan_duplex(
+            backend,
+            sample_rate,
+            options.channels,
+            options.input_name,
+            options.output_name,
+            options.two_clocks,
+            options.preferred_input,
+        )
+        n_mics = len(plan.channels)
+        model = candidates[0]
+        if picks:
+            choice = choose_model(candidates, n_mics, board.threads)
+            model = next(c for c in candidates if c.name == choice.model)
+            print(f"{model.name}: {choice.reason}", file=sys.stderr)
+        raise_priority()
+        with audio_priority():
+            engine = model.open(n_mics, board.threads)
+            timing = measure_engine(engine, _MEASURE_S)
+        smaller = _smaller_engine(candidates, model, n_mics, board.threads) if options.auto else None
+        session = Session(backend, plan, engine, timing, options, smaller, before_reconnect)
+        if options.virtual_microphone:
+            session.log("pick the microphone 'quietmic' in the meeting program")
+        with _terminated_like_interrupted(), Keys() as keys:
+            if options.shows_view:
+                _run_with_view(session, keys)
+            else:
+                session.run(lambda: _press(session, keys))
+        return session.summary()
+
+
+def _smaller_engine(candidates: Sequence[Candidate], model: Candidate, n_mics: int, threads: int) -> NextEngine:
+    """Gives the engine of the next smaller model each time it is called, None at the end."""
+    smaller = iter(smaller_candidates(candidates, model, n_mics))
+
+    def open_next() -> Engine | None:
+        candidate = next(smaller, None)
+        return candidate.open(n_mics, threads) if candidate else None
+
+    return open_next
+
+
+def _press(session: Session, keys: Keys) -> None:
+    for key in keys.read():
+        session.controls.press(key)
+
+
+def _run_with_view(session: Session, keys: Keys) -> None:
+    from rich.live import Live
+
+    from devices.view import render
+
+    ticks = 0
+    with _quiet_libraries(), Live(render(session), auto_refresh=False) as live:
+
+        def tick() -> None:
+            nonlocal ticks
+            ticks += 1
+            _press(session, keys)
+            if ticks % _VIEW_EVERY == 0:
+                live.update(render(session), refresh=True)
+
+        session.run(tick)
+
+
+@contextlib.contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """Keeps what the sound libraries write to standard error, below Python, out of the view."""
+    saved = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+
+
+@contextlib.contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """Makes SIGTERM (a service that is stopped) end the run as cleanly as Ctrl-C."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

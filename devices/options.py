@@ -1,0 +1,97 @@
+"""What a live run is asked to do."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from devices.board import Board
+from devices.errors import DeviceError
+from devices.geometry import find_array
+
+
+@dataclass(frozen=True)
+class LiveOptions:
+    """Choices of the person.
+
+    Attributes:
+        input_name: index or part of the name; None = the default device.
+        output_name: likewise.
+        preferred_input: part of the name of the device to take when none is named and this one is there.
+        channels: of the input, the microphones, the reference first.
+        latency: asked of PortAudio: "low", "high" or seconds; "auto" = low unless a server is busy.
+        jitter_s: buffering on the output side, seconds; None = from the measured 99th percentile.
+        least_jitter_s: that buffering is never less, seconds.
+        n_hops_per_block: hops in one block of the sound card.
+        two_clocks: correct drift even where the devices look like one card.
+        record: folder for recordings from the start; None = only on the key, in the current folder.
+        duration_s: seconds to run; None = until stopped.
+        attenuation_limit_db: at the start.
+        auto: step down to a smaller model on a machine that is too slow.
+        virtual_microphone: play into a new source "quietmic" of the sound server.
+        shows_view: the terminal view instead of plain messages.
+    """
+
+    input_name: str | None = None
+    output_name: str | None = None
+    preferred_input: str = ""
+    channels: tuple[int, ...] = (0,)
+    latency: float | str = "auto"
+    jitter_s: float | None = None
+    least_jitter_s: float = 0.032
+    n_hops_per_block: int = 1
+    two_clocks: bool = False
+    record: Path | None = None
+    duration_s: float | None = None
+    attenuation_limit_db: float | None = None
+    auto: bool = False
+    virtual_microphone: bool = False
+    shows_view: bool = False
+
+
+def live_options(
+    board: Board,
+    limit_db: float | None = None,
+    input_name: str | None = None,
+    channels: tuple[int, ...] | None = None,
+    array: str | None = None,
+    latency: str = "auto",
+    jitter_ms: float | None = None,
+    no_ui: bool = False,
+    **others: Any,
+) -> LiveOptions:
+    """Options as they come from the command line, with what the board and the array say.
+
+    Args:
+        board: profile of this machine.
+        limit_db: attenuation limit, dB.
+        input_name: index or part of the name.
+        channels: microphones; None = those of the array, else the first.
+        array: name or geometry file.
+        latency: "auto", "low", "high" or a number of seconds.
+        jitter_ms: buffering, milliseconds; None = measured.
+        no_ui: plain messages even in a terminal.
+        others: fields of LiveOptions.
+
+    Raises:
+        DeviceError: unknown array, or a latency that is no number.
+    """
+    microphones = find_array(array) if array else None
+    if channels is None:
+        channels = microphones.channels if microphones else (0,)
+    try:
+        latency_s = latency if latency in ("auto", "low", "high") else float(latency)
+    except ValueError as error:
+        raise DeviceError(f"latency is auto, low, high or seconds, not {latency!r}", exit_code=2) from error
+    return LiveOptions(
+        input_name=input_name,
+        preferred_input=microphones.device if microphones else "",
+        channels=channels,
+        latency=latency_s,
+        jitter_s=jitter_ms / 1000 if jitter_ms else None,
+        least_jitter_s=board.jitter_ms / 1000,
+        n_hops_per_block=board.n_hops_per_block,
+        attenuation_limit_db=limit_db,
+        shows_view=not no_ui and sys.stdout.isatty(),
+        **others,
+    )

@@ -1,0 +1,123 @@
+"""What to ask of the devices, decided before any of them is opened."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from devices.errors import DeviceError
+from devices.listing import Device, find_device, list_devices
+
+SAMPLE_TYPE = "int16"
+"""What the cards are asked for: every card speaks it, and the callback needs no conversion."""
+
+
+@dataclass(frozen=True)
+class DuplexPlan:
+    """Devices, rates and channels of one run.
+
+    Attributes:
+        input: device to listen to.
+        output: device to play to.
+        input_rate: Hz.
+        output_rate: Hz.
+        channels: of the input, those that are the microphones, the reference first.
+        n_input_channels: channels opened.
+        n_output_channels: channels opened; all play the same.
+        shared_clock: one duplex stream is to be tried, without drift correction.
+        notes: what differs from what was wanted, in words.
+    """
+
+    input: Device
+    output: Device
+    input_rate: int
+    output_rate: int
+    channels: tuple[int, ...]
+    n_input_channels: int
+    n_output_channels: int
+    shared_clock: bool
+    notes: tuple[str, ...] = ()
+
+
+def _card(device: Device) -> str | None:
+    """The card behind a device as far as its name tells, None where it does not.
+
+    ALSA writes "USB Audio: - (hw:1,0)", Windows "Microphone (USB Audio)", macOS "MacBook Pro Microphone".
+    """
+    if device.host_api == "ALSA":
+        match = re.search(r"\(hw:(\w+),", device.name)
+        return match.group(1) if match else None
+    inside = re.search(r"\((.+)\)$", device.name)
+    return inside.group(1) if inside else device.name.split()[0]
+
+
+def _have_one_clock(source: Device, sink: Device) -> bool:
+    """False where the names tell two cards, or two sound systems."""
+    cards = _card(source), _card(sink)
+    return source.host_api == sink.host_api and (None in cards or cards[0] == cards[1])
+
+
+def _accepts(backend: Any, device: Device, kind: str, n_channels: int, sample_rate: int) -> bool:
+    check = backend.check_input_settings if kind == "input" else backend.check_output_settings
+    try:
+        check(device=device.index, channels=n_channels, dtype=SAMPLE_TYPE, samplerate=sample_rate)
+    except (backend.PortAudioError, ValueError):
+        return False
+    return True
+
+
+def _settle(backend: Any, device: Device, kind: str, n_channels: int, sample_rate: int) -> tuple[int, int]:
+    """(channels, rate) that a device accepts: the wanted ones if it can, else more channels, else its own rate.
+
+    Raises:
+        DeviceError: it accepts nothing of what it says it has.
+    """
+    n_max = device.n_inputs if kind == "input" else device.n_outputs
+    counts = sorted({n for n in (n_channels, 2, n_max) if n_channels <= n <= n_max})
+    for rate in (sample_rate, device.sample_rate):
+        for n in counts:
+            if _accepts(backend, device, kind, n, rate):
+                return n, rate
+    raise DeviceError(f"{device.name} accepts neither {sample_rate} Hz nor its own {device.sample_rate} Hz")
+
+
+def plan_duplex(
+    backend: Any,
+    sample_rate: int,
+    channels: tuple[int, ...] = (0,),
+    input_name: str | None = None,
+    output_name: str | None = None,
+    two_clocks: bool = False,
+    preferred_input: str = "",
+) -> DuplexPlan:
+    """Chooses devices, rates and channels.
+
+    Args:
+        backend: the sounddevice module.
+        sample_rate: the model's, Hz.
+        channels: wanted input channels, the reference first.
+        input_name: index or part of the name, None = the default.
+        output_name: likewise.
+        two_clocks: correct drift even where the devices look like one card.
+        preferred_input: part of the name of the device taken when none is named and this one is there.
+
+    Raises:
+        DeviceError: no such device, or it has none of the channels.
+    """
+    devices = list_devices(backend)
+    if input_name is None and preferred_input and any(preferred_input in d.name and d.n_inputs for d in devices):
+        input_name = preferred_input
+    source, sink = find_device(devices, input_name, "input"), find_device(devices, output_name, "output")
+    notes = []
+    usable = tuple(c for c in channels if c < source.n_inputs)
+    if not usable:
+        raise DeviceError(f"{source.name} has {source.n_inputs} channels, none of those wanted", exit_code=2)
+    if usable != channels:
+        missing = ", ".join(str(c) for c in channels if c not in usable)
+        notes.append(f"{source.name} has no channel {missing}: going on with {len(usable)} of {len(channels)}")
+    n_inputs, input_rate = _settle(backend, source, "input", max(usable) + 1, sample_rate)
+    n_outputs, output_rate = _settle(backend, sink, "output", 1, sample_rate)
+    for device, rate in ((source, input_rate), (sink, output_rate)):
+        if rate != sample_rate:
+            notes.append(f"{device.name} does not offer {sample_rate} Hz: resampling, it runs at {rate} Hz")
+    one_clock = not two_clocks and input_rate == output_rate and _have_one_clock(source, sink)
+    return DuplexPlan(source, sink, input_rate, output_rate, usable, n_inputs, n_outputs, one_clock, tuple(notes))
