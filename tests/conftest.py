@@ -1,0 +1,36 @@
+"""Fixtures that every test may use."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT / "tests"))
+
+import make_models  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the tiny networks: passthrough, bare (no card), tenth, beam, counter, each an .onnx file."""
+    folder = tmp_path_factory.mktemp("models")
+    make_models.make_passthrough(folder / "passthrough.onnx", make_models.make_card("passthrough"))
+    make_models.make_passthrough(folder / "bare.onnx", None)
+    make_models.make_gain(folder / "tenth.onnx", 0.1)
+    make_models.make_beam(folder / "beam.onnx")
+    make_models.make_counter(folder / "counter.onnx")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def passthrough_model(model_folder: Path) -> Path:
+    """An ONNX file that gives the reference microphone back."""
+    return model_folder / "passthrough.onnx"
+
+
+@pytest.fixture(scope="session")
+def recordings() -> Path:
+    """The repository's noisy recordings and their clean pairs."""
+    return ROOT / "recordings"

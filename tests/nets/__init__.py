@@ -1,0 +1,1 @@
+"""Networks that have nothing to do with speech, for the tests of compression."""

@@ -1,0 +1,84 @@
+"""Costs at given widths, and the search for a budget."""
+
+import pytest
+import torch
+from nets.lm import LanguageModel
+from nets.mobilenet import MobileNetV3Large
+from nets.resnet import resnet56
+
+from compression.allocate import allocate
+from compression.cost import Budget, CostModel
+from compression.count import count
+from compression.groups import find_groups
+from compression.rnn import split_layers
+from compression.surgery import cut
+from enhance.errors import UserError
+
+IMAGE = torch.zeros(1, 3, 32, 32)
+SYMBOLS = torch.zeros(1, 5, dtype=torch.long)
+
+
+def prepared(model, x):
+    structure = find_groups(model, (x,))
+    generator = torch.Generator().manual_seed(0)
+    scores = {group.name: torch.rand(group.n_units, generator=generator) for group in structure.groups}
+    return model, structure, scores, CostModel(model, structure, (x,), seconds=0.5)
+
+
+NETS = {
+    "resnet": lambda: prepared(resnet56(), IMAGE),
+    "mobilenet": lambda: prepared(MobileNetV3Large(), IMAGE),
+    "lstm": lambda: prepared(split_layers(LanguageModel()), SYMBOLS),
+}
+
+
+@pytest.mark.parametrize("ratios", ["uniform", "auto", "global"])
+@pytest.mark.parametrize(("name", "kind"), [("resnet", "macs"), ("mobilenet", "params"), ("lstm", "macs")])
+def test_budget_is_met_within_two_percent_and_predicted_exactly(name, kind, ratios):
+    model, structure, scores, costs = NETS[name]()
+    everything = {group: torch.ones(len(score), dtype=torch.bool) for group, score in scores.items()}
+    budget = Budget(kind, 0.4 * costs.cost(kind, everything))
+    kept = allocate(scores, costs, budget, ratios)
+    spent = costs.cost(kind, kept)
+    assert 0.98 * budget.value <= spent <= budget.value
+    figures = count(cut(model, structure, kept), (IMAGE if name != "lstm" else SYMBOLS,))
+    assert spent == (figures.parameters if kind == "params" else figures.macs / 0.5)
+
+
+def test_a_real_time_factor_from_a_cost_model():
+    model, structure, scores, _ = NETS["lstm"]()
+    costs = CostModel(
+        model, structure, (SYMBOLS,), rtf=lambda layers, seconds: sum(la.macs for la in layers) / 1e7 / seconds
+    )
+    kept = allocate(scores, costs, Budget("rtf", 0.05), "auto")
+    assert 0.049 <= costs.cost("rtf", kept) <= 0.05
+
+
+def test_two_budgets_hold_at_once():
+    _, _, scores, costs = NETS["mobilenet"]()
+    everything = costs.everything()
+    budget = Budget(
+        "params", 0.5 * costs.cost("params", everything), Budget("macs", 0.3 * costs.cost("macs", everything))
+    )
+    kept = allocate(scores, costs, budget, "auto")
+    spent = [costs.cost(part.kind, kept) / part.value for part in budget.parts()]
+    assert max(spent) <= 1
+    assert max(spent) >= 0.98
+
+
+def test_ratios_by_hand():
+    _, _, scores, costs = NETS["lstm"]()
+    kept = allocate(scores, costs, Budget("params", 1), {"rnn.*": 0.25})
+    assert {name: int(mask.sum()) for name, mask in kept.items()} == {
+        "embedding": 64,
+        "rnn.layers.0": 32,
+        "rnn.layers.1": 32,
+    }
+    with pytest.raises(UserError, match=r"no group matches 'cnn"):
+        allocate(scores, costs, Budget("params", 1), {"cnn.*": 0.25})
+
+
+def test_a_budget_out_of_reach_says_what_can_be_met():
+    _, _, scores, costs = NETS["lstm"]()
+    with pytest.raises(UserError, match=r"0\.001M parameters cannot be met.*smallest network has 0\.0\d\dM"):
+        allocate(scores, costs, Budget("params", 1000), "uniform")

@@ -1,0 +1,117 @@
+"""The online MVDR: against an offline reference, and against everything that breaks beamformers."""
+
+import numpy as np
+import pytest
+
+from enhance.beamform import Beamformer, BeamState
+
+N_FREQS = 33
+
+
+def gaussian(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    return (rng.standard_normal(shape) + 1j * rng.standard_normal(shape)) / np.sqrt(2)
+
+
+def scene(n_mics: int, n_frames: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A talker in half of the frames and two point noises: (mixture, talker) [n_mics, n_freqs, T], mask."""
+    rng = np.random.default_rng(seed)
+    steering = gaussian(rng, n_mics, N_FREQS, 1)
+    mask = (rng.random((N_FREQS, n_frames)) < 0.5).astype(np.float32)
+    speech = steering * gaussian(rng, 1, N_FREQS, n_frames) * mask
+    noise = 0.01 * gaussian(rng, n_mics, N_FREQS, n_frames)
+    for _ in range(2):
+        noise = noise + gaussian(rng, n_mics, N_FREQS, 1) * gaussian(rng, 1, N_FREQS, n_frames)
+    return (speech + noise).astype(np.complex64), speech.astype(np.complex64), mask
+
+
+def feed(beamformer: Beamformer, spectra: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, BeamState]:
+    """Beam of every frame, and the state after the last."""
+    state = beamformer.initial_state()
+    beams = []
+    for t in range(spectra.shape[2]):
+        beams.append(beamformer.apply(spectra[:, :, t], 0, state))
+        beamformer.update(spectra[:, :, t], mask[:, t], state)
+    return np.stack(beams, axis=1), state
+
+
+def gain_db(output: np.ndarray, target: np.ndarray, noisy: np.ndarray) -> float:
+    """How far the error against the target fell from the noisy microphone's."""
+    return float(10 * np.log10(np.sum(abs(noisy - target) ** 2) / np.sum(abs(output - target) ** 2)))
+
+
+def test_agrees_with_torchaudio_on_a_stationary_scene() -> None:
+    """A long memory and the same loading: outputs within -40 dB of the offline filter's, same masks."""
+    torch = pytest.importorskip("torch")
+    torchaudio = pytest.importorskip("torchaudio")
+    mixture, _, mask = scene(4, 4000)
+    beamformer = Beamformer(4, N_FREQS, forgetting=0.9999, loading=1e-5)
+    _, state = feed(beamformer, mixture, mask)
+    ours = np.einsum("fm,mft->ft", beamformer.weights(0, state).conj(), mixture)
+
+    spectra, speech_mask = torch.from_numpy(mixture), torch.from_numpy(mask)
+    psd = torchaudio.transforms.PSD()
+    mvdr = torchaudio.transforms.SoudenMVDR()
+    theirs = mvdr(spectra, psd(spectra, speech_mask), psd(spectra, 1 - speech_mask), 0, diag_eps=1e-5).numpy()
+    error = np.sum(abs(ours - theirs) ** 2) / np.sum(abs(theirs) ** 2)
+    assert 10 * np.log10(error) < -40
+
+
+def test_cancels_point_noises() -> None:
+    mixture, speech, mask = scene(4, 400)
+    beams, _ = feed(Beamformer(4, N_FREQS), mixture, mask)
+    late = slice(200, None)
+    assert gain_db(beams[:, late], speech[0, :, late], mixture[0, :, late]) > 8
+
+
+def test_first_frames_pass_the_reference() -> None:
+    mixture, _, mask = scene(3, 5)
+    beams, _ = feed(Beamformer(3, N_FREQS), mixture, np.zeros_like(mask))
+    assert np.array_equal(beams, mixture[0])
+
+
+@pytest.mark.parametrize("silent", [0, 2])
+def test_a_silent_microphone_counts_for_nothing(silent: int) -> None:
+    mixture, speech, mask = scene(4, 300)
+    mixture[silent] = 0
+    beamformer = Beamformer(4, N_FREQS)
+    reference = 1 if silent == 0 else 0
+    _, state = feed(beamformer, mixture, mask)
+    weights = beamformer.weights(reference, state)
+    assert np.abs(weights[:, silent]).max() < 1e-4
+    output = np.einsum("fm,mft->ft", weights.conj(), mixture)
+    assert gain_db(output, speech[reference], mixture[reference]) > 5
+
+
+def test_identical_microphones_are_one() -> None:
+    """No direction can be told: the speech comes through as it is."""
+    mixture, _, mask = scene(1, 300)
+    beams, _ = feed(Beamformer(4, N_FREQS), np.repeat(mixture, 4, axis=0), mask)
+    assert np.abs(beams - mixture[0]).max() < 1e-2 * np.abs(mixture).max()
+
+
+def test_order_of_the_other_microphones_does_not_matter() -> None:
+    mixture, _, mask = scene(5, 100)
+    beams, _ = feed(Beamformer(5, N_FREQS), mixture, mask)
+    shuffled, _ = feed(Beamformer(5, N_FREQS), mixture[[0, 4, 2, 1, 3]], mask)
+    assert np.abs(beams - shuffled).max() < 1e-5 * np.abs(beams).max()
+
+
+def test_level_does_not_matter() -> None:
+    mixture, _, mask = scene(3, 100)
+    beams, _ = feed(Beamformer(3, N_FREQS), mixture, mask)
+    quiet, _ = feed(Beamformer(3, N_FREQS), mixture * np.float32(1e-3), mask)
+    assert np.abs(1e3 * quiet - beams).max() < 1e-3 * np.abs(beams).max()
+
+
+def test_state_stays_bounded_and_silence_leaves_it_alone() -> None:
+    mixture, _, mask = scene(2, 100)
+    beamformer = Beamformer(2, N_FREQS)
+    _, state = feed(beamformer, mixture, mask)
+    loudest = np.abs(mixture).max() ** 2
+    for i in range(20_000):
+        beamformer.update(mixture[:, :, i % 100], mask[:, i % 100], state)
+    assert np.abs(state.speech).max() <= loudest
+    before = state.speech.copy()
+    for _ in range(5000):
+        beamformer.update(np.zeros((2, N_FREQS), np.complex64), mask[:, 0], state)
+    assert np.array_equal(state.speech, before)

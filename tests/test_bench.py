@@ -1,0 +1,77 @@
+"""The bench: figures that must hold whatever the machine does, and the arithmetic of limit and plan."""
+
+import json
+
+import pytest
+from make_models import make_card, make_passthrough
+
+import app
+from enhance.bench import _limit, bench
+from enhance.plan import plan
+from enhance.probe import probe
+from enhance.systems import model_system
+
+
+@pytest.fixture(scope="module")
+def small_model(tmp_path_factory):
+    """A pass-through whose card claims a million parameters and a gigamultiplication per second."""
+    path = tmp_path_factory.mktemp("bench") / "small.onnx"
+    return make_passthrough(path, make_card("tcn-small", parameters=10**6, macs_per_second=10**9))
+
+
+def test_figures_of_a_passthrough(small_model, model_folder):
+    systems = [model_system(str(small_model)), model_system(str(model_folder / "beam.onnx"), 2)]
+    result = bench(systems, seconds=2, max_threads=2)
+    first = result["systems"][0]
+    hop = first["hop_ms"]
+    assert 0 < hop["p50"] <= hop["p95"] <= hop["p99"] <= hop["max"]
+    assert first["rtf_live"] == pytest.approx(hop["mean"] / 16.0)
+    assert 0 < first["rtf_files"] < first["rtf_live"]  # many frames in one call cost less
+    assert first["algorithmic_delay_ms"] == 32.0
+    assert first["bytes"] == small_model.stat().st_size
+    assert list(first["threads"]) == ["1", "2"]
+    assert first["peak_memory_bytes"] >= first["memory_before_bytes"] > 10e6
+    assert first["network_ms"] < hop["p50"]
+    assert result["rates"]["read_bytes_per_second"]["4000000"] > 1e8
+    (ratio,) = result["ratios"]
+    assert (ratio["first"], ratio["second"]) == ("tcn-small", "beam, 2 mics")
+    assert ratio["live"]["low"] <= ratio["live"]["mean"] <= ratio["live"]["high"]
+    assert result["systems"][1]["limit"]["distance"] is None  # its card states no cost
+
+
+def test_limit_is_the_longer_of_computing_and_reading(small_model):
+    """1e9 MAC/s of audio = 16e6 a hop: 16 ms at 1e9 MAC/s; 4e6 bytes of weights: 4 ms at 1e9 bytes/s."""
+    rates = {"macs_per_second": 1e9, "read_bytes_per_second": {"4000000": 1e9}}
+    limit = _limit(model_system(str(small_model)), 32.0, 62.5, rates)
+    assert limit == pytest.approx({"compute_ms": 16.0, "memory_ms": 4.0, "limit_ms": 16.0, "distance": 2.0})
+
+
+def test_matrix_products_run_faster_than_weights_are_read():
+    rates = probe("rates", 1 << 20)
+    assert rates["macs_per_second"] > 1e9
+    assert 1e9 < rates["read_bytes_per_second"][str(1 << 20)] < 1e12
+
+
+def test_plan_adds_up(small_model):
+    figures = plan(str(small_model), hours=1000, cores=10, link_mbit=8, seconds=5)
+    assert figures["core_hours"] * figures["audio_seconds_per_core_second"] == pytest.approx(1000)
+    assert figures["compute_hours"] == pytest.approx(figures["core_hours"] / 10)
+    assert figures["bytes_in"] == 1000 * 3600 * 32000
+    assert figures["transfer_hours"] == pytest.approx(32)  # 115.2 GB at 1 MB/s
+    assert figures["wall_hours"] == pytest.approx(32)
+    assert figures["bound_by"] == "link"
+
+
+def test_the_command_prints_json_alone(small_model, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    arguments = ["bench", "--model", str(small_model), "--peer", "nsnet2", "--seconds", "1", "--threads", "1"]
+    assert app.main([*arguments, "--json", "--markdown", "bench.md"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert [system["label"] for system in figures["systems"]] == ["tcn-small", "nsnet2"]
+    assert figures["systems"][1]["rtf_live"] is None  # it works on whole files
+    assert figures["systems"][1]["rtf_files"] > 0
+    assert figures["machine"]["cores"] >= 1
+    text = (tmp_path / "bench.md").read_text()
+    assert "not measured" in text and "GMAC/s" in text
+    assert app.main(["bench", "--model", str(small_model), "--plan", "10", "--cores", "2", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["cores"] == 2

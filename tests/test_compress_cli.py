@@ -1,0 +1,162 @@
+"""The commands on tiny enhancers: surgery keeps them streaming, files and cards come out, errors are for people."""
+
+import itertools
+import json
+from types import SimpleNamespace
+
+import pytest
+import torch
+from test_surgery import half, shake
+
+from app import main
+from compression import command, table_command
+from compression.count import count
+from compression.groups import find_groups
+from compression.speech import SpeechBatch, example_inputs, rtf_model
+from compression.surgery import cut, gated
+from enhance.errors import UserError
+from enhance.network import OnnxNetwork
+from enhance.records import hash_file
+from models.registry import build, save_network
+from models.spectra import analysis
+
+SIZES = {
+    "tcn": {"encoder": (6, 8), "width": 16, "n_units": 24, "dilations": (1, 2)},
+    "fullsubnet": {"full_units": 24, "sub_units": 16, "n_neighbours": 3, "n_pair_features": 4},
+}
+RECIPE = """
+quantize = "dynamic"
+n_calibration = 2
+[prune]
+criterion = "l1"
+steps = 2
+[finetune]
+steps = 2
+distil = 0.3
+"""
+
+
+class FakeData:
+    """Batches of noise in the form of the training data."""
+
+    source = config = None
+
+    def __iter__(self):
+        generator = torch.Generator().manual_seed(0)
+        for _ in itertools.count():
+            noisy, target = (0.1 * torch.randn(2, 2560, generator=generator) for _ in range(2))
+            spectra = analysis(noisy[:, None], command.STFT)
+            yield SpeechBatch(spectra, spectra[:, 0], noisy, target, None)
+
+
+@pytest.fixture
+def parent(tmp_path, request):
+    torch.manual_seed(0)
+    path = tmp_path / f"{request.param}.pt"
+    save_network(build(request.param, **SIZES[request.param]), path, {"data": {"speech": {"hours": 1}}})
+    (tmp_path / "recipe.toml").write_text(RECIPE)
+    return path
+
+
+@pytest.mark.parametrize("family", SIZES)
+def test_surgery_on_our_networks_equals_gates(family):
+    torch.manual_seed(0)
+    model = shake(build(family, **SIZES[family]))
+    structure = find_groups(model, example_inputs)
+    kept, gates = half(structure)
+    smaller = cut(model, structure, kept, gates)
+    noisy, beam, state = example_inputs(model)
+    with torch.no_grad():
+        with gated(model, structure, gates):
+            expected, mask, _ = model(noisy, beam, state)
+        actual, actual_mask, _ = smaller(noisy, beam, smaller.initial_state(1))
+    assert torch.allclose(actual, expected, atol=1e-5)
+    assert torch.allclose(actual_mask, mask, atol=1e-5)
+    assert count(smaller, example_inputs(smaller)).parameters < 0.7 * count(model, example_inputs(model)).parameters
+
+
+@pytest.mark.parametrize("parent", SIZES, indirect=True)
+def test_compress_writes_networks_cards_and_a_picture(parent, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command, "open_data", lambda *_: FakeData())
+    monkeypatch.chdir(tmp_path)
+    whole = torch.load(parent, weights_only=True)["weights"]
+    n = sum(value.numel() for name, value in whole.items() if "running" not in name and "num_batches" not in name)
+    out = tmp_path / "small.onnx"
+    arguments = [
+        "compress",
+        "--model",
+        str(parent),
+        "--recipe",
+        "recipe.toml",
+        "--params",
+        str(0.6 * n),
+        "-o",
+        str(out),
+    ]
+    assert main([*arguments, "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    card = OnnxNetwork(out).card
+    assert card.parameters <= 0.6 * n
+    assert card.parent == parent.stem
+    assert card.parent_sha256 == hash_file(parent)
+    assert [step["name"] for step in card.recipe["steps"]] == ["parent", "cut", "fine-tuned"]
+    assert card.training_data == {"data": {"speech": {"hours": 1}}}
+    int8 = OnnxNetwork(tmp_path / "small-int8.onnx").card
+    assert int8.name == f"{parent.stem}-recipe-int8"
+    assert int8.parameters == card.parameters
+    assert figures["ratios"]["parameters"] <= 0.6
+    assert (tmp_path / "small.png").stat().st_size > 1000
+    assert main(arguments) == 0  # everything is there already: read, not done again
+
+
+@pytest.mark.parametrize("parent", ["tcn"], indirect=True)
+def test_dry_run_predicts(parent, tmp_path, capsys):
+    recipe = str(tmp_path / "recipe.toml")
+    arguments = ["compress", "--model", str(parent), "--recipe", recipe, "-o", "x.onnx", "--dry-run", "--json"]
+    assert main([*arguments, "--macs", "2M", "--board", "rpi4"]) == 0
+    captured = capsys.readouterr()
+    rows = json.loads(captured.out)
+    assert 1.96e6 <= rows["compressed"]["macs"] <= 2e6
+    assert rows["compressed"]["rtf"] < rows["parent"]["rtf"]
+    assert "rpi4: costs estimated" in captured.err
+    assert main([*arguments, "--params", "10"]) == 1
+    assert "smallest network has" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("parent", ["tcn"], indirect=True)
+def test_tables_are_written_and_kept(parent, tmp_path, monkeypatch):
+    monkeypatch.setattr(table_command, "open_data", lambda *_: FakeData())
+    monkeypatch.setattr(table_command, "judge_by", lambda *_: lambda network: {"loss": 1.0})
+    shared = ["--model", str(parent), "--recipe", str(tmp_path / "recipe.toml"), "-o", str(tmp_path / "table")]
+    assert main(["compare-criteria", *shared, "--params", "8k", "--criteria", "l1,random", "--seeds", "0,1"]) == 0
+    table = (tmp_path / "table" / "criteria.md").read_text()
+    assert "| l1 |" in table
+    assert len(list((tmp_path / "table" / "rows").iterdir())) == 4
+    assert main(["sweep", *shared, "--over", "r", "--values", "0.5,0.8"]) == 0
+    assert (tmp_path / "table" / "sweep-r.png").is_file()
+
+
+def test_rtf_follows_the_boards_cost_of_a_hop():
+    layer = SimpleNamespace(macs=1000, parameters=500)
+    model = rtf_model(lambda macs, operators, size: 1e-6 * macs + 1e-5 * operators + 1e-9 * size, n_operators=10)
+    assert model([layer], 0.032) == pytest.approx((1e-6 * 500 + 1e-4 + 2e-6) / 0.016)
+
+
+def test_amounts_and_budgets():
+    assert [command.parse_amount(text) for text in ("0.81M", "50k", "1.5G", "810000")] == [810000, 50000, 1.5e9, 810000]
+    with pytest.raises(UserError, match="is no amount"):
+        command.parse_amount("many")
+    both = command.find_budget("1M", "2M", None)
+    assert [(part.kind, part.value) for part in both.parts()] == [("macs", 2e6), ("params", 1e6)]
+    assert command.find_budget(None, None, None) is None
+
+
+def test_missing_parent_and_data_are_said(tmp_path, capsys):
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(RECIPE)
+    arguments = ["--recipe", str(recipe), "--params", "8k", "-o", str(tmp_path / "x.onnx")]
+    assert main(["compress", "--model", str(tmp_path / "none.pt"), *arguments]) == 2
+    assert "no checkpoint" in capsys.readouterr().err
+    save_network(build("tcn", **SIZES["tcn"]), tmp_path / "tcn.pt")
+    assert main(["compress", "--model", str(tmp_path / "tcn.pt"), *arguments]) == 2
+    assert "give --speech and --noise" in capsys.readouterr().err

@@ -1,0 +1,150 @@
+"""Every criterion through the one interface, and what single ones promise."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from nets.lm import LanguageModel
+from torch import nn
+
+from compression.allocate import best
+from compression.context import Context
+from compression.cost import Budget, CostModel
+from compression.criteria import CRITERIA, find_criterion
+from compression.gates import GateLearner, next_beta, penalty_weight
+from compression.groups import find_groups
+from compression.reconstruct import gram_matrices, greedy_order, lasso_path, least_squares
+from compression.rnn import split_layers
+from compression.surgery import cut
+from compression.task import Task
+from enhance.errors import UserError
+
+
+class Conv(nn.Module):
+    """Two convolutions, one with a norm, a residual sum and a linear layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.norm, self.b = nn.Conv1d(2, 10, 3, padding=1), nn.BatchNorm1d(10), nn.Conv1d(10, 10, 3, padding=1)
+        self.out = nn.Linear(10, 3)
+
+    def forward(self, x):
+        x = F.relu(self.norm(self.a(x)))
+        return self.out((x + torch.tanh(self.b(x))).mean(2))
+
+
+def conv_case():
+    torch.manual_seed(0)
+    data = [(torch.randn(8, 2, 12), torch.randint(0, 3, (8,))) for _ in range(4)]
+    task = Task(
+        lambda m, b: F.cross_entropy(m(b[0]), b[1]), data, predict=lambda m, b: m(b[0]), distance="kl", n_calibration=2
+    )
+    return Conv(), task, (data[0][0][:1],)
+
+
+def lstm_case():
+    torch.manual_seed(0)
+    data = [torch.randint(0, 9, (4, 7)) for _ in range(4)]
+    task = Task(
+        lambda m, x: F.cross_entropy(m(x[:, :-1])[0].flatten(0, 1), x[:, 1:].flatten()), data,
+        predict=lambda m, x: m(x)[0], distance="kl", n_calibration=2,
+    )  # fmt: skip
+    return split_layers(LanguageModel(9, 8, 10)), task, (data[0][:1, :-1],)
+
+
+CASES = {"conv": conv_case, "lstm": lstm_case}
+
+
+def context(case, **settings):
+    model, task, inputs = CASES[case]()
+    structure = find_groups(model, inputs)
+    costs = CostModel(model, structure, inputs)
+    budget = Budget("params", 0.6 * costs.count.parameters)
+    return Context(model, structure, task, costs, budget, **({"steps": 4} | settings))
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("name", CRITERIA)
+def test_every_criterion_decides_within_the_budget(name, case):
+    given = context(case)
+    decision = CRITERIA[name].decide(given)
+    smaller = cut(given.model, given.structure, decision.kept, decision.gates)
+    parameters = sum(p.numel() for p in smaller.parameters())
+    if decision.masks:
+        parameters = sum(p.numel() for p in given.model.parameters()) - sum(
+            int((m == 0).sum()) for m in decision.masks.values()
+        )
+    assert 0.85 * given.budget.value <= parameters <= given.budget.value
+    assert torch.isfinite(given.task.loss(smaller, given.task.calibration()[0]))
+
+
+def test_criteria_that_need_data_say_so():
+    given = context("conv")
+    given.task = Task(given.task.loss, None)
+    with pytest.raises(UserError, match="needs data"):
+        CRITERIA["taylor"].decide(given)
+    with pytest.raises(UserError, match=r"unknown criterion 'magic'; one of influence, .*curl"):
+        find_criterion("magic")
+
+
+def test_lambda_is_that_of_the_seed():
+    gates = torch.tensor([0.5, 0.5, 0.01, 0.9])  # one of four is off: k = 0.75
+    assert penalty_weight(gates, 0.5) == pytest.approx(5 * 0.25)
+    assert penalty_weight(gates, 0.8) == 0
+
+
+def test_beta_grows_as_asked_and_follows_the_gates_when_adaptive():
+    beta = 0.1
+    for step in range(50):
+        beta = next_beta(beta, 10.0, 50, step / 50, [], False)
+    assert beta == pytest.approx(1.0)
+    binary, soft = [torch.tensor([0.0, 1.0])], [torch.tensor([0.5, 0.5])]
+    assert next_beta(0.1, 10, 50, 0.5, binary, True) == 0.1
+    assert next_beta(0.1, 10, 50, 0.5, soft, True) == pytest.approx(0.1 * 10 ** (2 / 50))
+
+
+def test_a_learner_starts_with_the_order_of_the_influences():
+    features = torch.rand(30, 3).sort(0).values
+    for n_units in (30, 600):
+        learner = GateLearner(n_units, 3)
+        rows = features.repeat(n_units // 30, 1)
+        assert learner.connected == (n_units == 30)
+        assert torch.equal(learner(rows)[:30].argsort(), torch.arange(30))
+
+
+def test_gram_matrix_is_that_of_the_next_layer():
+    """Energy of a linear layer's output, without bias, from its Gram matrix and from the output itself."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 4))
+    x = torch.randn(50, 3)
+    task = Task(lambda m, b: m(b).sum(), [x], n_calibration=1)
+    structure = find_groups(model, (x[:1],))
+    given = Context(model, structure, task, CostModel(model, structure, (x,)), Budget("params", 1))
+    gram = gram_matrices(given)["0"]
+    y = model(x) - model[2].bias
+    assert gram.sum().item() == pytest.approx(y.square().sum().item(), rel=1e-5)
+
+
+def test_gram_matrix_of_a_convolution():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv1d(2, 5, 1), nn.Tanh(), nn.Conv1d(5, 4, 3, stride=2, dilation=2))
+    x = torch.randn(3, 2, 20)
+    task = Task(lambda m, b: m(b).sum(), [x], n_calibration=1)
+    structure = find_groups(model, (x[:1],))
+    given = Context(model, structure, task, CostModel(model, structure, (x,)), Budget("params", 1))
+    y = model(x) - model[2].bias[:, None]
+    assert gram_matrices(given)["0"].sum().item() == pytest.approx(y.square().sum().item(), rel=1e-5)
+
+
+def test_greedy_and_lasso_find_the_redundant_channel():
+    """Of six channels one repeats another and one is nearly silent: both can go, the weights make up for it."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(200, 6, generator=generator).double()
+    x[:, 4] = x[:, 1]
+    x[:, 5] *= 0.01
+    gram = x.T @ x
+    assert not best(lasso_path(gram), 4)[5]  # the lasso shares the weight between twins
+    kept = best(greedy_order(gram), 4)
+    assert not kept[5]
+    assert int(kept[1]) + int(kept[4]) == 1
+    rest = x.sum(1) - x[:, kept] @ least_squares(gram, kept)
+    assert rest.norm() < 0.02 * x.sum(1).norm()

@@ -1,0 +1,85 @@
+"""Measures against their reference libraries, and "not measured" where they do not exist."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from enhance import metrics
+
+RATE = 16000
+
+
+def speechlike(seconds: float, seed: int) -> NDArray[np.float32]:
+    """Noise shaped like syllables (4 Hz bursts over a falling spectrum) with pauses: enough for STOI and PESQ."""
+    rng = np.random.default_rng(seed)
+    n_samples = int(seconds * RATE)
+    spectrum = np.fft.rfft(rng.standard_normal(n_samples))
+    freqs = np.fft.rfftfreq(n_samples, 1 / RATE)
+    carrier = np.fft.irfft(spectrum / (1 + (freqs / 500) ** 2), n_samples)
+    envelope = np.clip(np.sin(2 * np.pi * 4 * np.arange(n_samples) / RATE), 0, None)
+    signal = carrier * envelope
+    return (0.3 * signal / np.abs(signal).max()).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def pair() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    clean = speechlike(4.0, 0)
+    noise = 0.02 * np.random.default_rng(1).standard_normal(clean.size)
+    return clean, (0.7 * clean + noise).astype(np.float32)
+
+
+def test_si_sdr_agrees_with_torchmetrics(pair):
+    import torch
+    from torchmetrics.functional import audio as functional
+
+    clean, noisy = (torch.from_numpy(x.astype(np.float64)) for x in pair)
+    expected = functional.scale_invariant_signal_distortion_ratio(noisy, clean).item()
+    assert metrics.si_sdr(*pair) == pytest.approx(expected, abs=1e-3)
+
+
+def test_si_sdr_of_known_mixtures():
+    clean, noise = np.eye(2)[0], np.eye(2)[1]
+    assert metrics.si_sdr(clean, 5 * clean + 0.5 * noise) == pytest.approx(20.0, abs=1e-9)
+    assert metrics.si_sdr(clean, clean) == pytest.approx(156.5, abs=0.1)
+    assert metrics.si_sdr(clean, np.zeros(2)) is None
+    assert metrics.si_sdr(np.zeros(2), noise) is None
+    assert metrics.si_sdr(clean, clean * np.nan) is None
+    with pytest.raises(ValueError, match="one length"):
+        metrics.si_sdr(clean, np.zeros(3))
+
+
+def test_stoi_and_pesq_are_the_libraries_figures(pair):
+    import pesq
+    import pystoi
+
+    clean, noisy = (x.astype(np.float64) for x in pair)
+    assert metrics.stoi(*pair, RATE) == pystoi.stoi(clean, noisy, RATE)
+    # pystoi adds an unseeded dither of 1e-16 in the extended measure: two calls of its own differ in the last digit.
+    assert metrics.estoi(*pair, RATE) == pytest.approx(pystoi.stoi(clean, noisy, RATE, extended=True), abs=1e-12)
+    assert metrics.pesq_wb(*pair, RATE) == pesq.pesq(RATE, clean, noisy, "wb")
+    assert metrics.pesq_nb(*pair, RATE) == pesq.pesq(RATE, clean, noisy, "nb")
+
+
+@pytest.mark.parametrize("seconds", [4.0, 11.0])
+def test_dnsmos_is_what_speechmos_gives(seconds):
+    from speechmos import dnsmos
+
+    noisy = speechlike(seconds, 2) + 0.01 * np.random.default_rng(3).standard_normal(int(seconds * RATE))
+    expected = dnsmos.run(noisy.astype(np.float32), RATE)
+    figures = metrics.dnsmos(noisy.astype(np.float32), RATE)
+    for name in metrics.REFERENCE_FREE:
+        assert figures[name] == pytest.approx(expected[f"{name}_mos"], abs=1e-4)
+
+
+def test_what_does_not_exist_is_not_measured(monkeypatch, pair):
+    short = np.ones(800, dtype=np.float32)
+    assert metrics.stoi(short, short, RATE) is None
+    assert metrics.pesq_wb(short, short, RATE) is None
+    assert metrics.measure(None, pair[1], RATE)["si_sdr"] is None
+    assert metrics.dnsmos(np.zeros(0), RATE) == {"sig": None, "bak": None, "ovrl": None}
+    monkeypatch.setattr(metrics, "find_spec", lambda name: None)
+    metrics._dnsmos_session.cache_clear()
+    assert metrics.measure(*pair, RATE) == {
+        name: metrics.si_sdr(*pair) if name == "si_sdr" else None for name in metrics.METRIC_NAMES
+    }
+    metrics._dnsmos_session.cache_clear()

@@ -1,0 +1,118 @@
+"""Bypass, mute, replacement and a failing engine: nothing jumps, nothing clicks."""
+
+import numpy as np
+import pytest
+
+from devices.engine import Engine, measure_engine
+from devices.mixer import Mixer
+from devices.stepdown import StepDown
+
+HOP = 256
+
+
+class Delay:
+    """An engine that only delays, like a pass-through network, and may give its first samples late."""
+
+    def __init__(self, delay: int = HOP, n_held: int = 0, gain: float = 1.0) -> None:
+        self.delay, self.n_held, self.gain = delay, n_held, gain
+        self.reset()
+
+    def reset(self) -> None:
+        self.ready = np.zeros(self.delay, np.float32)
+        self.n_owed = self.n_held
+
+    def process(self, block: np.ndarray) -> np.ndarray:
+        self.ready = np.concatenate((self.ready, self.gain * block[0]))
+        n = block.shape[1] - min(self.n_owed, block.shape[1])
+        self.n_owed -= block.shape[1] - n
+        out, self.ready = self.ready[:n], self.ready[n:]
+        return out
+
+    def engine(self, name: str = "delay") -> Engine:
+        return Engine(name, self.process, self.reset, delay=self.delay)
+
+
+def run(mixer: Mixer, signal: np.ndarray) -> np.ndarray:
+    return np.concatenate([mixer.process(signal[None, k : k + HOP])[0] for k in range(0, len(signal), HOP)])
+
+
+@pytest.fixture
+def tone() -> np.ndarray:
+    return np.sin(np.arange(40 * HOP) * 2 * np.pi * 200 / 16000).astype(np.float32)
+
+
+@pytest.mark.parametrize("n_held", [0, 100, 256])
+def test_bypass_of_a_pass_through_changes_nothing_at_all(tone: np.ndarray, n_held: int) -> None:
+    delay = Delay(n_held=n_held)
+    assert measure_engine(delay.engine(), 0.0).n_held == n_held
+    mixer = Mixer(delay.engine(), n_held)
+    parts = []
+    for step, part in enumerate(np.split(tone, 8)):
+        mixer.bypass = step % 2 == 1
+        parts.append(run(mixer, part))
+    out = np.concatenate(parts)
+    assert mixer.latency == HOP + n_held
+    np.testing.assert_allclose(out[mixer.latency :], tone[: -mixer.latency], atol=1e-6)
+
+
+def test_bypass_and_mute_fade_without_a_click(tone: np.ndarray) -> None:
+    mixer = Mixer(Delay(gain=0.1).engine())
+    parts = []
+    for step, part in enumerate(np.split(tone, 8)):
+        mixer.bypass, mixer.muted = step in (2, 3), step == 5
+        parts.append(run(mixer, part))
+    out = np.concatenate(parts)
+    # The steepest step of the tone is 0.079; a click would be up to 0.9.
+    assert np.abs(np.diff(out)).max() < 0.085
+    quarter = len(tone) // 8
+    assert np.abs(out[int(2.5 * quarter) : 4 * quarter]).max() == pytest.approx(1.0, abs=1e-3)
+    assert np.abs(out[int(5.5 * quarter) : 6 * quarter]).max() == 0.0
+    assert np.abs(out[int(7.5 * quarter) :]).max() == pytest.approx(0.1, abs=1e-3)
+
+
+def test_another_engine_fades_in_after_it_has_settled(tone: np.ndarray) -> None:
+    mixer = Mixer(Delay(gain=1.0).engine())
+    run(mixer, tone[: 4 * HOP])
+    mixer.forced_bypass = True
+    run(mixer, tone[4 * HOP : 8 * HOP])
+    assert mixer.is_dry
+    mixer.replace(Delay(gain=0.5).engine("half"))
+    mixer.forced_bypass = False
+    out = run(mixer, np.tile(tone, 2)[8 * HOP :])
+    assert mixer.engine.name == "half"
+    assert np.abs(np.diff(out)).max() < 0.085
+    settled = int(0.25 * 16000)
+    assert np.abs(out[2 * HOP : settled]).max() == pytest.approx(1.0, abs=1e-3)
+    assert np.abs(out[settled + 4 * HOP :]).max() == pytest.approx(0.5, abs=1e-3)
+
+
+def test_a_non_finite_hop_is_replaced_by_the_microphone(tone: np.ndarray) -> None:
+    delay = Delay()
+    mixer = Mixer(delay.engine())
+    run(mixer, tone[: 2 * HOP])
+    delay.ready[:] = np.nan
+    out = run(mixer, tone[2 * HOP : 3 * HOP])
+    np.testing.assert_allclose(out, tone[HOP : 2 * HOP], atol=1e-6)
+    assert mixer.n_replaced == HOP
+    assert np.isfinite(run(mixer, tone[3 * HOP :])).all()
+
+
+def test_a_next_model_that_does_not_load_is_said_and_the_sound_goes_on(tone: np.ndarray) -> None:
+    messages: list[str] = []
+
+    def refuse() -> Engine | None:
+        raise OSError("no such file")
+
+    mixer = Mixer(Delay(gain=0.5).engine())
+    step_down = StepDown(mixer, messages.append, refuse)
+    for _ in range(200):
+        out = run(mixer, tone[:HOP])
+        step_down.after_hop(0.03 if not mixer.forced_bypass else 0.001)
+        if step_down._loader:
+            step_down._loader.join()
+    assert messages[1:] == [
+        "the next smaller model cannot be used: no such file",
+        "delay is the smallest model and still too slow: bypassed, next try in 10 s",
+    ]
+    assert np.abs(out).max() > 0.9
+    assert step_down.bypassed_s["too slow"] > 1

@@ -1,0 +1,60 @@
+"""Loading a network, its card, and its errors."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from make_models import make_card
+
+from enhance.config import ModelCard, StftConfig
+from enhance.errors import UserError
+from enhance.network import OnnxNetwork
+
+
+def test_card_survives_json() -> None:
+    card = make_card("tcn-small", recipe={"method": "influence"}, parent="tcn", metrics={"si_sdr": 1 / 3})
+    assert ModelCard.from_json(card.to_json()) == card
+    assert card.stft == StftConfig(16000, 512, 256, 512, "sqrt_hann")
+    assert card.stft.n_freqs == 257
+
+
+def test_card_of_the_future_and_broken_cards() -> None:
+    later = make_card("x", format_version=99).to_json()
+    with pytest.raises(UserError, match="update quietmic"):
+        ModelCard.from_json(later)
+    more = make_card("x").to_json().replace('"name": "x",', '"name": "x", "colour": "blue",')
+    assert ModelCard.from_json(more).name == "x"
+    for text in ("", "[]", '{"name": "x"}'):
+        with pytest.raises(UserError, match="unreadable"):
+            ModelCard.from_json(text)
+
+
+def test_signature_is_read_from_the_graph(model_folder: Path) -> None:
+    passthrough, counter = (OnnxNetwork(model_folder / f"{name}.onnx") for name in ("passthrough", "counter"))
+    assert (passthrough.uses_beam, passthrough.gives_mask) == (False, False)
+    assert (counter.uses_beam, counter.gives_mask) == (True, True)
+    assert {name: value.shape for name, value in counter.initial_state().items()} == {"state_count": (1, 1, 1, 1)}
+
+
+def test_step_leaves_the_old_state_alone(model_folder: Path) -> None:
+    network = OnnxNetwork(model_folder / "counter.onnx")
+    noisy = np.random.default_rng(0).standard_normal((1, 3, 257, 5, 2)).astype(np.float32)
+    state = network.initial_state()
+    enhanced, mask, after = network.step(noisy, noisy[:, 0], state)
+    assert mask is not None
+    assert (enhanced.shape, mask.shape) == ((1, 257, 5, 2), (1, 257, 5))
+    assert (state["state_count"].item(), after["state_count"].item()) == (0, 5)
+    with pytest.raises(ValueError, match="beam"):
+        network.step(noisy, None, state)
+
+
+def test_files_that_are_no_model(model_folder: Path, tmp_path: Path) -> None:
+    junk = tmp_path / "junk.onnx"
+    junk.write_bytes(b"no model")
+    for path, message in [
+        (tmp_path / "none.onnx", "no model file"),
+        (junk, "cannot|can load"),
+        (model_folder / "bare.onnx", "app.py export"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            OnnxNetwork(path)

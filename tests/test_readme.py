@@ -1,0 +1,75 @@
+"""What README and docs/ tell people to type is right: commands parse, those on recordings run, links lead somewhere."""
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+
+import app
+from enhance.catalog import list_models
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+CALL = re.compile(r"^\s*(?:\.venv/bin/)?(?:python app\.py|quietmic) (\S.*)$", re.MULTILINE)
+needs_models = pytest.mark.skipif(not list_models(), reason="no weights are shipped yet")
+
+
+def calls(page: Path) -> list[str]:
+    """Every command line of quietmic in a page, continued lines joined."""
+    return CALL.findall(page.read_text(encoding="utf-8").replace("\\\n", " "))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_every_documented_command_and_option_exists(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(click.Path, "convert", lambda self, value, parameter, context: Path(value))
+    for line in calls(page):
+        name, *words = shlex.split(line, comments=True)
+        command = app.cli.get_command(click.Context(app.cli), name)
+        assert command is not None, f"{page.name}: no command {name}"
+        try:
+            command.make_context(name, [word for word in words if word not in ("|", "...")])
+        except click.exceptions.Exit:  # --help
+            continue
+
+
+def test_the_readme_shows_commands_for_the_first_steps() -> None:
+    names = {line.split()[0] for line in calls(PAGES[0])}
+    assert {"demo", "denoise", "live", "evaluate", "bench", "report", "train", "export", "scenes"} <= names
+
+
+@needs_models
+def test_the_readmes_file_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(ROOT / "recordings", tmp_path / "recordings")
+    monkeypatch.chdir(tmp_path)
+    block = re.search(r"## Files\s+```sh\n(.*?)```", PAGES[0].read_text(encoding="utf-8"), re.DOTALL)
+    assert block
+    for line in CALL.findall(block.group(1)):
+        assert app.main(shlex.split(line)) == 0, line
+    assert len(list((tmp_path / "out" / "clean").rglob("*.*"))) == len(list((ROOT / "recordings").glob("*_*.*")))
+
+
+@needs_models
+def test_the_readmes_python_runs() -> None:
+    code = re.search(r"```python\n(.*?)```", PAGES[0].read_text(encoding="utf-8"), re.DOTALL)
+    assert code
+    names = {"block": np.zeros(1000, np.float32)}
+    exec(code.group(1), names)
+    stream = names["stream"]
+    assert len(names["enhanced"]) + len(names["tail"]) == 1000 + stream.delay
+
+
+@needs_models
+def test_the_table_of_models_is_the_generated_one() -> None:
+    from enhance.model_table import models_markdown
+
+    assert models_markdown(list_models()) in PAGES[0].read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), f"{page.name}: {target}"

@@ -1,0 +1,68 @@
+"""A recording stays readable when the program is killed."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from devices.recorder import GrowingFlac, Recorder
+from enhance.audio import read
+
+SAMPLE_RATE = 16000
+
+
+def test_raw_and_enhanced_are_written_in_full(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    raw = rng.uniform(-0.5, 0.5, (4, 40 * 256)).astype(np.float32)
+    recorder = Recorder(tmp_path / "new", n_mics=4, sample_rate=SAMPLE_RATE)
+    for k in range(0, raw.shape[1], 256):
+        recorder.push(raw[:, k : k + 256], 0.5 * raw[0, k : k + 256])
+    recorder.close()
+    assert recorder.n_lost == 0
+    assert [path.name[-8:] for path in recorder.paths] == ["raw.flac", "ced.flac"]
+    (got_raw, rate), (got_enhanced, _) = read(recorder.paths[0]), read(recorder.paths[1])
+    assert rate == SAMPLE_RATE
+    np.testing.assert_allclose(got_raw, raw, atol=2 / 32768)
+    np.testing.assert_allclose(got_enhanced[0], 0.5 * raw[0], atol=2 / 32768)
+
+
+def test_a_growing_file_is_readable_after_every_frame(tmp_path: Path) -> None:
+    path = tmp_path / "growing.flac"
+    noise = np.random.default_rng(1).uniform(-0.5, 0.5, (1, 3 * SAMPLE_RATE)).astype(np.float32)
+    file = GrowingFlac(path, 1, SAMPLE_RATE)
+    for k in range(0, noise.shape[1], 256):
+        file.write(noise[:, k : k + 256])
+        n_complete = (k + 255) // 4096 * 4096
+        if n_complete and k % 4096 == 0:
+            np.testing.assert_allclose(read(path)[0], noise[:, :n_complete], atol=2 / 32768)
+    file.close()
+    assert read(path)[0].shape == noise.shape
+
+
+def test_a_killed_program_leaves_readable_files(tmp_path: Path) -> None:
+    program = f"""
+import time, numpy as np
+from pathlib import Path
+from devices.recorder import Recorder
+recorder = Recorder(Path({str(tmp_path)!r}), 2, {SAMPLE_RATE})
+noise = np.random.default_rng(0).uniform(-0.5, 0.5, (2, 256)).astype(np.float32)
+for hop in range(1000):
+    recorder.push(noise, noise[0])
+while recorder._queue.qsize():
+    time.sleep(0.01)
+print("written", flush=True)
+time.sleep(60)
+"""
+    root = Path(__file__).parent.parent
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, cwd=root)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"written\n"
+    time.sleep(0.2)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    lengths = {path.name[24:]: read(path)[0].shape for path in tmp_path.iterdir()}
+    assert lengths == {"raw.flac": (2, 62 * 4096), "enhanced.flac": (1, 62 * 4096)}

@@ -1,0 +1,60 @@
+"""Who is the reference microphone."""
+
+import numpy as np
+
+from enhance.reference import initial_reference, update_reference
+
+HOP = 256
+
+
+def follow(signals: np.ndarray) -> list[int]:
+    """Reference of each hop of [n_mics, n_samples]."""
+    state = initial_reference(len(signals))
+    return [update_reference(signals[:, i : i + HOP], state) for i in range(0, signals.shape[1], HOP)]
+
+
+def voices(n_mics: int, n_hops: int) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return (0.1 * rng.standard_normal((n_mics, n_hops * HOP))).astype(np.float32)
+
+
+def test_first_microphone_stays_without_reason() -> None:
+    signals = voices(4, 200)
+    signals[0] *= 0.25  # 12 dB below the others: a gain spread
+    signals[:, 50 * HOP : 100 * HOP] = 0  # a pause
+    assert set(follow(signals)) == {0}
+    assert set(follow(signals[:1])) == {0}
+
+
+def test_a_microphone_dead_from_the_start_never_is_the_reference() -> None:
+    signals = voices(3, 20)
+    signals[0] = 0
+    assert set(follow(signals)) == {1}
+
+
+def test_a_microphone_that_dies_is_replaced_within_a_tenth_of_a_second() -> None:
+    signals = voices(4, 100)
+    signals[:2, 30 * HOP :] *= 1e-4
+    chosen = follow(signals)
+    assert chosen[:35] == [0] * 35
+    assert chosen[36:] == [2] * 64
+
+
+def test_the_new_one_stays_when_the_old_comes_back() -> None:
+    signals = voices(2, 100)
+    signals[0, 30 * HOP : 50 * HOP] = 0
+    assert follow(signals)[36:] == [1] * 64
+
+
+def test_a_clipped_reference_is_replaced_but_a_clipped_word_is_not() -> None:
+    signals = voices(2, 300)
+    signals[0, : 2 * HOP] = 1
+    assert set(follow(signals)) == {0}
+    signals[0] = np.clip(20 * signals[0], -1, 1)
+    chosen = follow(signals)
+    assert chosen[0] == 0
+    assert chosen[-1] == 1
+
+
+def test_all_clipped_changes_nothing() -> None:
+    assert set(follow(np.clip(20 * voices(3, 300), -1, 1))) == {0}

@@ -1,0 +1,197 @@
+"""Training data and loop: reproducible scenes, physics of the mixture, the run time's transforms, resuming."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from enhance.beamform import Beamformer
+from enhance.config import StftConfig
+from enhance.errors import UserError
+from enhance.stft import Stft
+from models.beam import beamform
+from models.data import MixConfig, SceneSource, no_augmentation
+from models.losses import negative_snr, wave_loss
+from models.mixing import active_power, mix, stack_scenes
+from models.pack import pack_folder
+from models.registry import save_network
+from models.rooms import RoomCache, RoomRange, build_rooms, early_part, simulate_room
+from models.spectra import analysis, synthesis
+from models.train import Trainer, measure_norms, train
+from models.train_config import TrainConfig, read_config
+
+STFT = StftConfig()
+SMALL_ROOMS = RoomRange(rt60_s=(0.1, 0.15), n_mics=(4,))
+SIZES = {"encoder": (4, 6), "width": 8, "n_units": 8, "dilations": (1, 2)}
+
+
+def write_corpus(folder: Path, n_files: int, seed: int) -> Path:
+    """Bursts of noise of several speakers, with a manifest."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for i in range(n_files):
+        name = f"{i}.wav"
+        wave = rng.normal(0, 0.05, 20000) * (np.sin(np.arange(20000) / 2000) > 0)
+        folder.mkdir(exist_ok=True)
+        soundfile.write(folder / name, wave, 16000)
+        rows.append({"path": name, "split": "train", "speaker": f"s{i % 2}", "source": "test", "class": "burst"})
+    with (folder / "manifest.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("data")
+    speech, noise = write_corpus(folder / "speech", 4, 0), write_corpus(folder / "noise", 3, 1)
+    rooms = build_rooms(folder / "cache", 3, 0, SMALL_ROOMS)
+    return {"speech": speech, "noise": noise, "rooms": rooms, "cache": folder / "cache"}
+
+
+def make_source(data: dict[str, Path], config: MixConfig) -> SceneSource:
+    packs = [pack_folder(data[name], "train", data["cache"]) for name in ("speech", "noise")]
+    return SceneSource(packs[0], packs[1], RoomCache(data["rooms"]), config)
+
+
+def test_equal_seeds_give_equal_scenes(data: dict[str, Path]) -> None:
+    source = make_source(data, MixConfig(segment_s=1.0))
+    first, again = (mix(stack_scenes(source.draw((3, 7), 4, 2)), torch.device("cpu"), seed=7) for _ in range(2))
+    other = mix(stack_scenes(source.draw((3, 8), 4, 2)), torch.device("cpu"), seed=8)
+    assert torch.equal(first.noisy, again.noisy)
+    assert torch.equal(first.target, again.target)
+    assert not torch.equal(first.noisy, other.noisy)
+
+
+def test_snr_and_level_are_those_drawn(data: dict[str, Path]) -> None:
+    config = no_augmentation(MixConfig(segment_s=1.0, snr_db=(6.0, 6.0), level_db=(-30.0, -30.0)))
+    source = make_source(data, config)
+    scene = source.draw_scene(np.random.default_rng(0), 1)
+    noisy = mix(stack_scenes([scene]), torch.device("cpu"), 0).noisy[0]
+    silent = stack_scenes([scene])
+    silent["snr_db"] = torch.full((1,), 200.0)
+    speech = mix(silent, torch.device("cpu"), 0).noisy[0]
+    speech = speech * ((noisy * speech).sum() / speech.square().sum())  # the level step scaled both differently
+    snr = 10 * torch.log10(active_power(speech) / active_power(noisy - speech))
+    assert float(snr) == pytest.approx(6.0, abs=1.0)  # the projection leaks a little of one noise burst into the other
+    assert 10 * np.log10(float(noisy.square().mean())) == pytest.approx(-30.0, abs=0.01)
+
+
+def test_target_is_the_early_part_of_the_clean_reference(data: dict[str, Path]) -> None:
+    source = make_source(data, no_augmentation(MixConfig(segment_s=1.0, snr_db=(100.0, 100.0))))
+    scene = source.draw_scene(np.random.default_rng(0), 2)
+    batch = mix(stack_scenes([scene]), torch.device("cpu"), 0)
+    late = batch.noisy[0, 0] - batch.target[0]
+    assert 0 < float(late.square().mean()) < 0.5 * float(batch.target.square().mean())
+
+
+def test_room_direct_sound_is_where_geometry_says() -> None:
+    room = simulate_room(3, SMALL_ROOMS)
+    for m in range(room.n_mics):
+        before = np.abs(room.responses[0, m, : room.direct[m] - 4]).max()
+        assert np.abs(room.responses[0, m, room.direct[m] - 1 : room.direct[m] + 2]).max() > 2 * before
+    early = early_part(room.responses[0, 0], int(room.direct[0]))
+    assert np.all(early[room.direct[0] + 800 :] == 0)
+
+
+def test_analysis_is_the_run_times_and_synthesis_inverts_it() -> None:
+    wave = np.random.default_rng(0).normal(size=(2, 256 * 9)).astype(np.float32)
+    stft = Stft(STFT)
+    wanted = stft.analyse(wave, stft.initial_state(2))
+    spectra = analysis(torch.from_numpy(wave), STFT)
+    np.testing.assert_allclose(torch.view_as_complex(spectra.contiguous()).numpy(), wanted, atol=1e-4)
+    np.testing.assert_allclose(synthesis(spectra, STFT).numpy(), wave[:, : 256 * 8], atol=1e-5)
+
+
+def test_training_beam_is_the_run_times() -> None:
+    generator = torch.Generator().manual_seed(0)
+    noisy = torch.randn(1, 3, 257, 20, 2, generator=generator)
+    mask = torch.rand(1, 257, 20, generator=generator)
+    beam = torch.view_as_complex(beamform(noisy, mask))[0].numpy()
+    spectra = torch.view_as_complex(noisy)[0].numpy()
+    online = Beamformer(3, 257)
+    state = online.initial_state()
+    for t in range(20):
+        wanted = online.apply(spectra[:, :, t], 0, state)
+        # single precision on covariances of fewer frames than microphones leaves a few ill-conditioned bins
+        assert np.linalg.norm(beam[:, t] - wanted) < 5e-3 * np.linalg.norm(wanted)
+        online.update(spectra[:, :, t], mask[0, :, t].numpy(), state)
+
+
+def test_loss_is_lowest_at_the_target_and_finite_without_speech() -> None:
+    rng = torch.Generator().manual_seed(0)
+    target, noise = torch.randn(2, 8000, generator=rng), torch.randn(2, 8000, generator=rng)
+    noisy = target + noise
+    losses = [float(wave_loss(target + share * noise, target, noisy)) for share in (0.0, 0.3, 1.0)]
+    assert losses == sorted(losses)
+    assert float(negative_snr(noisy, target, noisy).mean()) == pytest.approx(0.0, abs=0.3)
+    silent = wave_loss(0.1 * noise, torch.zeros_like(noise), noise)
+    assert torch.isfinite(silent)
+    assert float(silent) < float(wave_loss(noise, torch.zeros_like(noise), noise))
+
+
+def test_training_learns_resumes_and_logs(data: dict[str, Path], tmp_path: Path) -> None:
+    config = TrainConfig(
+        sizes=SIZES, mix=MixConfig(segment_s=1.0), batch_size=2, warmup_steps=5, decay_minutes=0.0, mics=(1, 2)
+    )
+    source = make_source(data, config.mix)
+    _, first = train(source, config, tmp_path, 0.05, torch.device("cpu"))
+    _, second = train(source, config, tmp_path, 0.05, torch.device("cpu"))
+    assert second["steps"] > first["steps"] > 5
+    assert second["audio_hours"] == pytest.approx(second["steps"] * 2 / 3600)
+    assert (tmp_path / "log.png").stat().st_size > 1000
+    assert (tmp_path / "network.pt").exists()
+
+
+def test_norms_of_averaged_weights_are_measured_on_the_data(data: dict[str, Path]) -> None:
+    """Averaged with the weights, statistics lagged so far behind that the network passed its input on unchanged."""
+    config = TrainConfig(sizes=SIZES, mix=MixConfig(segment_s=0.5), batch_size=1)
+    trainer = Trainer(config, torch.device("cpu"))
+    norm = trainer.average.module.encoder[0].norm
+    norm.running_var.fill_(1e4)
+    measure_norms(trainer, make_source(data, config.mix))
+    assert 0 < float(norm.running_var.max()) < 100
+    assert norm.momentum == 0.1
+
+
+def test_a_run_can_start_from_a_checkpoint(data: dict[str, Path], tmp_path: Path) -> None:
+    config = TrainConfig(sizes=SIZES, seed=1)
+    network = Trainer(config, torch.device("cpu")).network
+    save_network(network, tmp_path / "first.pt")
+    trainer = Trainer(TrainConfig(sizes=SIZES, seed=2), torch.device("cpu"))
+    trainer.start_from(tmp_path / "first.pt")
+    for name, value in network.state_dict().items():
+        assert torch.equal(trainer.average.module.state_dict()[name], value), name
+    with pytest.raises(UserError, match="another network"):
+        Trainer(TrainConfig(), torch.device("cpu")).start_from(tmp_path / "first.pt")
+
+
+def test_wrong_settings_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "x.toml"
+    path.write_text("learning_speed = 3\n")
+    with pytest.raises(UserError, match="learning_speed"):
+        read_config(path, "tcn")
+
+
+def test_missing_file_of_a_manifest_is_named(tmp_path: Path) -> None:
+    folder = write_corpus(tmp_path / "speech", 2, 0)
+    (folder / "1.wav").unlink()
+    with pytest.raises(UserError, match=r"1\.wav"):
+        pack_folder(folder, "train", tmp_path / "cache")
+
+
+def test_scenes_are_the_same_twice(data: dict[str, Path], tmp_path: Path) -> None:
+    from models.scenes import make_scenes
+
+    files = []
+    for name in ("a", "b"):
+        make_scenes(data["speech"], data["noise"], tmp_path / name, 2, seed=1, split="train", jobs=1)
+        files.append((tmp_path / name / "noisy" / "scene-001.flac").read_bytes())
+    assert files[0] == files[1]
+    noisy, rate = soundfile.read(tmp_path / "a" / "noisy" / "scene-000.flac")
+    assert noisy.shape == (96000, 4)
+    assert rate == 16000
