@@ -18,9 +18,9 @@ from enhance.network import OnnxNetwork
 from models.beam import beamform
 from models.blocks import compress as compress_spectrum
 from models.data import SceneSource
-from models.losses import band_loss, scale_of, wave_loss
+from models.losses import band_loss, scale_of, spectra_loss
 from models.mixing import mix
-from models.spectra import analysis, synthesis
+from models.spectra import analysis
 from models.train import batches
 from models.train_config import TrainConfig
 
@@ -39,13 +39,17 @@ def example_inputs(model: Any) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
 
 @dataclass(frozen=True)
 class SpeechBatch:
-    """Spectra noisy [B, n_mics, F, T, 2] and beam [B, F, T, 2], audio [B, n_samples] for the loss, bands or None."""
+    """Spectra noisy [B, n_mics, F, T, 2] and beam [B, F, T, 2], audio [B, n_samples] for the loss, bands or None.
+
+    `pesq_weight` is that of the training's loss.
+    """
 
     noisy: Tensor
     beam: Tensor
     noisy_wave: Tensor
     target_wave: Tensor
     bands: Tensor | None
+    pesq_weight: float = 0.0
 
 
 class SpeechData:
@@ -67,7 +71,7 @@ class SpeechData:
             if self.config.bands:
                 drawn = torch.randperm(STFT.n_freqs, generator=torch.Generator().manual_seed(step))
                 bands = drawn[: self.config.bands].sort().values
-            yield SpeechBatch(noisy, beam, batch.noisy[:, 0], batch.target, bands)
+            yield SpeechBatch(noisy, beam, batch.noisy[:, 0], batch.target, bands, self.config.pesq_weight)
 
 
 def _run(model: Any, batch: SpeechBatch) -> Tensor:
@@ -84,9 +88,7 @@ def loss(model: nn.Module, batch: SpeechBatch) -> Tensor:
     if batch.bands is not None:
         target = analysis(batch.target_wave, STFT)[:, batch.bands]
         return band_loss(enhanced, target, batch.noisy[:, 0, batch.bands])
-    wave = synthesis(enhanced, STFT)
-    n = wave.shape[1]
-    return wave_loss(wave, batch.target_wave[:, :n], batch.noisy_wave[:, :n])
+    return spectra_loss(enhanced, batch.target_wave, batch.noisy_wave, STFT, batch.pesq_weight)
 
 
 def predict(model: nn.Module, batch: SpeechBatch) -> Tensor:

@@ -1,11 +1,15 @@
-"""The training loss: compressed spectra at several resolutions for hearing, SNR in time for the signal."""
+"""The training loss: compressed spectra at several resolutions for hearing, SNR in time for the signal, PESQ's ear."""
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from functools import cache
 
+import torch
+from torch import Tensor, nn
+
+from enhance.config import StftConfig
 from models.blocks import compress
+from models.spectra import synthesis
 
 RESOLUTIONS = ((1024, 512), (512, 256), (256, 128))  # window and hop in samples
 SPECTRAL_WEIGHT = 10.0
@@ -37,6 +41,26 @@ def scale_of(target: Tensor, noisy: Tensor) -> Tensor:
     return torch.where(wanted > 1e-2 * given, wanted, given).clamp_min(1e-6)
 
 
+def pesq_loss(enhanced: Tensor, target: Tensor, noisy: Tensor) -> Tensor:
+    """What PESQ (ITU-T P.862) takes off its best score before its curve, by torch-pesq: mean over scenes with speech.
+
+    Audio [B, n_samples]; scenes without speech have no reference for it and count as zero.
+    """
+    wanted, given = target.square().mean(dim=1), noisy.square().mean(dim=1)
+    spoken = wanted > 1e-4 * given
+    if not spoken.any():
+        return torch.zeros((), device=enhanced.device)
+    lost = _ear(enhanced.device)(target[spoken], enhanced[spoken])
+    return torch.nan_to_num(lost).sum().float() / len(target)
+
+
+@cache
+def _ear(device: torch.device) -> nn.Module:
+    from torch_pesq import PesqLoss
+
+    return PesqLoss(1.0, sample_rate=16000).to(device)
+
+
 def wave_loss(enhanced: Tensor, target: Tensor, noisy: Tensor) -> Tensor:
     """The loss of audio [B, n_samples]; `noisy` is the reference microphone."""
     scale = scale_of(target, noisy)[:, None]
@@ -48,6 +72,15 @@ def wave_loss(enhanced: Tensor, target: Tensor, noisy: Tensor) -> Tensor:
         spectra = torch.view_as_real(spectra)
         spectral = spectral + spectral_loss(*spectra.chunk(2)).mean() / len(RESOLUTIONS)
     return SPECTRAL_WEIGHT * spectral + SNR_WEIGHT * negative_snr(enhanced, target, noisy).mean()
+
+
+def spectra_loss(enhanced: Tensor, target: Tensor, noisy: Tensor, stft: StftConfig, pesq_weight: float = 0.0) -> Tensor:
+    """The loss of whole spectra [B, F, T, 2] against audio [B, n_samples]: `wave_loss`, and PESQ's where it counts."""
+    wave = synthesis(enhanced, stft)
+    n_samples = wave.shape[1]
+    pair = target[:, :n_samples], noisy[:, :n_samples]
+    loss = wave_loss(wave, *pair)
+    return loss + pesq_weight * pesq_loss(wave, *pair) if pesq_weight else loss
 
 
 def band_loss(enhanced: Tensor, target: Tensor, noisy: Tensor) -> Tensor:

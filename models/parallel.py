@@ -69,9 +69,7 @@ class Team:
         for module in network.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.__class__ = SharedBatchNorm  # the parameters and their names stay
-        return nn.parallel.DistributedDataParallel(
-            network, broadcast_buffers=False, find_unused_parameters=True
-        )
+        return nn.parallel.DistributedDataParallel(network, broadcast_buffers=False, find_unused_parameters=True)
 
 
 def open_team(device: torch.device) -> Team:

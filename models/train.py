@@ -17,11 +17,11 @@ from enhance.config import StftConfig
 from enhance.errors import UserError
 from models.beam import beamform
 from models.data import SceneSource
-from models.losses import band_loss, wave_loss
+from models.losses import band_loss, spectra_loss
 from models.mixing import Batch, mix, stack_scenes
 from models.parallel import NoLog, Team
 from models.registry import build, load_network, save_network, save_whole
-from models.spectra import analysis, synthesis
+from models.spectra import analysis
 from models.train_config import TrainConfig
 
 
@@ -96,9 +96,7 @@ class Trainer:
             beam = beamform(noisy, self.one_microphone_mask(noisy))
         if not self.config.bands:
             enhanced = self._forward(noisy, beam, {})
-            wave = synthesis(enhanced, self.stft)
-            n = wave.shape[1]
-            loss = wave_loss(wave, batch.target[:, :n], batch.noisy[:, 0, :n])
+            loss = spectra_loss(enhanced, batch.target, batch.noisy[:, 0], self.stft, self.config.pesq_weight)
             return loss + self._distillation(batch, enhanced, noisy[:, 0], slice(None))
         bands = torch.randperm(self.stft.n_freqs, device=self.device)[: self.config.bands].sort().values
         enhanced = self._forward(noisy, beam, {"bands": bands})

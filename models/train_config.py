@@ -16,7 +16,8 @@ class TrainConfig:
     """How to train; a TOML file holds what differs from these values (tables `sizes` and `mix` inside).
 
     bands: frequencies that go through the sub-band part each step (0 = all). mics: numbers of microphones, one drawn
-    for each batch with equal odds. decay_minutes: at the end of --minutes the learning rate falls to zero for so long.
+    for each batch with equal odds. pesq_weight: of the PESQ term, which needs all bands. decay_minutes: at the end of
+    --minutes the learning rate falls to zero for so long.
     """
 
     model: str = "tcn"
@@ -31,6 +32,7 @@ class TrainConfig:
     average: float = 0.999
     bands: int = 0
     teacher_weight: float = 1.0
+    pesq_weight: float = 0.0
     mics: tuple[int, ...] = (1,)
     seed: int = 0
 
