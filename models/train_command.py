@@ -47,6 +47,13 @@ def describe_pack(pack: Pack) -> dict[str, Any]:
     return {"hours": hours, "sha256": pack.sha256, "sources": {s: sorted(v) for s, v in sorted(licences.items())}}
 
 
+def describe_start(checkpoint: Path) -> dict[str, Any]:
+    """What the weights that a run starts from had learned from: hours, steps, teacher, and their own start."""
+    _, facts = load_network(checkpoint)
+    kept = {key: facts[key] for key in ("audio_hours", "steps", "teacher", "started_from") if key in facts}
+    return {"sha256": hash_file(checkpoint), **kept}
+
+
 def run_training(
     model: str,
     speech: Path,
@@ -84,6 +91,8 @@ def run_training(
 
         enhance_by = Teacher(teacher).enhance
         facts["teacher"] = teacher.stem
+    if first:
+        facts["started_from"] = describe_start(first)
     workers = jobs if chosen.type == "cuda" else 0
     path, summary = train(source, config, folder, minutes, chosen, workers, valid, enhance_by, facts, team, first)
     close_team(team)
@@ -120,8 +129,9 @@ def run_export(checkpoint: Path, out: Path, name: str, notes: str, scenes: Path 
 
 
 def _card_data(facts: dict[str, Any]) -> dict[str, Any]:
-    """What a card says of the training: data with licences, hours heard, steps, the teacher."""
-    chosen = {key: facts[key] for key in ("data", "teacher", "audio_hours", "steps") if key in facts}
+    """What a card says of the training: data with licences, hours heard, steps, the teacher, and what came before."""
+    names = ("data", "teacher", "audio_hours", "steps", "started_from")
+    chosen = {key: facts[key] for key in names if key in facts}
     return json.loads(json.dumps(chosen))
 
 

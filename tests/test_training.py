@@ -12,6 +12,7 @@ from enhance.beamform import Beamformer
 from enhance.config import StftConfig
 from enhance.errors import UserError
 from enhance.metrics import pesq_wb
+from enhance.records import hash_file
 from enhance.stft import Stft
 from models.beam import beamform
 from models.data import MixConfig, SceneSource, no_augmentation
@@ -22,6 +23,7 @@ from models.registry import save_network
 from models.rooms import RoomCache, RoomRange, build_rooms, early_part, simulate_room
 from models.spectra import analysis, synthesis
 from models.train import Trainer, measure_norms, train
+from models.train_command import describe_start
 from models.train_config import TrainConfig, read_config
 
 STFT = StftConfig()
@@ -195,6 +197,16 @@ def test_a_run_can_start_from_a_checkpoint(data: dict[str, Path], tmp_path: Path
         assert torch.equal(trainer.average.module.state_dict()[name], value), name
     with pytest.raises(UserError, match="another network"):
         Trainer(TrainConfig(), torch.device("cpu")).start_from(tmp_path / "first.pt")
+
+
+def test_what_a_run_started_from_is_told(tmp_path: Path) -> None:
+    network = Trainer(TrainConfig(sizes=SIZES), torch.device("cpu")).network
+    save_network(network, tmp_path / "first.pt", {"audio_hours": 3.0, "steps": 7, "teacher": "peer", "config": {}})
+    told = describe_start(tmp_path / "first.pt")
+    assert told.pop("sha256") == hash_file(tmp_path / "first.pt")
+    assert told == {"audio_hours": 3.0, "steps": 7, "teacher": "peer"}
+    save_network(network, tmp_path / "second.pt", {"audio_hours": 1.0, "steps": 2, "started_from": told})
+    assert describe_start(tmp_path / "second.pt")["started_from"] == told
 
 
 def test_wrong_settings_are_named(tmp_path: Path) -> None:
