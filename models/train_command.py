@@ -50,8 +50,11 @@ def describe_pack(pack: Pack) -> dict[str, Any]:
 def describe_start(checkpoint: Path) -> dict[str, Any]:
     """What the weights that a run starts from had learned from: hours, steps, teacher, and their own start."""
     _, facts = load_network(checkpoint)
-    kept = {key: facts[key] for key in ("audio_hours", "steps", "teacher", "started_from") if key in facts}
-    return {"sha256": hash_file(checkpoint), **kept}
+    return {"sha256": hash_file(checkpoint)} | _chosen(facts, "audio_hours", "steps", "teacher", "started_from")
+
+
+def _chosen(facts: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: facts[name] for name in names if name in facts}
 
 
 def run_training(
@@ -130,9 +133,7 @@ def run_export(checkpoint: Path, out: Path, name: str, notes: str, scenes: Path 
 
 def _card_data(facts: dict[str, Any]) -> dict[str, Any]:
     """What a card says of the training: data with licences, hours heard, steps, the teacher, and what came before."""
-    names = ("data", "teacher", "audio_hours", "steps", "started_from")
-    chosen = {key: facts[key] for key in names if key in facts}
-    return json.loads(json.dumps(chosen))
+    return json.loads(json.dumps(_chosen(facts, "data", "teacher", "audio_hours", "steps", "started_from")))
 
 
 def measure(path: Path, scenes: Path, mics: tuple[int, ...] = (1, 2, 4), jobs: int = 2) -> dict[str, Any]:
