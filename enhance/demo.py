@@ -61,7 +61,7 @@ def _enhance_recording(path: Path, out: Path, model: Path) -> list[str]:
         clean, _ = read(clean_path)
         signals["clean"] = clean[0]
         before, after = _measure(clean, noisy, rate), _measure(clean, enhanced, rate)
-        figures = [f"{_show(old)} > {_show(new)}" for old, new in zip(before, after, strict=True)]
+        figures = [_show(old, new) for old, new in zip(before, after, strict=True)]
     save_spectrograms(out / f"{name}.png", signals, rate, name)
     channels = f"{len(noisy)} -> {len(enhanced)}"
     return [name, channels, f"{rate / 1000:g} kHz", *figures]
@@ -81,5 +81,7 @@ def _mean(values: tuple[float | None, ...]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def _show(value: float | None) -> str:
-    return "not measured" if value is None else f"{value:.2f}"
+def _show(before: float | None, after: float | None) -> str:
+    if before is None and after is None:
+        return "not measured"
+    return " > ".join("not measured" if value is None else f"{value:.2f}" for value in (before, after))
