@@ -31,7 +31,7 @@ def measure_memory(path: str, n_mics: int) -> dict[str, float | int | None]:
     from enhance.network import OnnxNetwork
     from enhance.stream import StreamEnhancer
 
-    before = _peak_memory_bytes()
+    before = peak_memory_bytes()
     begin = time.perf_counter()
     network = OnnxNetwork(path)
     load_ms = 1e3 * (time.perf_counter() - begin)
@@ -39,7 +39,7 @@ def measure_memory(path: str, n_mics: int) -> dict[str, float | int | None]:
     stream = StreamEnhancer(network, n_mics, rate)
     for _ in range(2 * rate // hop):
         stream.process(np.zeros((n_mics, hop), np.float32))
-    return {"load_ms": load_ms, "memory_before_bytes": before, "peak_memory_bytes": _peak_memory_bytes()}
+    return {"load_ms": load_ms, "memory_before_bytes": before, "peak_memory_bytes": peak_memory_bytes()}
 
 
 def measure_rates(sizes: list[int]) -> dict[str, Any]:
@@ -75,7 +75,8 @@ def _best_time(work: Any, seconds: float = 0.5) -> float:
     return best
 
 
-def _peak_memory_bytes() -> int | None:
+def peak_memory_bytes() -> int | None:
+    """Most resident memory of this process so far; None where it is not told. (`ru_maxrss` begins at the parent's.)"""
     try:
         status = Path("/proc/self/status").read_text(encoding="utf-8")
         return next(1024 * int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
