@@ -6,7 +6,6 @@ of the finished process. Half an hour with the defaults.
 
 import json
 import os
-import resource
 import shutil
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from enhance.audio import write
 from enhance.cluster import Cluster
 from enhance.distribute import run_on_cluster
 from enhance.machine import describe_machine
+from enhance.probe import peak_memory_bytes
 
 Usage = dict[str, float]
 
@@ -60,7 +60,7 @@ def measure_trivial(address: str, n_jobs: int) -> Usage:
 
 
 def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return (peak_memory_bytes() or 0) / 2**20
 
 
 @click.command()
