@@ -20,6 +20,7 @@ from models.blocks import compress as compress_spectrum
 from models.data import SceneSource
 from models.losses import band_loss, scale_of, spectra_loss
 from models.mixing import mix
+from models.precision import bfloat16_where_fast
 from models.spectra import analysis
 from models.train import batches
 from models.train_config import TrainConfig
@@ -75,11 +76,13 @@ class SpeechData:
 
 
 def _run(model: Any, batch: SpeechBatch) -> Tensor:
-    """Enhanced spectra of a batch, of its bands where it has some."""
+    """Enhanced spectra of a batch, of its bands where it has some; scores are taken in full precision."""
     b = len(batch.noisy)
-    if batch.bands is None:
-        return model(batch.noisy, batch.beam, model.initial_state(b))[0]
-    return model(batch.noisy, batch.beam, model.initial_state(b, n_bands=len(batch.bands)), bands=batch.bands)[0]
+    with bfloat16_where_fast(batch.noisy.device, enabled=model.training):
+        if batch.bands is None:
+            return model(batch.noisy, batch.beam, model.initial_state(b))[0].float()
+        state = model.initial_state(b, n_bands=len(batch.bands))
+        return model(batch.noisy, batch.beam, state, bands=batch.bands)[0].float()
 
 
 def loss(model: nn.Module, batch: SpeechBatch) -> Tensor:

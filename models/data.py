@@ -24,8 +24,8 @@ class MixConfig:
     """What scenes look like. Ranges are uniform; the other numbers are probabilities of a scene having the trait."""
 
     segment_s: float = 4.0
-    snr_db: tuple[float, float] = (-8.0, 20.0)
-    level_db: tuple[float, float] = (-45.0, -15.0)
+    snr_db: tuple[float, float] = (-8.0, 25.0)
+    level_db: tuple[float, float] = (-45.0, -5.0)
     source_weights: dict[str, float] = field(default_factory=dict)
     diffuse: float = 0.5
     clean: float = 0.03

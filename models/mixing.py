@@ -112,13 +112,15 @@ def _noise_gain(reference: Tensor, scenes: Scenes) -> Tensor:
 def _finish(noisy: Tensor, target: Tensor, scenes: Scenes, seed: int, share: tuple[int, int]) -> Batch:
     """Sensor noise, level and clipping."""
     power = noisy[:, 0].square().mean(dim=1).clamp_min(1e-12).sqrt()
-    gain = 10 ** (scenes["level_db"] / 20) / power
     generator = torch.Generator(noisy.device).manual_seed(seed)
     k, n = share
     hiss = torch.randn((n * len(noisy), *noisy.shape[1:]), generator=generator, device=noisy.device).chunk(n)[k]
     hiss_gain = 10 ** (scenes["sensor_db"] / 20) * power
-    noisy = (noisy + hiss_gain[:, None, None] * hiss) * gain[:, None, None]
+    noisy = noisy + hiss_gain[:, None, None] * hiss
+    full_scale = 1 / noisy.abs().amax(dim=(1, 2)).clamp_min(1e-6)  # louder is turned down: clipping is drawn apart
+    gain = torch.minimum(10 ** (scenes["level_db"] / 20) / power, full_scale)
+    noisy = noisy * gain[:, None, None]
     clip = scenes["clip"][:, None, None]
     peak = noisy[:, :1].abs().amax(dim=2, keepdim=True)
-    limit = torch.where(clip < 1, clip * peak, torch.ones_like(peak)).clamp(max=1.0)
+    limit = torch.where(clip < 1, clip * peak, torch.ones_like(peak))
     return Batch(torch.minimum(torch.maximum(noisy, -limit), limit), target * gain[:, None])

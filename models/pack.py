@@ -5,7 +5,11 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import shutil
+import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,6 +69,20 @@ def _decode(path: Path) -> np.ndarray:
     return np.clip(np.round(mono * 32767), -32768, 32767).astype(np.int16)
 
 
+@contextmanager
+def written_whole(target: Path) -> Iterator[Path]:
+    """A folder to write into that takes the place of `target` when all is in it: several runs may share a cache."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(dir=target.parent, prefix=f"{target.name}."))
+    try:
+        yield part
+        part.chmod(0o755)
+        shutil.rmtree(target, ignore_errors=True)
+        part.rename(target)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
 def pack_folder(folder: Path, split: str, cache: Path, jobs: int = 1) -> Pack:
     """Decode a folder into the cache, or take it from there when the list of files is the same.
 
@@ -86,12 +104,12 @@ def pack_folder(folder: Path, split: str, cache: Path, jobs: int = 1) -> Pack:
     key = digest.hexdigest()
     target = cache / f"pack-{split}-{key[:16]}"
     if not (target / "rows.json").exists():
-        target.mkdir(parents=True, exist_ok=True)
         with ProcessPoolExecutor(jobs) as pool:
             decoded = pool.map(_decode, [folder / row["path"] for row in rows], chunksize=16)
             pieces = list(track(decoded, description=f"decoding {folder.name}", total=len(rows)))
-        np.save(target / "starts.npy", np.cumsum([0] + [len(p) for p in pieces]))
-        np.save(target / "samples.npy", np.concatenate(pieces))
-        (target / "rows.json").write_text(json.dumps(rows))
+        with written_whole(target) as part:
+            np.save(part / "starts.npy", np.cumsum([0] + [len(p) for p in pieces]))
+            np.save(part / "samples.npy", np.concatenate(pieces))
+            (part / "rows.json").write_text(json.dumps(rows))
     samples = np.load(target / "samples.npy", mmap_mode="r")
     return Pack(samples, np.load(target / "starts.npy"), json.loads((target / "rows.json").read_text()), key)

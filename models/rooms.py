@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from models.pack import written_whole
+
 SAMPLE_RATE = 16000
 N_NOISES = 3
 MAX_TAPS = 8192
@@ -145,7 +147,6 @@ def build_rooms(folder: Path, count: int, seed: int, ranges: RoomRange | None = 
     index = target / "rooms.json"
     if index.exists() and json.loads(index.read_text())["facts"] == json.loads(json.dumps(facts)):
         return target
-    target.mkdir(parents=True, exist_ok=True)
     entries, flat, offset = [], [], 0
     with ProcessPoolExecutor(jobs) as pool:
         made = pool.map(_simulate_entry, [(seed * 1_000_003 + i, ranges) for i in range(count)], chunksize=4)
@@ -162,8 +163,9 @@ def build_rooms(folder: Path, count: int, seed: int, ranges: RoomRange | None = 
                 }
             )
             offset += data.size
-    np.save(target / "rooms.npy", np.concatenate(flat))
-    index.write_text(json.dumps({"facts": facts, "rooms": entries}))
+    with written_whole(target) as part:
+        np.save(part / "rooms.npy", np.concatenate(flat))
+        (part / "rooms.json").write_text(json.dumps({"facts": facts, "rooms": entries}))
     return target
 
 

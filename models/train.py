@@ -20,6 +20,7 @@ from models.data import SceneSource
 from models.losses import band_loss, spectra_loss
 from models.mixing import Batch, mix, stack_scenes
 from models.parallel import NoLog, Team
+from models.precision import bfloat16_where_fast
 from models.registry import build, load_network, save_network, save_whole
 from models.spectra import analysis
 from models.train_config import TrainConfig
@@ -56,7 +57,7 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.team = team or Team()
         self.config, self.device, self.teacher, self.stft = config, device, teacher, StftConfig()
-        self.mixed_precision = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
+        self.mixed_precision = True
         self.network = build(config.model, **config.sizes).to(device)
         self.average = torch.optim.swa_utils.AveragedModel(self.network, multi_avg_fn=self._move, use_buffers=True)
         self.replica = self.team.wrap(self.network)
@@ -107,7 +108,7 @@ class Trainer:
         """Enhanced spectra, of all bands or of the `bands` chosen."""
         sizes = {"n_bands": len(chosen["bands"])} if chosen else {}
         state = self._state(noisy.shape[0], **sizes)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed_precision):
+        with bfloat16_where_fast(self.device, self.mixed_precision):
             return self.replica(noisy, beam, state, **chosen)[0].float()
 
     def _distillation(self, batch: Batch, enhanced: Tensor, noisy: Tensor, bands: Tensor | slice) -> Tensor:
@@ -124,7 +125,7 @@ class Trainer:
     def one_microphone_mask(self, noisy: Tensor) -> Tensor:
         """Speech presence [B, F, T] seen by the averaged network at the reference alone: drives the beamformer."""
         reference = noisy[:, :1]
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed_precision):
+        with bfloat16_where_fast(self.device, self.mixed_precision):
             return self.average.module.eval()(reference, reference[:, 0], self._state(noisy.shape[0]))[1].float()
 
     def _state(self, batch: int, **sizes: int) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ from models.beam import beamform
 from models.data import MixConfig, SceneSource, no_augmentation
 from models.losses import negative_snr, pesq_loss, spectra_loss, wave_loss
 from models.mixing import active_power, mix, stack_scenes
-from models.pack import pack_folder
+from models.pack import pack_folder, written_whole
 from models.registry import save_network
 from models.rooms import RoomCache, RoomRange, build_rooms, early_part, simulate_room
 from models.spectra import analysis, synthesis
@@ -82,6 +82,19 @@ def test_snr_and_level_are_those_drawn(data: dict[str, Path]) -> None:
     snr = 10 * torch.log10(active_power(speech) / active_power(noisy - speech))
     assert float(snr) == pytest.approx(6.0, abs=1.0)  # the projection leaks a little of one noise burst into the other
     assert 10 * np.log10(float(noisy.square().mean())) == pytest.approx(-30.0, abs=0.01)
+
+
+def test_a_level_that_would_clip_is_turned_down_to_full_scale(data: dict[str, Path]) -> None:
+    config = no_augmentation(MixConfig(segment_s=1.0, snr_db=(20.0, 20.0), level_db=(-5.0, -5.0)))
+    scene = make_source(data, config).draw_scene(np.random.default_rng(0), 2)
+    batch = mix(stack_scenes([scene]), torch.device("cpu"), 0)
+    assert float(batch.noisy.abs().amax()) == pytest.approx(1.0, abs=1e-5)
+    assert int((batch.noisy.abs() > 0.9999).sum()) == 1  # its one largest sample: nothing was cut off
+    quiet = stack_scenes([scene])
+    quiet["level_db"] = torch.full((1,), -40.0)
+    lower = mix(quiet, torch.device("cpu"), 0)
+    ratio = float(batch.noisy.abs().amax() / lower.noisy.abs().amax())
+    assert torch.allclose(batch.target, ratio * lower.target, atol=1e-5)
 
 
 def test_target_is_the_early_part_of_the_clean_reference(data: dict[str, Path]) -> None:
@@ -221,6 +234,26 @@ def test_missing_file_of_a_manifest_is_named(tmp_path: Path) -> None:
     (folder / "1.wav").unlink()
     with pytest.raises(UserError, match=r"1\.wav"):
         pack_folder(folder, "train", tmp_path / "cache")
+
+
+def test_a_cache_that_two_runs_fill_at_once_stays_whole(tmp_path: Path) -> None:
+    folder = write_corpus(tmp_path / "speech", 2, 0)
+    first = pack_folder(folder, "train", tmp_path / "cache")
+    expected = np.array(first.samples)
+    target = next((tmp_path / "cache").iterdir())
+    with written_whole(target) as part:  # the other run, a little later
+        np.save(part / "samples.npy", expected)
+        assert np.array_equal(first.samples, expected)
+        assert (target / "rows.json").exists()
+    assert np.array_equal(first.samples, expected)  # what is mapped stays readable
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [target.name]
+
+
+def test_a_pack_that_failed_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), written_whole(tmp_path / "cache" / "pack") as part:
+        (part / "samples.npy").write_bytes(b"half")
+        raise RuntimeError
+    assert not list((tmp_path / "cache").iterdir())
 
 
 def test_scenes_are_the_same_twice(data: dict[str, Path], tmp_path: Path) -> None:
