@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from compression.cost import RtfModel
 from compression.count import LayerCount
 from enhance.config import StftConfig
 from enhance.network import OnnxNetwork
-from models.beam import beamform
+from models.beam import beam_or_reference
 from models.blocks import compress as compress_spectrum
 from models.data import SceneSource
 from models.losses import band_loss, scale_of, spectra_loss
@@ -62,17 +63,21 @@ class SpeechData:
     def __iter__(self) -> Iterator[SpeechBatch]:
         for step, scenes in enumerate(batches(self.source, self.config, self.first, 0), start=self.first):
             batch = mix(scenes, torch.device("cpu"), seed=step)
-            noisy = analysis(batch.noisy, STFT)
-            beam, bands = noisy[:, 0], None
-            if noisy.shape[1] > 1:
-                reference = noisy[:, :1]
-                with torch.no_grad():
-                    mask = self.parent(reference, reference[:, 0], self.parent.initial_state(len(noisy)))[1]
-                beam = beamform(noisy, mask)
+            noisy, bands = analysis(batch.noisy, STFT), None
             if self.config.bands:
                 drawn = torch.randperm(STFT.n_freqs, generator=torch.Generator().manual_seed(step))
                 bands = drawn[: self.config.bands].sort().values
+            beam = beam_or_reference(noisy, bands, partial(self._mask, noisy, bands))
             yield SpeechBatch(noisy, beam, batch.noisy[:, 0], batch.target, bands, self.config.pesq_weight)
+
+    @torch.no_grad()
+    def _mask(self, noisy: Tensor, bands: Tensor | None) -> Tensor:
+        """Speech presence [B, F, T] that the parent sees at the reference alone."""
+        reference, b = noisy[:, :1], len(noisy)
+        if bands is None:
+            return self.parent(reference, reference[:, 0], self.parent.initial_state(b))[1]
+        state = self.parent.initial_state(b, n_bands=len(bands))
+        return self.parent(reference, reference[:, 0], state, bands=bands)[1]
 
 
 def _run(model: Any, batch: SpeechBatch) -> Tensor:

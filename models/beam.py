@@ -5,6 +5,8 @@ Souden et al. 2010; covariances are recursive means over the frames before, driv
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -38,6 +40,23 @@ def beamform(noisy: Tensor, mask: Tensor) -> Tensor:
     weights = ratio[..., :, 0] / torch.where(heard, trace, torch.ones_like(trace))[..., None]
     weights = torch.where(heard[..., None], weights, eye[0])
     return torch.view_as_real((weights.conj() * spectra).sum(dim=-1))
+
+
+def beam_or_reference(noisy: Tensor, bands: Tensor | None, mask: Callable[[], Tensor]) -> Tensor:
+    """What stands beside the reference in the network's input [B, F, T, 2].
+
+    Args:
+        noisy: [B, n_mics, F, T, 2].
+        bands: [n_bands] frequencies at which the beam is wanted; the others keep the reference. None: all.
+        mask: gives the speech presence [B, n_bands, T]; asked for arrays only, one microphone being its own beam.
+    """
+    beam = noisy[:, 0]
+    if noisy.shape[1] == 1:
+        return beam
+    chosen = slice(None) if bands is None else bands
+    beam = beam.clone()
+    beam[:, chosen] = beamform(noisy[:, :, chosen], mask())
+    return beam
 
 
 def _means_before(outer: Tensor, weight: Tensor) -> Tensor:

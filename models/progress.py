@@ -12,7 +12,6 @@ import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from enhance import audio, metrics
-from models.beam import beamform
 from models.spectra import analysis, synthesis
 
 if TYPE_CHECKING:
@@ -78,10 +77,7 @@ def _score(trainer: Trainer, noisy: np.ndarray, clean: np.ndarray) -> tuple[floa
     network = trainer.average.module.eval()
     spectra = analysis(torch.from_numpy(noisy)[None].to(trainer.device), trainer.stft)
     state = {k: v.to(trainer.device) for k, v in network.initial_state().items()}
-    beam = spectra[:, 0]
-    if len(noisy) > 1:
-        beam = beamform(spectra, trainer.one_microphone_mask(spectra))
-    enhanced = synthesis(network(spectra, beam, state)[0], trainer.stft)[0].cpu().numpy()
+    enhanced = synthesis(network(spectra, trainer.beam(spectra, {}), state)[0], trainer.stft)[0].cpu().numpy()
     clean = clean[: len(enhanced)]
     scores = (
         metrics.si_sdr(clean, enhanced),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from enhance.config import StftConfig
 from enhance.errors import UserError
-from models.beam import beamform
+from models.beam import beam_or_reference
 from models.data import SceneSource
 from models.losses import band_loss, spectra_loss
 from models.mixing import Batch, mix, stack_scenes
@@ -46,6 +47,7 @@ VALID_MINUTES = 20.0
 NORM_BATCHES = 60
 
 Teacher = Callable[[np.ndarray], np.ndarray]  # noisy [B, n_samples] -> enhanced [B, n_samples]
+Chosen = dict[str, Tensor]  # {"bands": [n_bands] frequencies to train}, or nothing for all
 
 
 class Trainer:
@@ -92,22 +94,23 @@ class Trainer:
 
     def _loss(self, batch: Batch) -> Tensor:
         noisy, target = analysis(batch.noisy, self.stft), analysis(batch.target, self.stft)  # [B, M, F, T, 2]
-        beam = noisy[:, 0]
-        if noisy.shape[1] > 1:
-            beam = beamform(noisy, self.one_microphone_mask(noisy))
         if not self.config.bands:
-            enhanced = self._forward(noisy, beam, {})
+            enhanced = self._forward(noisy, self.beam(noisy, {}), {})
             loss = spectra_loss(enhanced, batch.target, batch.noisy[:, 0], self.stft, self.config.pesq_weight)
             return loss + self._distillation(batch, enhanced, noisy[:, 0], slice(None))
         bands = torch.randperm(self.stft.n_freqs, device=self.device)[: self.config.bands].sort().values
-        enhanced = self._forward(noisy, beam, {"bands": bands})
+        chosen = {"bands": bands}
+        enhanced = self._forward(noisy, self.beam(noisy, chosen), chosen)
         loss = band_loss(enhanced, target[:, bands], noisy[:, 0, bands])
         return loss + self._distillation(batch, enhanced, noisy[:, 0, bands], bands)
 
-    def _forward(self, noisy: Tensor, beam: Tensor, chosen: dict[str, Tensor]) -> Tensor:
+    def beam(self, noisy: Tensor, chosen: Chosen) -> Tensor:
+        """The beamformer's output [B, F, T, 2]; the reference at frequencies that are not chosen."""
+        return beam_or_reference(noisy, chosen.get("bands"), partial(self.one_microphone_mask, noisy, chosen))
+
+    def _forward(self, noisy: Tensor, beam: Tensor, chosen: Chosen) -> Tensor:
         """Enhanced spectra, of all bands or of the `bands` chosen."""
-        sizes = {"n_bands": len(chosen["bands"])} if chosen else {}
-        state = self._state(noisy.shape[0], **sizes)
+        state = self._state(noisy.shape[0], chosen)
         with bfloat16_where_fast(self.device, self.mixed_precision):
             return self.replica(noisy, beam, state, **chosen)[0].float()
 
@@ -122,13 +125,14 @@ class Trainer:
         return self.config.teacher_weight * band_loss(enhanced, analysis(waves, self.stft)[:, bands], noisy)
 
     @torch.no_grad()
-    def one_microphone_mask(self, noisy: Tensor) -> Tensor:
+    def one_microphone_mask(self, noisy: Tensor, chosen: Chosen) -> Tensor:
         """Speech presence [B, F, T] seen by the averaged network at the reference alone: drives the beamformer."""
-        reference = noisy[:, :1]
+        reference, state = noisy[:, :1], self._state(noisy.shape[0], chosen)
         with bfloat16_where_fast(self.device, self.mixed_precision):
-            return self.average.module.eval()(reference, reference[:, 0], self._state(noisy.shape[0]))[1].float()
+            return self.average.module.eval()(reference, reference[:, 0], state, **chosen)[1].float()
 
-    def _state(self, batch: int, **sizes: int) -> dict[str, Tensor]:
+    def _state(self, batch: int, chosen: Chosen) -> dict[str, Tensor]:
+        sizes = {"n_bands": len(chosen["bands"])} if chosen else {}
         state = self.network.initial_state(batch, **sizes)
         return {name: value.to(self.device) for name, value in state.items()}
 

@@ -222,6 +222,18 @@ def test_what_a_run_started_from_is_told(tmp_path: Path) -> None:
     assert describe_start(tmp_path / "second.pt")["started_from"] == told
 
 
+def test_beam_of_chosen_bands_is_that_of_all() -> None:
+    sizes = {"full_units": 12, "sub_units": 8, "n_neighbours": 3, "n_pair_features": 4}
+    trainer = Trainer(TrainConfig(model="fullsubnet", sizes=sizes, bands=3), torch.device("cpu"))
+    trainer.mixed_precision = False
+    noisy = torch.randn(2, 3, 257, 20, 2, generator=torch.Generator().manual_seed(0))
+    bands = torch.tensor([0, 100, 256])
+    whole, some = trainer.beam(noisy, {}), trainer.beam(noisy, {"bands": bands})
+    torch.testing.assert_close(some[:, bands], whole[:, bands], atol=1e-5, rtol=0)
+    assert not torch.allclose(whole[:, bands], noisy[:, 0, bands], atol=1e-3)
+    assert torch.equal(some[:, 1], noisy[:, 0, 1])
+
+
 def test_wrong_settings_are_named(tmp_path: Path) -> None:
     path = tmp_path / "x.toml"
     path.write_text("learning_speed = 3\n")
