@@ -47,7 +47,7 @@ class TrainLog:
     def validate(self, trainer: Trainer, scenes: Path, n_scenes: int = 20) -> None:
         """Means over the first scenes, with one microphone and, where the run trains on arrays, with all of them."""
         for n_mics in (1, 4) if max(trainer.config.mics) > 1 else (1,):
-            rows = [_score(trainer, noisy[:n_mics], clean) for noisy, clean in read_scenes(scenes, n_scenes)]
+            rows = [score(trainer, noisy[:n_mics], clean) for noisy, clean in read_scenes(scenes, n_scenes)]
             means = [f"{np.mean([row[k] for row in rows]):.4f}" for k in range(3)]
             self._write((*_progress(trainer), "", n_mics, *means))
         plot(self._path)
@@ -72,7 +72,7 @@ def read_scenes(folder: Path, count: int) -> Iterator[tuple[np.ndarray, np.ndarr
 
 
 @torch.no_grad()
-def _score(trainer: Trainer, noisy: np.ndarray, clean: np.ndarray) -> tuple[float, float, float]:
+def score(trainer: Trainer, noisy: np.ndarray, clean: np.ndarray) -> tuple[float, float, float]:
     """SI-SDR, STOI and PESQ of the averaged network on one scene."""
     network = trainer.average.module.eval()
     spectra = analysis(torch.from_numpy(noisy)[None].to(trainer.device), trainer.stft)
