@@ -471,13 +471,16 @@ def _compression_request(options: dict[str, Any]) -> Any:
 @training_data_options
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="The .onnx file; goes on if stopped.")
 @click.option("--name", help="Of the model; begins with its family. Default: family and recipe.")
+@click.option("--list", "list_it", is_flag=True, help="Enter it and its int8 form in the index.json beside it.")
 @click.option("--dry-run", is_flag=True, help="Only predict parameters, MACs and RTF.")
 @json_option
-def compress(out: Path, name: str | None, dry_run: bool, json_path: str | None, **options: Any) -> None:
+def compress(
+    out: Path, name: str | None, list_it: bool, dry_run: bool, json_path: str | None, **options: Any
+) -> None:  # fmt: skip
     """Make a trained enhancer smaller by a recipe: decide, cut, fine-tune, factor, export, quantise, measure."""
     from compression.command import run_compress
 
-    run_compress(_compression_request(options), out, name, options["scenes"], dry_run, json_path)
+    run_compress(_compression_request(options), out, name, options["scenes"], list_it, dry_run, json_path)
 
 
 def parse_numbers(context: click.Context, parameter: click.Parameter, value: str) -> tuple[float, ...]:

@@ -37,7 +37,7 @@ from enhance.config import ModelCard
 from enhance.errors import UserError
 from enhance.jsonfile import write_json
 from enhance.records import hash_file, write_record
-from models.export import export
+from models.export import add_to_index, export
 from models.registry import load_network
 from models.train_command import measure, open_source
 from models.train_config import read_config
@@ -193,7 +193,7 @@ def make_request(
 
 
 def run_compress(
-    request: Request, out: Path, name: str | None, scenes: Path | None, dry: bool, json_path: str | None
+    request: Request, out: Path, name: str | None, scenes: Path | None, list_it: bool, dry: bool, json_path: str | None
 ) -> None:
     """Compresses, exports, quantises, measures; writes OUT, its int8 form, a picture and a record."""
     if dry:
@@ -214,6 +214,9 @@ def run_compress(
         report = quantize_onnx(out, target, recipe.quantize, real_frames(out, data))
         _write_card(target, replace(card, name=f"{name}-int8", metrics=measure(target, scenes) if scenes else {}))
         files["int8"] = {"path": str(target), **asdict(report), "rtf": measured_rtf(target)}
+    if list_it:
+        for form, file in files.items():
+            add_to_index(Path(file["path"]), f"{name}-int8" if form == "int8" else name)
     draw_result(result, out.with_suffix(".png"))
     figures = result.to_dict() | {"files": files, "rtf_predicted": request.predicted_rtf(result)}
     figures["ratios"] = survey_ratios(parent, result, files["float32"])

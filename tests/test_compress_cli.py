@@ -14,6 +14,7 @@ from compression.count import count
 from compression.groups import find_groups
 from compression.speech import SpeechBatch, example_inputs, rtf_model
 from compression.surgery import cut, gated
+from enhance.catalog import list_models
 from enhance.errors import UserError
 from enhance.network import OnnxNetwork
 from enhance.records import hash_file
@@ -93,8 +94,9 @@ def test_compress_writes_networks_cards_and_a_picture(parent, tmp_path, monkeypa
         "-o",
         str(out),
     ]
-    assert main([*arguments, "--json"]) == 0
+    assert main([*arguments, "--json", "--list"]) == 0
     figures = json.loads(capsys.readouterr().out)
+    assert [entry.name for entry in list_models(tmp_path)] == [f"{parent.stem}-recipe", f"{parent.stem}-recipe-int8"]
     card = OnnxNetwork(out).card
     assert card.parameters <= 0.6 * n
     assert card.parent == parent.stem
