@@ -119,7 +119,7 @@ class Trainer:
 
         Arrays learn from the clean target alone: a teacher that hears one microphone would hold them back.
         """
-        if self.teacher is None or batch.noisy.shape[1] > 1:
+        if self.teacher is None or not self.config.teacher_weight or batch.noisy.shape[1] > 1:
             return torch.zeros((), device=self.device)
         waves = torch.from_numpy(self.teacher(batch.noisy[:, 0].cpu().numpy())).to(self.device)
         return self.config.teacher_weight * band_loss(enhanced, analysis(waves, self.stft)[:, bands], noisy)
