@@ -37,9 +37,9 @@ from enhance.config import ModelCard
 from enhance.errors import UserError
 from enhance.jsonfile import write_json
 from enhance.records import hash_file, write_record
-from models.export import add_to_index, export
-from models.registry import load_network
-from models.train_command import measure, open_source
+from models.export import add_to_index, export, round_to_half
+from models.registry import load_network, save_network
+from models.train_command import card_data, measure, open_source
 from models.train_config import read_config
 
 
@@ -195,7 +195,7 @@ def make_request(
 def run_compress(
     request: Request, out: Path, name: str | None, scenes: Path | None, list_it: bool, dry: bool, json_path: str | None
 ) -> None:
-    """Compresses, exports, quantises, measures; writes OUT, its int8 form, a picture and a record."""
+    """Compresses, exports, quantises, measures; writes OUT, a checkpoint, the int8 form, a picture and a record."""
     if dry:
         rows = dry_run(request.parent, request.recipe, request.hop_seconds)
         write_json(rows, json_path) if json_path else _print_rows(rows)
@@ -207,8 +207,15 @@ def run_compress(
     data = open_data(parent, request.sources)
     with Bar() as bar:
         result = request.compress(recipe, data, bar, out.parent / f"{out.stem}.steps")
-    card = _card(request, result, name)
-    files = {"float32": _export(result.model, card, out, scenes)}
+    compression = describe_compression(request, result)
+    facts = card_data(parent.facts)
+    card = ModelCard(
+        name=name, stft=STFT, max_mics=8, look_ahead=0, parameters=0, macs_per_second=0, training_data=facts,
+        **compression,
+    )  # fmt: skip
+    network = round_to_half(result.model)  # so that the checkpoint is exactly what is exported and measured
+    files = {"float32": _export(network, card, out, scenes)}
+    save_network(network, out.with_suffix(".pt"), facts | {"compression": compression}, half=True)
     if recipe.quantize != "none":
         target = out.with_name(f"{out.stem}-int8.onnx")
         report = quantize_onnx(out, target, recipe.quantize, real_frames(out, data))
@@ -248,16 +255,15 @@ def _print_rows(rows: dict[str, dict[str, float]]) -> None:
         click.echo(f"{name:12} " + "  ".join(str(Budget(kind, value)) for kind, value in row.items()))
 
 
-def _card(request: Request, result: CompressionResult, name: str) -> ModelCard:
-    """A card that names the parent, the recipe and every step's figures."""
-    training: dict[str, Any] = {
-        key: request.parent.facts[key] for key in ("data", "teacher") if key in request.parent.facts
-    }
-    recipe = {**request.recipe.to_dict(), "steps": result.to_dict()["steps"]}
-    return ModelCard(
-        name=name, stft=STFT, max_mics=8, look_ahead=0, parent=request.parent.name,
-        parent_sha256=request.parent.sha256, recipe=recipe, parameters=0, macs_per_second=0, training_data=training,
-    )  # fmt: skip
+def describe_compression(request: Request, result: CompressionResult) -> dict[str, Any]:
+    """Parent, its hash, and the recipe with every step's figures; of a network compressed before, what that told."""
+    told: dict[str, Any] | None = request.parent.facts.get("compression")
+    steps = result.to_dict()["steps"]
+    if told is None:
+        recipe = {**request.recipe.to_dict(), "steps": steps}
+        return {"parent": request.parent.name, "parent_sha256": request.parent.sha256, "recipe": recipe}
+    then = [*told["recipe"].get("then", []), {**request.recipe.to_dict(), "steps": steps}]
+    return {**told, "recipe": {**told["recipe"], "then": then}}
 
 
 def _export(network: nn.Module, card: ModelCard, out: Path, scenes: Path | None) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from enhance.errors import UserError
 from models.fullsubnet import FullSubNet, FullSubNetConfig
+from models.structure import apply_changes, changes
 from models.tcn import Tcn, TcnConfig
 
 FAMILIES: dict[str, tuple[type[nn.Module], type]] = {
@@ -47,12 +48,16 @@ def build(family: str, **sizes: Any) -> nn.Module:
 
 
 def save_network(network: nn.Module, path: Path, facts: dict[str, Any] | None = None, half: bool = False) -> None:
-    """Weights (those that train in half precision, if `half`), sizes and facts of a network in one file."""
+    """Weights (those that train in half precision, if `half`), sizes and facts of a network in one file.
+
+    A compressed network is the fresh one of its sizes with some layers exchanged; the file names them.
+    """
     trained = {name for name, _ in network.named_parameters()} if half else set()
     weights = {n: (v.half() if n in trained else v).detach().cpu() for n, v in network.state_dict().items()}
     content = {
         "family": network.family,
         "sizes": asdict(network.config),
+        "changes": changes(build(str(network.family), **asdict(network.config)), network),
         "weights": weights,
         "facts": facts or {},
     }
@@ -71,6 +76,6 @@ def load_network(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     if not path.exists():
         raise UserError(f"{path}: no such checkpoint.", exit_code=2)
     content = torch.load(path, map_location="cpu", weights_only=True)
-    network = build(content["family"], **content["sizes"])
+    network = apply_changes(build(content["family"], **content["sizes"]), content.get("changes", {}))
     network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in content["weights"].items()})
     return network.eval(), content["facts"]

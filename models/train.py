@@ -54,13 +54,15 @@ class Trainer:
     """Network, optimiser, averaged weights and progress of one run."""
 
     def __init__(
-        self, config: TrainConfig, device: torch.device, teacher: Teacher | None = None, team: Team | None = None
-    ) -> None:
+        self, config: TrainConfig, device: torch.device, teacher: Teacher | None = None, team: Team | None = None,
+        network: nn.Module | None = None,
+    ) -> None:  # fmt: skip
+        """Trains `network` on, or a fresh one of the configuration's sizes."""
         torch.manual_seed(config.seed)
         self.team = team or Team()
         self.config, self.device, self.teacher, self.stft = config, device, teacher, StftConfig()
         self.mixed_precision = True
-        self.network = build(config.model, **config.sizes).to(device)
+        self.network = (network or build(config.model, **config.sizes)).to(device)
         self.average = torch.optim.swa_utils.AveragedModel(self.network, multi_avg_fn=self._move, use_buffers=True)
         self.replica = self.team.wrap(self.network)
         self.optimiser = torch.optim.AdamW(
@@ -154,19 +156,8 @@ class Trainer:
             path,
         )
 
-    def start_from(self, path: Path) -> None:
-        """Takes the weights of a checkpoint, and nothing else of its run.
-
-        Raises:
-            UserError: it holds another network.
-        """
-        other, _ = load_network(path)
-        if (other.family, other.config) != (self.network.family, self.network.config):
-            raise UserError(f"{path} holds another network or other sizes than this run trains.", exit_code=2)
-        self.network.load_state_dict(other.state_dict())
-        self.average.module.load_state_dict(other.state_dict())
-
     def load(self, path: Path) -> None:
+        """Goes on from what `save` wrote."""
         content = torch.load(path, map_location=self.device, weights_only=True)
         self.network.load_state_dict(content["network"])
         self.average.load_state_dict(content["average"])
@@ -212,7 +203,7 @@ def train(
         teacher: its output is learned from beside the clean target.
         facts: of the data, kept with the weights.
         team: the processes that share each batch; the first one writes.
-        first: a checkpoint whose weights a new run starts from.
+        first: a checkpoint that a new run starts from; compressed networks stay as they were cut.
 
     Returns:
         The path of network.pt, and the run's figures.
@@ -221,11 +212,11 @@ def train(
 
     folder.mkdir(parents=True, exist_ok=True)
     team = team or Team()
-    trainer, state = Trainer(config, device, teacher, team), folder / "state.pt"
+    state, average = folder / "state.pt", folder / "network.pt"
+    begun = average if state.exists() else first
+    trainer = Trainer(config, device, teacher, team, open_start(begun, config) if begun else None)
     if state.exists():
         trainer.load(state)
-    elif first:
-        trainer.start_from(first)
     log = TrainLog(folder, minutes) if team.leads else NoLog()
     start, earlier = team.same(time.monotonic()), trainer.minutes
     saved = checked = start
@@ -235,6 +226,7 @@ def train(
         left = minutes - (now - start) / 60
         decay = min(1.0, max(left, 0.0) / config.decay_minutes) if config.decay_minutes else 1.0
         if decay < 1.0 and undecayed:
+            save_average(trainer, folder, facts)
             trainer.save(state)
         undecayed = decay == 1.0
         loss = trainer.train_step(scenes, decay)
@@ -244,20 +236,33 @@ def train(
             break
         if now - saved > 60 * SAVE_MINUTES:
             saved = now
+            save_average(trainer, folder, facts)
             if decay == 1.0:
                 trainer.save(state)
-            save_average(trainer, folder, facts)
         if valid and now - checked > 60 * VALID_MINUTES:
             checked = now
             log.validate(trainer, valid)
-    if not config.decay_minutes:
-        trainer.save(state)
     measure_norms(trainer, source)
     path = save_average(trainer, folder, facts)
+    if not config.decay_minutes:
+        trainer.save(state)
     if valid:
         log.validate(trainer, valid)
     log.close()
     return path, trainer.progress()
+
+
+def open_start(path: Path, config: TrainConfig) -> nn.Module:
+    """The network of a checkpoint.
+
+    Raises:
+        UserError: it is none that this configuration trains.
+    """
+    network, _ = load_network(path)
+    fresh = build(config.model, **config.sizes)
+    if (network.family, network.config) != (fresh.family, fresh.config):
+        raise UserError(f"{path} holds another network or other sizes than this run trains.", exit_code=2)
+    return network
 
 
 @torch.no_grad()

@@ -96,6 +96,7 @@ def run_training(
         facts["teacher"] = teacher.stem
     if first:
         facts["started_from"] = describe_start(first)
+        facts |= _chosen(load_network(first)[1], "compression")
     workers = jobs if chosen.type == "cuda" else 0
     path, summary = train(source, config, folder, minutes, chosen, workers, valid, enhance_by, facts, team, first)
     close_team(team)
@@ -116,9 +117,11 @@ def run_export(checkpoint: Path, out: Path, name: str, notes: str, scenes: Path 
     network = round_to_half(network)
     if not name.startswith(str(network.family)):
         raise UserError(f"The name must begin with the network's family: {network.family}...", exit_code=2)
+    cut = facts.get("compression", {})  # of a compressed network: parent, its hash and the recipe
     card = ModelCard(
-        name=name, stft=StftConfig(), max_mics=8, look_ahead=0, parent=None, parent_sha256=None, recipe=None,
-        parameters=0, macs_per_second=0, training_data=_card_data(facts), notes=notes,
+        name=name, stft=StftConfig(), max_mics=8, look_ahead=0, parent=cut.get("parent"),
+        parent_sha256=cut.get("parent_sha256"), recipe=cut.get("recipe"),
+        parameters=0, macs_per_second=0, training_data=card_data(facts), notes=notes,
     )  # fmt: skip
     out.parent.mkdir(parents=True, exist_ok=True)
     export(network, card, out)
@@ -131,7 +134,7 @@ def run_export(checkpoint: Path, out: Path, name: str, notes: str, scenes: Path 
     return out
 
 
-def _card_data(facts: dict[str, Any]) -> dict[str, Any]:
+def card_data(facts: dict[str, Any]) -> dict[str, Any]:
     """What a card says of the training: data with licences, hours heard, steps, the teacher, and what came before."""
     return json.loads(json.dumps(_chosen(facts, "data", "teacher", "audio_hours", "steps", "started_from")))
 

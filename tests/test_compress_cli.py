@@ -18,7 +18,8 @@ from enhance.catalog import list_models
 from enhance.errors import UserError
 from enhance.network import OnnxNetwork
 from enhance.records import hash_file
-from models.registry import build, save_network
+from models.export import check
+from models.registry import build, load_network, save_network
 from models.spectra import analysis
 
 SIZES = {
@@ -109,6 +110,37 @@ def test_compress_writes_networks_cards_and_a_picture(parent, tmp_path, monkeypa
     assert figures["ratios"]["parameters"] <= 0.6
     assert (tmp_path / "small.png").stat().st_size > 1000
     assert main(arguments) == 0  # everything is there already: read, not done again
+
+    card = OnnxNetwork(out).card
+    network, facts = load_network(tmp_path / "small.pt")
+    check(network, out)  # the checkpoint is what was exported
+    assert (facts["compression"]["parent"], facts["data"]) == (parent.stem, {"speech": {"hours": 1}})
+    again = tmp_path / f"{parent.stem}-again.onnx"
+    arguments = ["export", str(tmp_path / "small.pt"), "-o", str(again), "--name", again.stem]
+    assert main(arguments) == 0
+    assert (OnnxNetwork(again).card.parent, OnnxNetwork(again).card.parameters) == (card.parent, card.parameters)
+    assert OnnxNetwork(again).card.recipe == card.recipe
+
+
+@pytest.mark.parametrize("parent", SIZES, indirect=True)
+def test_a_compressed_network_is_compressed_again(parent, tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "open_data", lambda *_: FakeData())
+    monkeypatch.chdir(tmp_path)
+    parameters = sum(p.numel() for p in load_network(parent)[0].parameters())
+    (tmp_path / "int8.toml").write_text('quantize = "dynamic"\n[prune]\nmethod = "none"\n')
+    shared = ["compress", "--recipe", "recipe.toml", "--params", str(0.7 * parameters), "--model"]
+    assert main([*shared, str(parent), "-o", "first.onnx", "--name", f"{parent.stem}-first"]) == 0
+    card = OnnxNetwork(tmp_path / "first.onnx").card
+    again = ["compress", "--recipe", "int8.toml", "--model", "first.pt", "-o", "second.onnx"]
+    assert main([*again, "--name", f"{parent.stem}-second"]) == 0
+    second = OnnxNetwork(tmp_path / "second.onnx").card
+    assert (second.parent, second.parent_sha256) == (card.parent, card.parent_sha256)
+    assert second.recipe["prune"] == card.recipe["prune"]
+    assert [recipe["prune"]["method"] for recipe in second.recipe["then"]] == ["none"]
+    check(load_network(tmp_path / "first.pt")[0], tmp_path / "second.onnx")
+    third = [*shared[:-2], str(0.5 * parameters), "--model", "first.pt", "-o", "third.onnx"]
+    assert main([*third, "--name", f"{parent.stem}-third"]) == 0
+    assert OnnxNetwork(tmp_path / "third.onnx").card.parameters <= 0.5 * parameters
 
 
 @pytest.mark.parametrize("parent", ["tcn"], indirect=True)

@@ -22,7 +22,7 @@ from models.pack import pack_folder, written_whole
 from models.registry import save_network
 from models.rooms import RoomCache, RoomRange, build_rooms, early_part, simulate_room
 from models.spectra import analysis, synthesis
-from models.train import Trainer, measure_norms, train
+from models.train import Trainer, measure_norms, open_start, train
 from models.train_command import describe_start
 from models.train_config import TrainConfig, read_config
 
@@ -200,16 +200,15 @@ def test_norms_of_averaged_weights_are_measured_on_the_data(data: dict[str, Path
     assert norm.momentum == 0.1
 
 
-def test_a_run_can_start_from_a_checkpoint(data: dict[str, Path], tmp_path: Path) -> None:
+def test_a_run_can_start_from_a_checkpoint(tmp_path: Path) -> None:
     config = TrainConfig(sizes=SIZES, seed=1)
     network = Trainer(config, torch.device("cpu")).network
     save_network(network, tmp_path / "first.pt")
-    trainer = Trainer(TrainConfig(sizes=SIZES, seed=2), torch.device("cpu"))
-    trainer.start_from(tmp_path / "first.pt")
+    trainer = Trainer(config, torch.device("cpu"), network=open_start(tmp_path / "first.pt", config))
     for name, value in network.state_dict().items():
         assert torch.equal(trainer.average.module.state_dict()[name], value), name
     with pytest.raises(UserError, match="another network"):
-        Trainer(TrainConfig(), torch.device("cpu")).start_from(tmp_path / "first.pt")
+        open_start(tmp_path / "first.pt", TrainConfig())
 
 
 def test_what_a_run_started_from_is_told(tmp_path: Path) -> None:
