@@ -32,22 +32,32 @@ def enhance(model: Path, samples: Any) -> Any:
     return whole[stream.delay :][: samples.shape[1]]
 
 
+ATTEMPTS = 3  # a machine busy with other things may hold any program up for longer than the jitter allows for
+
+
 @pytest.mark.parametrize("n_channels", [1, 4, 8])
-def test_live_equals_batch(card: VirtualCard, model_folder: Path, n_channels: int) -> None:
+def test_live_equals_batch(tmp_path: Path, model_folder: Path, n_channels: int) -> None:
     model = model_folder / "beam.onnx" if n_channels > 1 else model_folder / "tenth.onnx"
     seconds = 30 if n_channels == 1 else 4
     noisy = babble(seconds, n_channels)
-    app = card.start(
-        "--model", str(model), "--channels", ",".join(map(str, range(n_channels))), "--duration", str(seconds + 3)
-    )
-    app.wait_for("->")
-    card.feed(noisy)
-    figures = app.finish()
-    si_sdr_db, _ = aligned_si_sdr_db(enhance(model, noisy), card.played())
-    assert card.stop() == 0
+    for attempt in range(ATTEMPTS):
+        (folder := tmp_path / str(attempt)).mkdir()
+        card = VirtualCard(folder)
+        app = card.start(
+            "--model", str(model), "--channels", ",".join(map(str, range(n_channels))), "--duration", str(seconds + 3)
+        )
+        app.wait_for("->")
+        card.feed(noisy)
+        figures = app.finish()
+        n_lost_by_card = card.stop()
+        card.close()
+        if not n_lost_by_card and not figures["underruns"]:
+            break  # what was held up is told; what is not told must be whole
+    assert (n_lost_by_card, figures["underruns"]) == (0, 0)
     assert (figures["blocks_dropped"], figures["overruns"], figures["n_mics"]) == (0, 0, n_channels)
     assert figures["one_clock"] is True
-    assert si_sdr_db > 40
+    si_sdr_db, _ = aligned_si_sdr_db(enhance(model, noisy), card.played())
+    assert si_sdr_db > 40, figures
 
 
 def test_a_click_comes_out_after_the_stated_latency(card: VirtualCard, passthrough_model: Path) -> None:
