@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from enhance.network import OnnxNetwork
 from models.beam import beam_or_reference
 from models.blocks import compress as compress_spectrum
 from models.data import SceneSource
-from models.losses import band_loss, scale_of, spectra_loss
+from models.losses import Perceptual, band_loss, scale_of, spectra_loss
 from models.mixing import mix
 from models.precision import bfloat16_where_fast
 from models.spectra import analysis
@@ -43,7 +43,7 @@ def example_inputs(model: Any) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
 class SpeechBatch:
     """Spectra noisy [B, n_mics, F, T, 2] and beam [B, F, T, 2], audio [B, n_samples] for the loss, bands or None.
 
-    `pesq_weight` is that of the training's loss.
+    `perceptual` weighs terms of the training's loss.
     """
 
     noisy: Tensor
@@ -51,7 +51,7 @@ class SpeechBatch:
     noisy_wave: Tensor
     target_wave: Tensor
     bands: Tensor | None
-    pesq_weight: float = 0.0
+    perceptual: Perceptual = field(default_factory=Perceptual)
 
 
 class SpeechData:
@@ -68,7 +68,7 @@ class SpeechData:
                 drawn = torch.randperm(STFT.n_freqs, generator=torch.Generator().manual_seed(step))
                 bands = drawn[: self.config.bands].sort().values
             beam = beam_or_reference(noisy, bands, partial(self._mask, noisy, bands))
-            yield SpeechBatch(noisy, beam, batch.noisy[:, 0], batch.target, bands, self.config.pesq_weight)
+            yield SpeechBatch(noisy, beam, batch.noisy[:, 0], batch.target, bands, self.config.perceptual)
 
     @torch.no_grad()
     def _mask(self, noisy: Tensor, bands: Tensor | None) -> Tensor:
@@ -96,7 +96,7 @@ def loss(model: nn.Module, batch: SpeechBatch) -> Tensor:
     if batch.bands is not None:
         target = analysis(batch.target_wave, STFT)[:, batch.bands]
         return band_loss(enhanced, target, batch.noisy[:, 0, batch.bands])
-    return spectra_loss(enhanced, batch.target_wave, batch.noisy_wave, STFT, batch.pesq_weight)
+    return spectra_loss(enhanced, batch.target_wave, batch.noisy_wave, STFT, batch.perceptual)
 
 
 def predict(model: nn.Module, batch: SpeechBatch) -> Tensor:

@@ -1,7 +1,8 @@
-"""The training loss: compressed spectra at several resolutions for hearing, SNR in time for the signal, PESQ's ear."""
+"""The training loss: compressed spectra at several resolutions, SNR in time, and what PESQ and STOI find missing."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 
 import torch
@@ -16,6 +17,14 @@ SPECTRAL_WEIGHT = 10.0
 SNR_WEIGHT = 0.05  # per dB
 MAGNITUDE_SHARE = 0.7
 SNR_CEILING = 1e-3  # errors 30 dB below the target count no more
+
+
+@dataclass(frozen=True)
+class Perceptual:
+    """Weights of the terms that follow PESQ and STOI; both need all bands."""
+
+    pesq: float = 0.0
+    stoi: float = 0.0
 
 
 def spectral_loss(enhanced: Tensor, target: Tensor) -> Tensor:
@@ -46,12 +55,35 @@ def pesq_loss(enhanced: Tensor, target: Tensor, noisy: Tensor) -> Tensor:
 
     Audio [B, n_samples]; scenes without speech have no reference for it and count as zero.
     """
-    wanted, given = target.square().mean(dim=1), noisy.square().mean(dim=1)
-    spoken = wanted > 1e-4 * given
+    spoken = _has_speech(target, noisy)
     if not spoken.any():
         return torch.zeros((), device=enhanced.device)
     lost = _ear(enhanced.device)(target[spoken], enhanced[spoken])
     return torch.nan_to_num(lost).sum().float() / len(target)
+
+
+def stoi_loss(enhanced: Tensor, target: Tensor, noisy: Tensor) -> Tensor:
+    """One minus STOI (Taal et al. 2011) by torch-stoi, at 16 kHz in place of 10: mean over scenes with speech.
+
+    Audio [B, n_samples]; scenes without speech count as zero.
+    """
+    spoken = _has_speech(target, noisy)
+    if not spoken.any():
+        return torch.zeros((), device=enhanced.device)
+    lost = 1 + _intelligibility(enhanced.device)(enhanced[spoken], target[spoken])
+    return torch.nan_to_num(lost).sum().float() / len(target)
+
+
+def _has_speech(target: Tensor, noisy: Tensor) -> Tensor:
+    """Which scenes [B] have a target to compare with."""
+    return target.square().mean(dim=1) > 1e-4 * noisy.square().mean(dim=1)
+
+
+@cache
+def _intelligibility(device: torch.device) -> nn.Module:
+    from torch_stoi import NegSTOILoss
+
+    return NegSTOILoss(sample_rate=16000, do_resample=False).to(device)
 
 
 @cache
@@ -74,13 +106,20 @@ def wave_loss(enhanced: Tensor, target: Tensor, noisy: Tensor) -> Tensor:
     return SPECTRAL_WEIGHT * spectral + SNR_WEIGHT * negative_snr(enhanced, target, noisy).mean()
 
 
-def spectra_loss(enhanced: Tensor, target: Tensor, noisy: Tensor, stft: StftConfig, pesq_weight: float = 0.0) -> Tensor:
-    """The loss of whole spectra [B, F, T, 2] against audio [B, n_samples]: `wave_loss`, and PESQ's where it counts."""
+def spectra_loss(
+    enhanced: Tensor, target: Tensor, noisy: Tensor, stft: StftConfig, perceptual: Perceptual | None = None
+) -> Tensor:
+    """The loss of whole spectra [B, F, T, 2] against audio [B, n_samples]: `wave_loss` and the weighted terms."""
+    weights = perceptual or Perceptual()
     wave = synthesis(enhanced, stft)
     n_samples = wave.shape[1]
     pair = target[:, :n_samples], noisy[:, :n_samples]
     loss = wave_loss(wave, *pair)
-    return loss + pesq_weight * pesq_loss(wave, *pair) if pesq_weight else loss
+    if weights.pesq:
+        loss = loss + weights.pesq * pesq_loss(wave, *pair)
+    if weights.stoi:
+        loss = loss + weights.stoi * stoi_loss(wave, *pair)
+    return loss
 
 
 def band_loss(enhanced: Tensor, target: Tensor, noisy: Tensor) -> Tensor:

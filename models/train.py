@@ -98,7 +98,7 @@ class Trainer:
         noisy, target = analysis(batch.noisy, self.stft), analysis(batch.target, self.stft)  # [B, M, F, T, 2]
         if not self.config.bands:
             enhanced = self._forward(noisy, self.beam(noisy, {}), {})
-            loss = spectra_loss(enhanced, batch.target, batch.noisy[:, 0], self.stft, self.config.pesq_weight)
+            loss = spectra_loss(enhanced, batch.target, batch.noisy[:, 0], self.stft, self.config.perceptual)
             return loss + self._distillation(batch, enhanced, noisy[:, 0], slice(None))
         bands = torch.randperm(self.stft.n_freqs, device=self.device)[: self.config.bands].sort().values
         chosen = {"bands": bands}

@@ -9,6 +9,7 @@ from typing import Any
 
 from enhance.errors import UserError
 from models.data import MixConfig
+from models.losses import Perceptual
 
 
 @dataclass(frozen=True)
@@ -16,8 +17,8 @@ class TrainConfig:
     """How to train; a TOML file holds what differs from these values (tables `sizes` and `mix` inside).
 
     bands: frequencies that go through the sub-band part each step (0 = all). mics: numbers of microphones, one drawn
-    for each batch with equal odds. pesq_weight: of the PESQ term, which needs all bands. decay_minutes: at the end of
-    --minutes the learning rate falls to zero for so long.
+    for each batch with equal odds. pesq_weight, stoi_weight: of the terms that need all bands. decay_minutes: at the
+    end of --minutes the learning rate falls to zero for so long.
     """
 
     model: str = "tcn"
@@ -33,8 +34,13 @@ class TrainConfig:
     bands: int = 0
     teacher_weight: float = 1.0
     pesq_weight: float = 0.0
+    stoi_weight: float = 0.0
     mics: tuple[int, ...] = (1,)
     seed: int = 0
+
+    @property
+    def perceptual(self) -> Perceptual:
+        return Perceptual(self.pesq_weight, self.stoi_weight)
 
 
 def read_config(path: Path | None, model: str) -> TrainConfig:

@@ -20,15 +20,23 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from models.progress import read_scenes, score
 from models.registry import load_network
 from models.teacher import Teacher
-from models.train import Trainer, batches, measure_norms
+from models.train import Trainer, batches, measure_norms, open_start
 from models.train_command import open_source
 from models.train_config import TrainConfig, read_config
 
-PLAIN: dict[str, Any] = {"batch_size": 4, "pesq_weight": 0.0, "teacher_weight": 0.0, "average": 0.99}
+PLAIN: dict[str, Any] = {
+    "batch_size": 4,
+    "pesq_weight": 0.0,
+    "stoi_weight": 0.0,
+    "teacher_weight": 0.0,
+    "average": 0.99,
+}
 VARIANTS: dict[str, dict[str, Any]] = {
     "plain: spectra and SNR": {},
     "PESQ term, weight 0.3": {"pesq_weight": 0.3},
     "PESQ term, weight 1": {"pesq_weight": 1.0},
+    "STOI term, weight 2": {"stoi_weight": 2.0},
+    "PESQ term 0.3 and STOI term 2": {"pesq_weight": 0.3, "stoi_weight": 2.0},
     "teacher, weight 1": {"teacher_weight": 1.0},
     "segments twice as long, half as many": {"batch_size": 2},
     "no moving average of weights": {"average": 0.0},
@@ -44,8 +52,7 @@ def configure(base: TrainConfig, name: str) -> TrainConfig:
 def run(config: TrainConfig, source: Any, first: Path, teacher: Path, steps: int, scenes: Path, n: int) -> np.ndarray:
     """Trains one variant; scores [n_scenes, 3] of its averaged weights."""
     enhance_by = Teacher(teacher).enhance if config.teacher_weight else None
-    trainer = Trainer(config, torch.device("cpu"), enhance_by)
-    trainer.start_from(first)
+    trainer = Trainer(config, torch.device("cpu"), enhance_by, network=open_start(first, config))
     for drawn in batches(source, config, 0, 0):
         trainer.train_step(drawn, min(1.0, 2 * (1 - trainer.step / steps)))
         if trainer.step == steps:

@@ -11,12 +11,12 @@ import torch
 from enhance.beamform import Beamformer
 from enhance.config import StftConfig
 from enhance.errors import UserError
-from enhance.metrics import pesq_wb
+from enhance.metrics import pesq_wb, stoi
 from enhance.records import hash_file
 from enhance.stft import Stft
 from models.beam import beamform
 from models.data import MixConfig, SceneSource, no_augmentation
-from models.losses import negative_snr, pesq_loss, spectra_loss, wave_loss
+from models.losses import Perceptual, negative_snr, pesq_loss, spectra_loss, stoi_loss, wave_loss
 from models.mixing import active_power, mix, stack_scenes
 from models.pack import pack_folder, written_whole
 from models.registry import save_network
@@ -166,14 +166,32 @@ def test_pesq_loss_orders_as_pesq_does(recordings: Path) -> None:
     assert float(pesq_loss(better, clean, better)) < costs[3]
 
 
-def test_the_pesq_term_adds_to_the_loss_of_spectra(recordings: Path) -> None:
+def test_stoi_loss_is_what_stoi_misses(recordings: Path) -> None:
+    clean = torch.from_numpy(soundfile.read(recordings / "mono_keyboard_clean.flac", dtype="float32")[0])[None, :48000]
+    noise = 0.05 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    for gain in (0.1, 0.3, 1.0):
+        noisy = clean + gain * noise
+        expected = 1 - (stoi(clean[0].numpy(), noisy[0].numpy(), 16000) or 0.0)
+        assert float(stoi_loss(noisy, clean, noisy)) == pytest.approx(expected, abs=0.02)
+    assert float(stoi_loss(noise, torch.zeros_like(noise), noise)) == 0.0
+    pushed = noisy.clone().requires_grad_()
+    stoi_loss(pushed, clean, noisy).backward()
+    better = noisy - 1e-3 * pushed.grad / pushed.grad.abs().mean()
+    assert float(stoi_loss(better, clean, better)) < float(stoi_loss(noisy, clean, noisy))
+
+
+def test_perceptual_terms_add_to_the_loss_of_spectra(recordings: Path) -> None:
     clean = torch.from_numpy(soundfile.read(recordings / "mono_keyboard_clean.flac", dtype="float32")[0])[None, :32000]
     noisy = clean + 0.02 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
     stft = StftConfig()
-    plain, weighted = (float(spectra_loss(analysis(noisy, stft), clean, noisy, stft, w)) for w in (0.0, 0.5))
     n_samples = synthesis(analysis(noisy, stft), stft).shape[1]
     pair = noisy[:, :n_samples], clean[:, :n_samples]
-    assert weighted - plain == pytest.approx(0.5 * float(pesq_loss(*pair, pair[0])), rel=1e-3)
+    plain, pesq, both = (
+        float(spectra_loss(analysis(noisy, stft), clean, noisy, stft, weights))
+        for weights in (None, Perceptual(pesq=0.5), Perceptual(0.5, 2.0))
+    )
+    assert pesq - plain == pytest.approx(0.5 * float(pesq_loss(*pair, pair[0])), rel=1e-3)
+    assert both - pesq == pytest.approx(2 * float(stoi_loss(*pair, pair[0])), rel=1e-3)
 
 
 def test_training_learns_resumes_and_logs(data: dict[str, Path], tmp_path: Path) -> None:
