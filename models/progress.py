@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
 
 from enhance import audio, metrics
+from enhance.config import StftConfig
 from models.spectra import analysis, synthesis
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("minutes", "step", "audio_hours", "loss", "n_mics", "si_sdr", "stoi", "pesq_wb")
 LOG_EVERY = 50
+Scores = tuple[float, float, float]  # SI-SDR in dB, STOI, PESQ-WB
 
 
 class TrainLog:
@@ -65,19 +68,23 @@ def _progress(trainer: Trainer) -> tuple[str, int, str]:
     return f"{trainer.minutes:.2f}", trainer.step, f"{trainer.audio_s / 3600:.3f}"
 
 
-def read_scenes(folder: Path, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Pairs of noisy [n_mics, n_samples] and clean [n_samples] of a scenes folder."""
+def read_scenes(folder: Path, count: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Pairs of noisy [n_mics, n_samples] and clean [n_samples] of a scenes folder, the first `count` or all."""
     for path in sorted((folder / "noisy").glob("*.flac"))[:count]:
         yield audio.read(path)[0], audio.read(folder / "clean" / path.name)[0][0]
 
 
-@torch.no_grad()
-def score(trainer: Trainer, noisy: np.ndarray, clean: np.ndarray) -> tuple[float, float, float]:
-    """SI-SDR, STOI and PESQ of the averaged network on one scene."""
-    network = trainer.average.module.eval()
+def score(trainer: Trainer, noisy: np.ndarray, clean: np.ndarray) -> Scores:
+    """Scores of the averaged network on one scene."""
     spectra = analysis(torch.from_numpy(noisy)[None].to(trainer.device), trainer.stft)
-    state = {k: v.to(trainer.device) for k, v in network.initial_state().items()}
-    enhanced = synthesis(network(spectra, trainer.beam(spectra, {}), state)[0], trainer.stft)[0].cpu().numpy()
+    return score_network(trainer.average.module, spectra, trainer.beam(spectra, {}), clean)
+
+
+@torch.no_grad()
+def score_network(network: Any, noisy: Tensor, beam: Tensor, clean: np.ndarray) -> Scores:
+    """Scores of a network on spectra noisy [1, n_mics, F, T, 2] and beam [1, F, T, 2] against clean [n_samples]."""
+    state = {k: v.to(noisy.device) for k, v in network.initial_state().items()}
+    enhanced = synthesis(network.eval()(noisy, beam, state)[0], StftConfig())[0].cpu().numpy()
     clean = clean[: len(enhanced)]
     scores = (
         metrics.si_sdr(clean, enhanced),

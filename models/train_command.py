@@ -147,5 +147,6 @@ def measure(path: Path, scenes: Path, mics: tuple[int, ...] = (1, 2, 4), jobs: i
     labels = {"noisy": NOISY} | {f"{n}_mics": system.label for n, system in systems.items()}
     metrics: dict[str, Any] = {"data": scenes.name, "data_sha256": record["data_sha256"]}
     for key, label in labels.items():
-        metrics[key] = {name: summary[label][name]["mean"] for name in REPORTED}
+        if label in summary:  # scenes of one microphone say nothing of arrays
+            metrics[key] = {name: summary[label][name]["mean"] for name in REPORTED}
     return metrics

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -194,3 +195,20 @@ def test_missing_parent_and_data_are_said(tmp_path, capsys):
     save_network(build("tcn", **SIZES["tcn"]), tmp_path / "tcn.pt")
     assert main(["compress", "--model", str(tmp_path / "tcn.pt"), *arguments]) == 2
     assert "give --speech and --noise" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("parent", ["tcn"], indirect=True)
+def test_tables_judge_as_evaluate_does(parent, tmp_path, recordings, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for kind in ("noisy", "clean"):
+        (tmp_path / "scenes" / kind).mkdir(parents=True)
+        shutil.copy(recordings / f"mono_keyboard_{kind}.flac", tmp_path / "scenes" / kind / "a.flac")
+    out = tmp_path / "tcn-judged.onnx"
+    assert main(["export", str(parent), "-o", str(out), "--name", out.stem, "--scenes", str(tmp_path / "scenes")]) == 0
+    expected = OnnxNetwork(out).card.metrics["1_mics"]
+    network = load_network(out.with_suffix(".pt"))[0]
+    figures = table_command.judge_by(tmp_path / "scenes", FakeData(), command.find_parent(str(parent)))(network)
+    assert figures["si_sdr"] == pytest.approx(expected["si_sdr"], abs=0.05)
+    assert figures["stoi"] == pytest.approx(expected["stoi"], abs=0.005)
+    assert figures["pesq_wb"] == pytest.approx(expected["pesq_wb"], abs=0.02)
+    assert figures["rtf"] > 0
