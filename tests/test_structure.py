@@ -9,7 +9,10 @@ from torch import nn
 from compression.factored import FactoredLstm
 from compression.lowrank import choose_ranks, factor
 from compression.rnn import StackedRnn
+from enhance.catalog import WEIGHTS
 from enhance.errors import UserError
+from enhance.network import OnnxNetwork
+from models.export import check
 from models.registry import build, load_network, save_network
 from models.structure import apply_changes, changes, describe, make
 
@@ -56,3 +59,12 @@ def test_an_unchanged_network_has_no_changes_and_only_ours_are_made() -> None:
     assert list(changes(build("tcn", **SIZES["tcn"]), network)) == ["squeeze"]
     with pytest.raises(UserError, match=r"os\.system"):
         apply_changes(network, {"squeeze": {"class": "os.system", "settings": {}}})
+
+
+@pytest.mark.parametrize("checkpoint", sorted(WEIGHTS.glob("*.pt")), ids=lambda path: path.stem)
+def test_shipped_checkpoints_are_the_shipped_graphs(checkpoint: Path) -> None:
+    network, facts = load_network(checkpoint)
+    errors = check(network, checkpoint.with_suffix(".onnx"))
+    assert max(errors.values()) < 1e-5
+    parent = OnnxNetwork(checkpoint.with_suffix(".onnx")).card.parent
+    assert facts.get("compression", {}).get("parent") == parent
