@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
@@ -17,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from enhance.config import StftConfig
 from enhance.errors import UserError
 from models.beam import beam_or_reference
+from models.clock import Clock
 from models.data import SceneSource
 from models.losses import band_loss, spectra_loss
 from models.mixing import Batch, mix, stack_scenes
@@ -211,36 +211,27 @@ def train(
     from models.progress import TrainLog
 
     folder.mkdir(parents=True, exist_ok=True)
-    team = team or Team()
-    state, average = folder / "state.pt", folder / "network.pt"
-    begun = average if state.exists() else first
-    trainer = Trainer(config, device, teacher, team, open_start(begun, config) if begun else None)
-    if state.exists():
-        trainer.load(state)
+    team, state = team or Team(), folder / "state.pt"
+    trainer = _begin(config, folder, device, teacher, team, first)
     log = TrainLog(folder, minutes) if team.leads else NoLog()
-    start, earlier = team.same(time.monotonic()), trainer.minutes
-    saved = checked = start
+    clock, earlier = Clock(minutes, config.decay_minutes, team), trainer.minutes
     undecayed = True
     for scenes in batches(source, config, trainer.step, workers, team):
-        now = team.same(time.monotonic())
-        left = minutes - (now - start) / 60
-        decay = min(1.0, max(left, 0.0) / config.decay_minutes) if config.decay_minutes else 1.0
-        if decay < 1.0 and undecayed:
+        clock.tick()
+        if clock.decay < 1.0 and undecayed:
             save_average(trainer, folder, facts)
             trainer.save(state)
-        undecayed = decay == 1.0
-        loss = trainer.train_step(scenes, decay)
-        trainer.minutes = earlier + (time.monotonic() - start) / 60
+        undecayed = clock.decay == 1.0
+        loss = trainer.train_step(scenes, clock.decay)
+        trainer.minutes = earlier + clock.elapsed()
         log.step(trainer, loss)
-        if left <= 0:
+        if clock.left <= 0:
             break
-        if now - saved > 60 * SAVE_MINUTES:
-            saved = now
+        if clock.due("saving", SAVE_MINUTES):
             save_average(trainer, folder, facts)
-            if decay == 1.0:
+            if undecayed:
                 trainer.save(state)
-        if valid and now - checked > 60 * VALID_MINUTES:
-            checked = now
+        if valid and clock.due("validation", VALID_MINUTES):
             log.validate(trainer, valid)
     measure_norms(trainer, source)
     path = save_average(trainer, folder, facts)
@@ -250,6 +241,18 @@ def train(
         log.validate(trainer, valid)
     log.close()
     return path, trainer.progress()
+
+
+def _begin(
+    config: TrainConfig, folder: Path, device: torch.device, teacher: Teacher | None, team: Team, first: Path | None
+) -> Trainer:
+    """A trainer as an earlier run left the folder, else from a checkpoint, else from fresh weights."""
+    state = folder / "state.pt"
+    start = folder / "network.pt" if state.exists() else first
+    trainer = Trainer(config, device, teacher, team, open_start(start, config) if start else None)
+    if state.exists():
+        trainer.load(state)
+    return trainer
 
 
 def open_start(path: Path, config: TrainConfig) -> nn.Module:
