@@ -13,6 +13,7 @@ from enhance.batch import enhance_signal
 from enhance.catalog import find_model
 from enhance.config import ModelCard
 from enhance.errors import UserError
+from enhance.graph_hash import hash_graph
 from enhance.network import OnnxNetwork
 from enhance.peers import Peer, find_peer, run_peer
 from enhance.records import hash_file
@@ -34,6 +35,7 @@ class System:
         target: path of the model's ONNX file, or the peer's name.
         n_mics: channels that it hears, from channel 0 on.
         fingerprint: identifies what would be run, for caches and records.
+        sha256: of the model's file, by which workers find it.
         weights: folder of a peer's files.
         facts: parameters, macs_per_second, bytes, parent, causal...; None where not known.
     """
@@ -43,6 +45,7 @@ class System:
     target: str = ""
     n_mics: int = 1
     fingerprint: str = "1"
+    sha256: str = ""
     weights: Path | None = None
     facts: tuple[tuple[str, Any], ...] = ()
 
@@ -63,8 +66,8 @@ def model_system(name: str, n_mics: int = 1) -> System:
     if not 1 <= n_mics <= card.max_mics:
         raise UserError(f"{card.name} takes 1 to {card.max_mics} microphones, not {n_mics}", exit_code=2)
     label = card.name if n_mics == 1 else f"{card.name}, {n_mics} mics"
-    fingerprint = f"{hash_file(path)} {_source_hash()}"
-    return System(label, "model", str(path), n_mics, fingerprint, None, _model_facts(path, card))
+    fingerprint = f"{hash_graph(path)} {card.stft} {_source_hash()}"
+    return System(label, "model", str(path), n_mics, fingerprint, hash_file(path), None, _model_facts(path, card))
 
 
 def peer_system(name: str, weights: Path | None = None) -> System:
@@ -77,7 +80,7 @@ def peer_system(name: str, weights: Path | None = None) -> System:
         "licence": peer.licence, "source": peer.source, "sample_rate": peer.sample_rate,
     }  # fmt: skip
     label = Path(name).stem if name.endswith(".toml") else name.split(":")[-1]
-    return System(label, "peer", name, 1, peer.fingerprint(), weights, tuple(facts.items()))
+    return System(label, "peer", name, 1, peer.fingerprint(), "", weights, tuple(facts.items()))
 
 
 def run_system(system: System, samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
@@ -92,7 +95,7 @@ def run_system(system: System, samples: NDArray[np.float32], sample_rate: int) -
         return samples[0]
     if system.kind == "peer":
         return run_peer(_open_peer(system.target, system.weights), samples[0], sample_rate)
-    stream = StreamEnhancer(_open_network(system.target, system.fingerprint), system.n_mics, sample_rate)
+    stream = StreamEnhancer(_open_network(system.target, system.sha256), system.n_mics, sample_rate)
     # Blocks of a second: memory stays small, and the network still works on many frames at once.
     blocks = (samples[: system.n_mics, s : s + sample_rate] for s in range(0, samples.shape[1], sample_rate))
     return np.concatenate([block[0] for block in enhance_signal([stream], blocks)])
@@ -126,9 +129,8 @@ def recall_system(described: dict[str, Any]) -> System | None:
 
 
 @lru_cache(maxsize=8)
-def _open_network(path: str, fingerprint: str) -> OnnxNetwork:
-    """The model with the SHA-256 that the fingerprint begins with."""
-    return OnnxNetwork(find_weights(Path(path), fingerprint.split()[0]))
+def _open_network(path: str, sha256: str) -> OnnxNetwork:
+    return OnnxNetwork(find_weights(Path(path), sha256))
 
 
 @lru_cache(maxsize=16)
