@@ -37,9 +37,9 @@ from enhance.config import ModelCard
 from enhance.errors import UserError
 from enhance.jsonfile import write_json
 from enhance.records import hash_file, write_record
-from models.export import add_to_index, export, round_to_half
-from models.registry import load_network, save_network
-from models.train_command import card_data, measure, open_source
+from models.export import add_to_index
+from models.registry import load_network
+from models.train_command import card_data, measure, open_source, write_model
 from models.train_config import read_config
 
 
@@ -218,9 +218,10 @@ def run_compress(
         name=name, stft=STFT, max_mics=8, look_ahead=0, parameters=0, macs_per_second=0, training_data=facts,
         **compression,
     )  # fmt: skip
-    network = round_to_half(result.model)  # so that the checkpoint is exactly what is exported and measured
-    files = {"float32": _export(network, card, out, scenes)}
-    save_network(network, out.with_suffix(".pt"), facts | {"compression": compression}, half=True)
+    write_model(result.model, card, facts | {"compression": compression}, out, scenes)
+    files: dict[str, dict[str, Any]] = {
+        "float32": {"path": str(out), "bytes": out.stat().st_size, "rtf": measured_rtf(out)}
+    }
     if recipe.quantize != "none":
         target = out.with_name(f"{out.stem}-int8.onnx")
         report = quantize_onnx(out, target, recipe.quantize, real_frames(out, data))
@@ -269,14 +270,6 @@ def describe_compression(request: Request, result: CompressionResult) -> dict[st
         return {"parent": request.parent.name, "parent_sha256": request.parent.sha256, "recipe": recipe}
     then = [*told["recipe"].get("then", []), {**request.recipe.to_dict(), "steps": steps}]
     return {**told, "recipe": {**told["recipe"], "then": then}}
-
-
-def _export(network: nn.Module, card: ModelCard, out: Path, scenes: Path | None) -> dict[str, Any]:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    export(network, card, out)
-    if scenes:
-        export(network, replace(card, metrics=measure(out, scenes)), out)
-    return {"path": str(out), "bytes": out.stat().st_size, "rtf": measured_rtf(out)}
 
 
 def _write_card(path: Path, card: ModelCard) -> None:

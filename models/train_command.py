@@ -48,9 +48,10 @@ def describe_pack(pack: Pack) -> dict[str, Any]:
 
 
 def describe_start(checkpoint: Path) -> dict[str, Any]:
-    """What the weights that a run starts from had learned from: hours, steps, teacher, and their own start."""
+    """What a run tells of the weights it starts from: hours, steps, teacher, their own start, and their compression."""
     _, facts = load_network(checkpoint)
-    return {"sha256": hash_file(checkpoint)} | _chosen(facts, "audio_hours", "steps", "teacher", "started_from")
+    told = {"sha256": hash_file(checkpoint)} | _chosen(facts, "audio_hours", "steps", "teacher", "started_from")
+    return {"started_from": told} | _chosen(facts, "compression")
 
 
 def _chosen(facts: dict[str, Any], *names: str) -> dict[str, Any]:
@@ -95,8 +96,7 @@ def run_training(
         enhance_by = Teacher(teacher).enhance
         facts["teacher"] = teacher.stem
     if first:
-        facts["started_from"] = describe_start(first)
-        facts |= _chosen(load_network(first)[1], "compression")
+        facts |= describe_start(first)
     workers = jobs if chosen.type == "cuda" else 0
     path, summary = train(source, config, folder, minutes, chosen, workers, valid, enhance_by, facts, team, first)
     close_team(team)
@@ -108,13 +108,8 @@ def run_training(
 
 
 def run_export(checkpoint: Path, out: Path, name: str, notes: str, scenes: Path | None, list_it: bool) -> Path:
-    """Write ONNX and card, measured on a scenes folder where one is given, and the exact half-precision checkpoint.
-
-    The weights are rounded to half precision first, so that the checkpoint beside the graph (OUT with .pt, half the
-    size) is exactly the network that was exported and measured: compression and further training start from it.
-    """
+    """Write a checkpoint's ONNX and card, and the exact half-precision checkpoint (`write_model`)."""
     network, facts = load_network(checkpoint)
-    network = round_to_half(network)
     if not name.startswith(str(network.family)):
         raise UserError(f"The name must begin with the network's family: {network.family}...", exit_code=2)
     cut = facts.get("compression", {})  # of a compressed network: parent, its hash and the recipe
@@ -123,15 +118,25 @@ def run_export(checkpoint: Path, out: Path, name: str, notes: str, scenes: Path 
         parent_sha256=cut.get("parent_sha256"), recipe=cut.get("recipe"),
         parameters=0, macs_per_second=0, training_data=card_data(facts), notes=notes,
     )  # fmt: skip
+    write_model(network, card, facts, out, scenes)
+    if list_it:
+        add_to_index(out, name)
+    print(f"{out} ({out.stat().st_size / 1e6:.1f} MB, SHA-256 {hash_file(out)[:16]}...)")
+    return out
+
+
+def write_model(network: Any, card: ModelCard, facts: dict[str, Any], out: Path, scenes: Path | None) -> None:
+    """Write ONNX and card, measured on a scenes folder where one is given, and the exact half-precision checkpoint.
+
+    The weights are rounded to half precision first, so that the checkpoint beside the graph (OUT with .pt, half the
+    size) is exactly the network that was exported and measured: compression and further training start from it.
+    """
+    network = round_to_half(network)
     out.parent.mkdir(parents=True, exist_ok=True)
     export(network, card, out)
     save_network(network, out.with_suffix(".pt"), facts, half=True)
     if scenes:
         export(network, replace(card, metrics=measure(out, scenes)), out)
-    if list_it:
-        add_to_index(out, name)
-    print(f"{out} ({out.stat().st_size / 1e6:.1f} MB, SHA-256 {hash_file(out)[:16]}...)")
-    return out
 
 
 def card_data(facts: dict[str, Any]) -> dict[str, Any]:

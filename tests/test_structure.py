@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from test_compress_cli import SIZES
 from torch import nn
 
 from compression.factored import FactoredLstm
@@ -15,11 +16,6 @@ from enhance.network import OnnxNetwork
 from models.export import check
 from models.registry import build, load_network, save_network
 from models.structure import apply_changes, changes, describe, make
-
-SIZES = {
-    "tcn": {"encoder": (6, 8), "width": 16, "n_units": 24, "dilations": (1, 2)},
-    "fullsubnet": {"full_units": 24, "sub_units": 16, "n_neighbours": 3, "n_pair_features": 4},
-}
 
 
 @pytest.mark.parametrize("gates", [False, True])

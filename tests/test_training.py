@@ -232,11 +232,11 @@ def test_a_run_can_start_from_a_checkpoint(tmp_path: Path) -> None:
 def test_what_a_run_started_from_is_told(tmp_path: Path) -> None:
     network = Trainer(TrainConfig(sizes=SIZES), torch.device("cpu")).network
     save_network(network, tmp_path / "first.pt", {"audio_hours": 3.0, "steps": 7, "teacher": "peer", "config": {}})
-    told = describe_start(tmp_path / "first.pt")
+    told = describe_start(tmp_path / "first.pt")["started_from"]
     assert told.pop("sha256") == hash_file(tmp_path / "first.pt")
     assert told == {"audio_hours": 3.0, "steps": 7, "teacher": "peer"}
     save_network(network, tmp_path / "second.pt", {"audio_hours": 1.0, "steps": 2, "started_from": told})
-    assert describe_start(tmp_path / "second.pt")["started_from"] == told
+    assert describe_start(tmp_path / "second.pt")["started_from"]["started_from"] == told
 
 
 def test_beam_of_chosen_bands_is_that_of_all() -> None:
