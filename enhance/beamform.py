@@ -13,9 +13,14 @@ from numpy.typing import NDArray
 Array = NDArray[np.float32]
 Spectra = NDArray[np.complex64]
 
-_SILENCE = 1e-16  # power below which a frame teaches nothing and decay would only breed denormal numbers
-_SPEECH_LOADING = 0.01  # share of the speech power that counts as noise: where no noise was heard, it bounds the filter
-_MIN_TRACE = 1e-8  # no speech heard yet: the reference passes
+SPEECH_SHARPNESS = 4  # powers of the mask and of one minus it: what is half speech, half noise teaches neither, so that
+NOISE_SHARPNESS = 8  # no speech leaks into the noise, which would then be cancelled
+FORGETTING = 0.98  # weight of the past in each frame's mean: 0.8 s at 16 ms a hop
+
+LOADING = 1e-3  # of the noise covariance's diagonal, relative to its mean
+SPEECH_LOADING = 0.01  # share of the speech power that counts as noise: where no noise was heard, it bounds the filter
+SILENCE = 1e-16  # power below which a frame teaches nothing and decay would only breed denormal numbers
+MIN_TRACE = 1e-8  # no speech heard yet: the reference passes
 
 
 @dataclass
@@ -29,13 +34,13 @@ class BeamState:
 class Beamformer:
     """MVDR of one array; holds no signal state."""
 
-    def __init__(self, n_mics: int, n_freqs: int, forgetting: float = 0.97, loading: float = 1e-3) -> None:
+    def __init__(self, n_mics: int, n_freqs: int, forgetting: float = FORGETTING, loading: float = LOADING) -> None:
         """Sets up the filter.
 
         Args:
             n_mics: microphones.
             n_freqs: frequency bins.
-            forgetting: weight of the past in each frame's mean; 0.97 remembers about half a second at 16 ms a hop.
+            forgetting: weight of the past in each frame's mean.
             loading: added to the diagonal of the noise covariance, relative to its mean. It limits how much the
                 filter can amplify what differs between microphones, and makes silent or identical ones harmless.
         """
@@ -66,14 +71,14 @@ class Beamformer:
 
     def weights(self, reference: int, state: BeamState) -> Spectra:
         """Filter [n_freqs, n_mics], to be conjugated before it meets the spectra."""
-        power = np.einsum("fmm->f", state.noise + _SPEECH_LOADING * state.speech).real / self.n_mics
-        loading = self.loading * power + _SILENCE
+        power = np.einsum("fmm->f", state.noise + SPEECH_LOADING * state.speech).real / self.n_mics
+        loading = self.loading * power + SILENCE
         # Double precision: the covariances of few frames are nearly singular, and the order of the microphones must
         # not show in the result.
         noise = state.noise + loading.astype(np.float64)[:, None, None] * self._eye
         ratio = np.linalg.solve(noise, state.speech)
         trace = np.einsum("fmm->f", ratio).real
-        heard = trace > _MIN_TRACE
+        heard = trace > MIN_TRACE
         weights = (ratio[:, :, reference] / np.where(heard, trace, 1)[:, None]).astype(np.complex64)
         weights[~heard] = self._eye[reference]
         return weights
@@ -88,9 +93,8 @@ class Beamformer:
         """
         frame = spectra.T
         outer = frame[:, :, None] * frame[:, None, :].conj()
-        if np.abs(outer).max() < _SILENCE:
+        if np.abs(outer).max() < SILENCE:
             return
-        gain = np.float32(1 - self.forgetting)
-        decay = np.float32(self.forgetting)
-        state.speech = decay * state.speech + (gain * mask)[:, None, None] * outer
-        state.noise = decay * state.noise + (gain * (1 - mask))[:, None, None] * outer
+        for mean, weight in ((state.speech, mask**SPEECH_SHARPNESS), (state.noise, (1 - mask) ** NOISE_SHARPNESS)):
+            mean *= np.float32(self.forgetting)
+            mean += (np.float32(1 - self.forgetting) * weight)[:, None, None] * outer

@@ -10,10 +10,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-FORGETTING = 0.97
-LOADING = 1e-3
-SILENCE = 1e-16
-MIN_TRACE = 1e-8
+from enhance.beamform import (
+    FORGETTING,
+    LOADING,
+    MIN_TRACE,
+    NOISE_SHARPNESS,
+    SILENCE,
+    SPEECH_LOADING,
+    SPEECH_SHARPNESS,
+)
 
 
 @torch.no_grad()
@@ -30,11 +35,12 @@ def beamform(noisy: Tensor, mask: Tensor) -> Tensor:
     spectra = torch.view_as_complex(noisy.float().contiguous()).permute(0, 2, 3, 1)  # [B, F, T, M]
     n_mics = spectra.shape[3]
     outer = spectra[..., :, None] * spectra[..., None, :].conj()  # [B, F, T, M, M]
-    speech = _means_before(outer, mask)
-    noise = _means_before(outer, 1 - mask)
+    speech = _means_before(outer, mask**SPEECH_SHARPNESS)
+    noise = _means_before(outer, (1 - mask) ** NOISE_SHARPNESS)
     eye = torch.eye(n_mics, device=noisy.device, dtype=spectra.dtype)
-    mean_power = noise.diagonal(dim1=-2, dim2=-1).sum(dim=-1).real / n_mics
-    ratio = torch.linalg.solve(noise + (LOADING * mean_power + SILENCE)[..., None, None] * eye, speech)
+    mean_power = (noise + SPEECH_LOADING * speech).diagonal(dim1=-2, dim2=-1).sum(dim=-1).real / n_mics
+    loaded = noise + (LOADING * mean_power + SILENCE).double()[..., None, None] * eye  # nearly singular at first
+    ratio = torch.linalg.solve(loaded, speech.to(loaded.dtype)).to(spectra.dtype)
     trace = ratio.diagonal(dim1=-2, dim2=-1).sum(dim=-1).real
     heard = trace > MIN_TRACE
     weights = ratio[..., :, 0] / torch.where(heard, trace, torch.ones_like(trace))[..., None]

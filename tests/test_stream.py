@@ -183,7 +183,7 @@ def test_what_cannot_be_served_is_refused(passthrough: OnnxNetwork, n_mics: int,
 def test_order_of_the_other_microphones_changes_nothing(model_folder: Path) -> None:
     stream = StreamEnhancer(OnnxNetwork(model_folder / "counter.onnx"), 4)
     signal = noise(4, 20_000) + noise(1, 20_000, seed=1)
-    assert np.abs(run(stream, signal) - run(stream, signal[[0, 3, 1, 2]])).max() < 1e-5
+    assert np.abs(run(stream, signal) - run(stream, signal[[0, 3, 1, 2]])).max() < 1e-4
 
 
 def test_a_dead_reference_is_replaced_without_a_click(passthrough: OnnxNetwork) -> None:
