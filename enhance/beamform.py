@@ -13,14 +13,30 @@ from numpy.typing import NDArray
 Array = NDArray[np.float32]
 Spectra = NDArray[np.complex64]
 
-SPEECH_SHARPNESS = 4  # powers of the mask and of one minus it: what is half speech, half noise teaches neither, so that
-NOISE_SHARPNESS = 8  # no speech leaks into the noise, which would then be cancelled
-FORGETTING = 0.98  # weight of the past in each frame's mean: 0.8 s at 16 ms a hop
-
-LOADING = 1e-3  # of the noise covariance's diagonal, relative to its mean
-SPEECH_LOADING = 0.01  # share of the speech power that counts as noise: where no noise was heard, it bounds the filter
 SILENCE = 1e-16  # power below which a frame teaches nothing and decay would only breed denormal numbers
 MIN_TRACE = 1e-8  # no speech heard yet: the reference passes
+
+
+@dataclass(frozen=True)
+class BeamSettings:
+    """How the covariances are learned and inverted; docs/array.md has what other values gave.
+
+    Attributes:
+        speech_sharpness: power of the mask that weights a frame in the speech covariance.
+        noise_sharpness: power of one minus the mask that weights it in the noise covariance. With high powers, what is
+            half speech, half noise teaches neither: speech that leaks into the noise is cancelled.
+        forgetting: weight of the past in each frame's mean; 0.98 is 0.8 s at 16 ms a hop.
+        loading: added to the diagonal of the noise covariance, relative to its mean. It limits how much the filter can
+            amplify what differs between microphones, and makes silent or identical ones harmless.
+        speech_loading: share of the speech power that counts as noise in that mean: where no noise was heard, it bounds
+            the filter.
+    """
+
+    speech_sharpness: int = 4
+    noise_sharpness: int = 8
+    forgetting: float = 0.98
+    loading: float = 1e-3
+    speech_loading: float = 0.01
 
 
 @dataclass
@@ -34,20 +50,10 @@ class BeamState:
 class Beamformer:
     """MVDR of one array; holds no signal state."""
 
-    def __init__(self, n_mics: int, n_freqs: int, forgetting: float = FORGETTING, loading: float = LOADING) -> None:
-        """Sets up the filter.
-
-        Args:
-            n_mics: microphones.
-            n_freqs: frequency bins.
-            forgetting: weight of the past in each frame's mean.
-            loading: added to the diagonal of the noise covariance, relative to its mean. It limits how much the
-                filter can amplify what differs between microphones, and makes silent or identical ones harmless.
-        """
+    def __init__(self, n_mics: int, n_freqs: int, settings: BeamSettings | None = None) -> None:
         self.n_mics = n_mics
         self.n_freqs = n_freqs
-        self.forgetting = forgetting
-        self.loading = loading
+        self.settings = settings or BeamSettings()
         self._eye = np.eye(n_mics, dtype=np.complex64)
 
     def initial_state(self) -> BeamState:
@@ -71,8 +77,8 @@ class Beamformer:
 
     def weights(self, reference: int, state: BeamState) -> Spectra:
         """Filter [n_freqs, n_mics], to be conjugated before it meets the spectra."""
-        power = np.einsum("fmm->f", state.noise + SPEECH_LOADING * state.speech).real / self.n_mics
-        loading = self.loading * power + SILENCE
+        power = np.einsum("fmm->f", state.noise + self.settings.speech_loading * state.speech).real / self.n_mics
+        loading = self.settings.loading * power + SILENCE
         # Double precision: the covariances of few frames are nearly singular, and the order of the microphones must
         # not show in the result.
         noise = state.noise + loading.astype(np.float64)[:, None, None] * self._eye
@@ -95,6 +101,8 @@ class Beamformer:
         outer = frame[:, :, None] * frame[:, None, :].conj()
         if np.abs(outer).max() < SILENCE:
             return
-        for mean, weight in ((state.speech, mask**SPEECH_SHARPNESS), (state.noise, (1 - mask) ** NOISE_SHARPNESS)):
-            mean *= np.float32(self.forgetting)
-            mean += (np.float32(1 - self.forgetting) * weight)[:, None, None] * outer
+        decay, gain = np.float32(self.settings.forgetting), np.float32(1 - self.settings.forgetting)
+        weights = mask**self.settings.speech_sharpness, (1 - mask) ** self.settings.noise_sharpness
+        for mean, weight in zip((state.speech, state.noise), weights, strict=True):
+            mean *= decay
+            mean += (gain * weight)[:, None, None] * outer

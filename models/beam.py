@@ -10,15 +10,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from enhance.beamform import (
-    FORGETTING,
-    LOADING,
-    MIN_TRACE,
-    NOISE_SHARPNESS,
-    SILENCE,
-    SPEECH_LOADING,
-    SPEECH_SHARPNESS,
-)
+from enhance.beamform import MIN_TRACE, SILENCE, BeamSettings
+
+SETTINGS = BeamSettings()
 
 
 @torch.no_grad()
@@ -35,11 +29,12 @@ def beamform(noisy: Tensor, mask: Tensor) -> Tensor:
     spectra = torch.view_as_complex(noisy.float().contiguous()).permute(0, 2, 3, 1)  # [B, F, T, M]
     n_mics = spectra.shape[3]
     outer = spectra[..., :, None] * spectra[..., None, :].conj()  # [B, F, T, M, M]
-    speech = _means_before(outer, mask**SPEECH_SHARPNESS)
-    noise = _means_before(outer, (1 - mask) ** NOISE_SHARPNESS)
+    speech = _means_before(outer, mask**SETTINGS.speech_sharpness)
+    noise = _means_before(outer, (1 - mask) ** SETTINGS.noise_sharpness)
     eye = torch.eye(n_mics, device=noisy.device, dtype=spectra.dtype)
-    mean_power = (noise + SPEECH_LOADING * speech).diagonal(dim1=-2, dim2=-1).sum(dim=-1).real / n_mics
-    loaded = noise + (LOADING * mean_power + SILENCE).double()[..., None, None] * eye  # nearly singular at first
+    mean_power = (noise + SETTINGS.speech_loading * speech).diagonal(dim1=-2, dim2=-1).sum(dim=-1).real / n_mics
+    loading = (SETTINGS.loading * mean_power + SILENCE).double()  # the covariances of few frames are nearly singular
+    loaded = noise + loading[..., None, None] * eye
     ratio = torch.linalg.solve(loaded, speech.to(loaded.dtype)).to(spectra.dtype)
     trace = ratio.diagonal(dim1=-2, dim2=-1).sum(dim=-1).real
     heard = trace > MIN_TRACE
@@ -68,7 +63,7 @@ def beam_or_reference(noisy: Tensor, bands: Tensor | None, mask: Callable[[], Te
 def _means_before(outer: Tensor, weight: Tensor) -> Tensor:
     """Recursive means [B, F, T, M, M] of the frames before each frame, weighted by [B, F, T]."""
     time = torch.arange(outer.shape[2], device=outer.device, dtype=weight.dtype)
-    lag = time[:, None] - time[None, :] - 1
-    window = torch.where(lag >= 0, (1 - FORGETTING) * FORGETTING ** lag.clamp_min(0.0), torch.zeros_like(lag))
+    lag, forgetting = time[:, None] - time[None, :] - 1, SETTINGS.forgetting
+    window = torch.where(lag >= 0, (1 - forgetting) * forgetting ** lag.clamp_min(0.0), torch.zeros_like(lag))
     weighted = torch.view_as_real(outer * weight[..., None, None]).flatten(3)  # [B, F, T, 2 M M]
     return torch.view_as_complex((window @ weighted).unflatten(3, (*outer.shape[3:], 2)).contiguous())

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from enhance.beamform import Beamformer, BeamState
+from enhance.beamform import Beamformer, BeamSettings, BeamState
 
 N_FREQS = 33
 
@@ -44,7 +44,7 @@ def test_agrees_with_torchaudio_on_a_stationary_scene() -> None:
     torch = pytest.importorskip("torch")
     torchaudio = pytest.importorskip("torchaudio")
     mixture, _, mask = scene(4, 4000)
-    beamformer = Beamformer(4, N_FREQS, forgetting=0.9999, loading=1e-5)
+    beamformer = Beamformer(4, N_FREQS, BeamSettings(forgetting=0.9999, loading=1e-5))
     _, state = feed(beamformer, mixture, mask)
     ours = np.einsum("fm,mft->ft", beamformer.weights(0, state).conj(), mixture)
 
