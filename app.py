@@ -35,6 +35,7 @@ def parse_channels(context: click.Context, parameter: click.Parameter, value: st
     return channels
 
 
+folder_in = click.Path(path_type=Path, file_okay=False, exists=True)
 model_option = click.option("--model", default="default", show_default=True, help="Name, or path of an .onnx file.")
 limit_option = click.option(
     "--attenuation-limit", "limit_db", type=click.FloatRange(min=0), metavar="DB",
@@ -116,11 +117,16 @@ def demo(model: str, recordings: Path, out: Path) -> None:
 @cli.command()
 @json_option
 @click.option("--readme", type=click.Path(path_type=Path, exists=True), help="Write the table into this Markdown file.")
-def models(json_path: str | None, readme: Path | None) -> None:
+@click.option("--measure", "scenes", type=folder_in, help="First measure them on this scenes folder, for their cards.")
+def models(json_path: str | None, readme: Path | None, scenes: Path | None) -> None:
     """List the models that are installed."""
     from enhance.catalog import list_models, print_models
     from enhance.model_table import models_markdown, write_into
 
+    if scenes:
+        from models.train_command import measure_listed
+
+        measure_listed(scenes)
     if readme:
         write_into(readme, models_markdown(list_models()))
     else:
@@ -323,7 +329,6 @@ def bench(
     print_bench(run_bench(systems, seconds, threads, records), json_path, markdown_path)
 
 
-folder_in = click.Path(path_type=Path, file_okay=False, exists=True)
 speech_option = click.option("--speech", type=folder_in, required=True, help="Folder of clean speech.")
 noise_option = click.option("--noise", type=folder_in, required=True, help="Folder of noise.")
 

@@ -36,10 +36,11 @@ from enhance.catalog import WEIGHTS, find_model
 from enhance.config import ModelCard
 from enhance.errors import UserError
 from enhance.jsonfile import write_json
+from enhance.network import OnnxNetwork
 from enhance.records import hash_file, write_record
-from models.export import add_to_index
+from models.export import add_to_index, write_card
 from models.registry import load_network
-from models.train_command import card_data, measure, open_source, write_model
+from models.train_command import card_data, measure_into_card, open_source, write_model
 from models.train_config import read_config
 
 
@@ -225,7 +226,9 @@ def run_compress(
     if recipe.quantize != "none":
         target = out.with_name(f"{out.stem}-int8.onnx")
         report = quantize_onnx(out, target, recipe.quantize, real_frames(out, data))
-        _write_card(target, replace(card, name=f"{name}-int8", metrics=measure(target, scenes) if scenes else {}))
+        write_card(target, replace(OnnxNetwork(target).card, name=f"{name}-int8", metrics={}))
+        if scenes:
+            measure_into_card(target, scenes)
         files["int8"] = {"path": str(target), **asdict(report), "rtf": measured_rtf(target)}
     if list_it:
         for form, file in files.items():
@@ -270,18 +273,3 @@ def describe_compression(request: Request, result: CompressionResult) -> dict[st
         return {"parent": request.parent.name, "parent_sha256": request.parent.sha256, "recipe": recipe}
     then = [*told["recipe"].get("then", []), {**request.recipe.to_dict(), "steps": steps}]
     return {**told, "recipe": {**told["recipe"], "then": then}}
-
-
-def _write_card(path: Path, card: ModelCard) -> None:
-    """Exchanges the card of a file for another one with the same counts."""
-    import json
-
-    import onnx
-
-    from enhance.config import CARD_KEY
-
-    graph = onnx.load(str(path))
-    known = json.loads({entry.key: entry.value for entry in graph.metadata_props}[CARD_KEY])
-    counts = {key: known[key] for key in ("parameters", "macs_per_second")}
-    onnx.helper.set_model_props(graph, {CARD_KEY: json.dumps(json.loads(card.to_json()) | counts)})
-    onnx.save(graph, str(path))

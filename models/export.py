@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,16 +91,11 @@ def export(network: nn.Module, card: ModelCard, path: Path) -> Path:
     Raises:
         UserError: the graph does not reproduce the network to 1e-5 of its largest output, or is not causal.
     """
-    import onnx
-
     network = fold_norms(network)
-    values: dict[str, Any] = {**json.loads(card.to_json()), "parameters": count_parameters(network)}
-    values["macs_per_second"] = count_macs(network, card.stft)
     temporary = path.with_suffix(".checking.onnx")
     _write_graph(network, card.stft, temporary)
-    model = onnx.load(temporary)
-    onnx.helper.set_model_props(model, {CARD_KEY: json.dumps(values)})
-    onnx.save(model, temporary)
+    n_parameters, n_macs = count_parameters(network), count_macs(network, card.stft)
+    write_card(temporary, replace(card, parameters=n_parameters, macs_per_second=n_macs))
     try:
         check(network, temporary)
         temporary.replace(path)
@@ -176,6 +172,15 @@ def _run(network: OnnxNetwork, noisy: np.ndarray, beam: np.ndarray, chunk: int) 
         enhanced, _, state = network.step(part, np.ascontiguousarray(beam[:, :, t : t + chunk]), state)
         parts.append(enhanced)
     return np.concatenate(parts, axis=2)
+
+
+def write_card(path: Path, card: ModelCard) -> None:
+    """Puts a card into an ONNX file, in place of the one that it has; the graph stays."""
+    import onnx
+
+    model = onnx.load(path)
+    onnx.helper.set_model_props(model, {CARD_KEY: json.dumps(json.loads(card.to_json()))})
+    onnx.save(model, path)
 
 
 def round_to_half(network: nn.Module) -> nn.Module:

@@ -9,13 +9,15 @@ from typing import Any
 
 import torch
 
+from enhance.catalog import WEIGHTS, list_models
 from enhance.config import ModelCard, StftConfig
 from enhance.errors import UserError
 from enhance.evaluate_command import run_evaluation
+from enhance.network import OnnxNetwork
 from enhance.records import hash_file, write_record
 from enhance.systems import NOISY, model_system
 from models.data import SceneSource, read_measured
-from models.export import add_to_index, export, round_to_half
+from models.export import add_to_index, export, round_to_half, write_card
 from models.pack import Pack, pack_folder
 from models.parallel import close_team, open_team
 from models.registry import load_network, save_network
@@ -137,7 +139,19 @@ def write_model(network: Any, card: ModelCard, facts: dict[str, Any], out: Path,
     export(network, card, out)
     save_network(network, out.with_suffix(".pt"), facts, half=True)
     if scenes:
-        export(network, replace(card, metrics=measure(out, scenes)), out)
+        measure_into_card(out, scenes)
+
+
+def measure_into_card(path: Path, scenes: Path) -> None:
+    """Write what a model reaches on a scenes folder into its card; the graph stays."""
+    write_card(path, replace(OnnxNetwork(path).card, metrics=measure(path, scenes)))
+
+
+def measure_listed(scenes: Path, weights: Path = WEIGHTS) -> None:
+    """Measure every listed model anew, as after a change of what runs around the networks."""
+    for entry in list_models(weights):
+        measure_into_card(entry.path, scenes)
+        add_to_index(entry.path, entry.name)
 
 
 def card_data(facts: dict[str, Any]) -> dict[str, Any]:

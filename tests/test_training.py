@@ -7,15 +7,20 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from make_models import make_gain
+from reports_fixtures import write_pairs
 
 from enhance.beamform import Beamformer
+from enhance.catalog import list_models
 from enhance.config import StftConfig
 from enhance.errors import UserError
+from enhance.graph_hash import hash_graph
 from enhance.metrics import pesq_wb, stoi
 from enhance.records import hash_file
 from enhance.stft import Stft
 from models.beam import beamform
 from models.data import MixConfig, SceneSource, no_augmentation
+from models.export import add_to_index
 from models.losses import Perceptual, negative_snr, pesq_loss, spectra_loss, stoi_loss, wave_loss
 from models.mixing import active_power, mix, stack_scenes
 from models.pack import pack_folder, written_whole
@@ -23,7 +28,7 @@ from models.registry import save_network
 from models.rooms import RoomCache, RoomRange, build_rooms, early_part, simulate_room
 from models.spectra import analysis, synthesis
 from models.train import Trainer, measure_norms, open_start, train
-from models.train_command import describe_start
+from models.train_command import describe_start, measure_listed
 from models.train_config import TrainConfig, read_config
 
 STFT = StftConfig()
@@ -296,3 +301,21 @@ def test_scenes_are_the_same_twice(data: dict[str, Path], tmp_path: Path) -> Non
     noisy, rate = soundfile.read(tmp_path / "a" / "noisy" / "scene-000.flac")
     assert noisy.shape == (96000, 4)
     assert rate == 16000
+
+
+def test_measuring_again_changes_the_cards_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    for name, gain in (("tcn-half", 0.5), ("tcn-third", 1 / 3)):
+        make_gain(weights / f"{name}.onnx", gain)
+        add_to_index(weights / f"{name}.onnx", name)
+    before = [hash_graph(entry.path) for entry in list_models(weights)]
+    measure_listed(write_pairs(tmp_path / "scenes", 1, n_mics=2), weights)
+    entries = list_models(weights)
+    assert [entry.name for entry in entries] == ["tcn-half", "tcn-third"]
+    assert [hash_graph(entry.path) for entry in entries] == before
+    figures = entries[1].card.metrics
+    assert figures["1_mics"]["si_sdr_gain"] == pytest.approx(0, abs=1e-3)
+    assert figures["2_mics"]["stoi"] == pytest.approx(figures["noisy"]["stoi"], abs=1e-3)
+    assert "4_mics" not in figures
