@@ -131,17 +131,25 @@ def scratch(context: Context) -> Decision:
 
 
 def unstructured(context: Context) -> Decision:
-    """Largest single weights, over all layers (Han et al. 2015): counts in storage, not in time."""
+    """Largest single weights of each tensor (Han et al. 2015): counts in storage, not in time.
+
+    The same share of every tensor: one threshold for all would empty the layers whose weights are small.
+    """
     model = context.model
     names = sorted({slot.name for group in context.structure.groups for slot in (*group.makes(), *group.reads())})
     weights = {name: model.get_parameter(name).detach() for name in names}
     whole = sum(p.numel() for p in model.parameters())
     everything, budget = context.costs.everything(), context.budget
     part = budget.value if budget.kind == "units" else 1 / context.costs.spent(budget, everything)
-    magnitudes = torch.cat([w.abs().flatten() for w in weights.values()])
-    keep = int(part * whole) - (whole - len(magnitudes))
-    keep = min(max(keep, 1), len(magnitudes))
-    threshold = magnitudes.kthvalue(len(magnitudes) - keep + 1).values
-    masks = {name: (w.abs() >= threshold).float() for name, w in weights.items()}
+    n_free = sum(w.numel() for w in weights.values())
+    share = (part * whole - (whole - n_free)) / n_free
+    masks = {name: _largest(w.abs(), share) for name, w in weights.items()}
     notes = ("single weights are zero: smaller as a sparse file, not faster; the network keeps its widths",)
     return replace(Decision(everything, notes=notes), masks=masks)
+
+
+def _largest(magnitudes: Tensor, share: float) -> Tensor:
+    """Ones where the largest are, a share of all of them and at least one; zeros elsewhere."""
+    n_kept = min(max(int(share * magnitudes.numel()), 1), magnitudes.numel())
+    threshold = magnitudes.flatten().kthvalue(magnitudes.numel() - n_kept + 1).values
+    return (magnitudes >= threshold).float()

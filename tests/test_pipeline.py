@@ -76,6 +76,7 @@ def test_single_weights_stay_zero_through_fine_tuning():
     assert parameters(result.model) == parameters(model)
     assert sum(int((p == 0).sum()) for p in result.model.parameters()) >= parameters(model) - 300
     assert result.steps[-1].parameters <= 300
+    assert all((p != 0).any() for p in result.model.parameters())  # no layer is emptied
 
 
 def test_blocks_go_first():
