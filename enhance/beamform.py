@@ -30,6 +30,8 @@ class BeamSettings:
             amplify what differs between microphones, and makes silent or identical ones harmless.
         speech_loading: share of the speech power that counts as noise in that mean: where no noise was heard, it bounds
             the filter.
+        low_noise: share of the speech power, both as in the covariances, below which noise is low: the filter gives
+            way to the reference there, as it can only harm.
     """
 
     speech_sharpness: int = 4
@@ -37,6 +39,7 @@ class BeamSettings:
     forgetting: float = 0.98
     loading: float = 1e-3
     speech_loading: float = 0.01
+    low_noise: float = 0.002
 
 
 @dataclass
@@ -87,7 +90,9 @@ class Beamformer:
         heard = trace > MIN_TRACE
         weights = (ratio[:, :, reference] / np.where(heard, trace, 1)[:, None]).astype(np.complex64)
         weights[~heard] = self._eye[reference]
-        return weights
+        noise_power, speech_power = (r[:, reference, reference].real for r in (state.noise, state.speech))
+        share = noise_power / (noise_power + self.settings.low_noise * speech_power + SILENCE)
+        return self._eye[reference] + share[:, None] * (weights - self._eye[reference])
 
     def update(self, spectra: Spectra, mask: Array, state: BeamState) -> None:
         """Lets one frame into the covariances of `state`.

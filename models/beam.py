@@ -40,6 +40,9 @@ def beamform(noisy: Tensor, mask: Tensor) -> Tensor:
     heard = trace > MIN_TRACE
     weights = ratio[..., :, 0] / torch.where(heard, trace, torch.ones_like(trace))[..., None]
     weights = torch.where(heard[..., None], weights, eye[0])
+    noise_power, speech_power = noise[..., 0, 0].real, speech[..., 0, 0].real
+    share = noise_power / (noise_power + SETTINGS.low_noise * speech_power + SILENCE)
+    weights = eye[0] + share[..., None] * (weights - eye[0])
     return torch.view_as_real((weights.conj() * spectra).sum(dim=-1))
 
 

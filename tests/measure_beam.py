@@ -20,16 +20,17 @@ from enhance.network import OnnxNetwork
 from enhance.stream import StreamEnhancer
 from models.progress import read_scenes
 
-UNSHARPENED = BeamSettings(speech_sharpness=1, noise_sharpness=1, forgetting=0.97)
+UNSHARPENED = BeamSettings(speech_sharpness=1, noise_sharpness=1, forgetting=0.97, low_noise=0)
 SETTINGS = {
     "unsharpened mask, memory of 0.5 s": UNSHARPENED,
     "the same, memory of 1.6 s": replace(UNSHARPENED, forgetting=0.99),
     "powers 2 and 2, 0.5 s": replace(UNSHARPENED, speech_sharpness=2, noise_sharpness=2),
-    "powers 4 and 4, 1.6 s": BeamSettings(noise_sharpness=4, forgetting=0.99),
-    "powers 4 and 8, 1.6 s": BeamSettings(forgetting=0.99),
-    "powers 4 and 8, 0.8 s: as shipped": BeamSettings(),
-    "powers 4 and 16, 1.6 s": BeamSettings(noise_sharpness=16, forgetting=0.99),
-    "as shipped, loading 0.01": BeamSettings(loading=0.01),
+    "powers 4 and 4, 1.6 s": BeamSettings(noise_sharpness=4, forgetting=0.99, low_noise=0),
+    "powers 4 and 8, 1.6 s": BeamSettings(forgetting=0.99, low_noise=0),
+    "powers 4 and 8, 0.8 s": BeamSettings(low_noise=0),
+    "powers 4 and 16, 1.6 s": BeamSettings(noise_sharpness=16, forgetting=0.99, low_noise=0),
+    "powers 4 and 8, 0.8 s, loading 0.01": BeamSettings(loading=0.01, low_noise=0),
+    "powers 4 and 8, 0.8 s, less of it where noise is low: as shipped": BeamSettings(),
 }
 
 

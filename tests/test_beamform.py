@@ -44,7 +44,7 @@ def test_agrees_with_torchaudio_on_a_stationary_scene() -> None:
     torch = pytest.importorskip("torch")
     torchaudio = pytest.importorskip("torchaudio")
     mixture, _, mask = scene(4, 4000)
-    beamformer = Beamformer(4, N_FREQS, BeamSettings(forgetting=0.9999, loading=1e-5))
+    beamformer = Beamformer(4, N_FREQS, BeamSettings(forgetting=0.9999, loading=1e-5, low_noise=0))
     _, state = feed(beamformer, mixture, mask)
     ours = np.einsum("fm,mft->ft", beamformer.weights(0, state).conj(), mixture)
 
@@ -69,6 +69,16 @@ def test_a_leaky_mask_hardly_harms() -> None:
     beams, _ = feed(Beamformer(4, N_FREQS), mixture, 0.2 + 0.6 * mask)
     late = slice(200, None)
     assert gain_db(beams[:, late], speech[0, :, late], mixture[0, :, late]) > 18
+
+
+def test_without_noise_the_reference_counts() -> None:
+    """Noise 50 dB below the talker: whatever the filter would do, nearly nothing of it is heard."""
+    mixture, speech, mask = scene(4, 400)
+    quiet = speech + np.float32(3e-3) * (mixture - speech)
+    beams, _ = feed(Beamformer(4, N_FREQS), quiet, mask)
+    trusting, _ = feed(Beamformer(4, N_FREQS, BeamSettings(low_noise=0)), quiet, mask)
+    changed, before = (np.sum(abs(x[:, 200:] - quiet[0, :, 200:]) ** 2) for x in (beams, trusting))
+    assert changed < 0.02 * before
 
 
 def test_first_frames_pass_the_reference() -> None:
