@@ -10,8 +10,18 @@ import click
 
 from enhance.errors import UserError
 
+
+def check_json(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Refuses to write figures over something else, such as the recording behind a --json without a file."""
+    if value not in (None, "-") and Path(value).is_dir():
+        raise click.BadParameter(f"{value} is a directory, but the figures need a file")
+    if value not in (None, "-") and Path(value).is_file() and Path(value).suffix.lower() != ".json":
+        raise click.BadParameter(f"{value} exists: figures only replace a file that ends in .json")
+    return value
+
+
 json_option = click.option(
-    "--json", "json_path", is_flag=False, flag_value="-", metavar="[FILE]",
+    "--json", "json_path", is_flag=False, flag_value="-", metavar="[FILE]", callback=check_json,
     help="Write the figures as JSON to FILE, or alone to standard output.",
 )  # fmt: skip
 
@@ -544,6 +554,9 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         click.echo(f"Error: {error}", err=True)
         return error.exit_code
+    except OSError as error:  # a place that cannot be written, a full disk, a pipe that was closed
+        click.echo(f"Error: {error}", err=True)
+        return 1
     except (click.Abort, KeyboardInterrupt):
         click.echo("Stopped.", err=True)
         return 1

@@ -245,11 +245,21 @@ def _to_block(parts: list[Array]) -> Array:
     return np.ascontiguousarray(np.concatenate(parts).T)
 
 
-def _choose_format(path: Path, like: AudioInfo | None, subtype: str | None) -> tuple[str, str | None]:
+def check_extension(path: Location) -> str:
+    """The format that a name stands for, as libsndfile calls it.
+
+    Raises:
+        UserError: libsndfile knows none by this extension.
+    """
     extension = path.suffix[1:].upper()
     file_format = _FORMATS.get(extension, extension)
     if file_format not in soundfile.available_formats():
         raise UserError(f"{path}: no audio format is known by this extension", exit_code=2)
+    return file_format
+
+
+def _choose_format(path: Path, like: AudioInfo | None, subtype: str | None) -> tuple[str, str | None]:
+    extension, file_format = path.suffix[1:].upper(), check_extension(path)
     if like and like.format in (file_format, f"{file_format}EX"):  # WAVEX is a kind of WAV
         file_format = like.format
     if subtype is None and like and soundfile.check_format(file_format, like.subtype):

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from enhance.audio import AudioReader, AudioWriter, is_audio_name
+from enhance.audio import AudioReader, AudioWriter, check_extension, is_audio_name
 from enhance.errors import UserError
 from enhance.network import OnnxNetwork
 from enhance.remote import find_weights
@@ -163,20 +163,21 @@ def plan_jobs(inputs: list[str], out: Location, options: Options) -> tuple[list[
     others: list[Location] = []
     places = [find_location(name) for name in inputs]
     single = len(places) == 1 and places[0].is_file()
-    for place in places:
+    for place in (match for given in places for match in _expand(given)):
         targets: dict[Location, Location]
         if isinstance(place, Url):
             targets = _targets_in_storage(place, out)
         elif place.is_dir():
             targets = {path: out / path.relative_to(place) for path in _files_below(place, out)}
         else:
-            found |= {path: out / path.name for path in _expand(str(place))}
+            found[place] = out / place.name
             continue
         others += [path for path in targets if not is_audio_name(path)]
         found |= {path: target for path, target in targets.items() if is_audio_name(path)}
     if not found:
         raise UserError(f"no audio files in {', '.join(inputs)}", exit_code=2)
     if single and out.suffix and not out.is_dir():
+        check_extension(out)
         found = dict.fromkeys(found, out)
     elif out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file, but the outputs need a folder", exit_code=2)
@@ -207,13 +208,14 @@ def _files_below(folder: Path, out: Location) -> list[Path]:
     ]
 
 
-def _expand(name: str) -> list[Path]:
-    if Path(name).is_file():
-        return [Path(name)]
-    paths = [Path(match) for match in sorted(glob.glob(name, recursive=True)) if Path(match).is_file()]
-    if not paths:
-        raise UserError(f"no such file or folder: {name}", exit_code=2)
-    return paths
+def _expand(place: Location) -> list[Location]:
+    """The place itself, or what a pattern matches on this machine."""
+    if isinstance(place, Url) or place.exists():
+        return [place]
+    matches = sorted(glob.glob(str(place), recursive=True))
+    if not matches:
+        raise UserError(f"no such file or folder: {place}", exit_code=2)
+    return [Path(match) for match in matches]
 
 
 def _check_targets(found: dict[Location, Location]) -> None:

@@ -81,6 +81,8 @@ def _run(
     jobs: list[FileJob], n_jobs: int, console: Console, cluster: Cluster | None, journal: Journal | None
 ) -> list[FileResult]:
     """Results in the order of the jobs; a bar on a terminal, else a line for each file."""
+    for job in jobs:
+        remove_parts(job.target)  # of a run that was killed
     results: dict[Location, FileResult] = {}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:

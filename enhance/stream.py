@@ -80,13 +80,13 @@ class StreamEnhancer:
             attenuation_limit_db: see the attribute.
 
         Raises:
-            UserError: a number of microphones or a rate that cannot be served.
+            UserError: a number of microphones, a rate or a limit that cannot be served.
         """
         card = network.card
-        _check(network, n_mics, sample_rate)
+        _check(network, n_mics, sample_rate, attenuation_limit_db)
         self.network = network
         self.n_mics = n_mics
-        self.sample_rate = sample_rate
+        self.sample_rate = sample_rate = int(sample_rate)
         self.attenuation_limit_db = attenuation_limit_db
         self._stft = Stft(card.stft)
         self._to_model = StreamResampler(n_mics, sample_rate, card.stft.sample_rate)
@@ -133,15 +133,19 @@ class StreamEnhancer:
         """Enhanced samples that are ready; at most `delay` plus one hop are held back.
 
         Args:
-            block: [n_mics, n_samples] or, with one microphone, [n_samples]; any n_samples, 0 included.
+            block: floats, full scale 1, [n_mics, n_samples] or, with one microphone, [n_samples]; any n_samples, 0
+                included.
 
         Returns:
             [n_ready] float32.
 
         Raises:
-            ValueError: another number of channels than n_mics.
+            ValueError: another number of channels than n_mics, or samples that are no floats.
         """
-        samples = np.asarray(block, dtype=np.float32)
+        given = np.asarray(block)
+        if given.size and not np.issubdtype(given.dtype, np.floating):
+            raise ValueError(f"block of {given.dtype}, but samples are floats in -1..1: divide int16 by 32768")
+        samples = given.astype(np.float32, copy=False)
         if samples.ndim == 1:
             samples = samples[None]
         if samples.ndim != 2 or len(samples) != self.n_mics:
@@ -216,8 +220,12 @@ def _to_real(spectra: Spectra) -> Array:
     return np.ascontiguousarray(spectra).view(np.float32).reshape(*spectra.shape, 2)
 
 
-def _check(network: OnnxNetwork, n_mics: int, sample_rate: int) -> None:
+def _check(network: OnnxNetwork, n_mics: int, sample_rate: int, limit_db: float | None) -> None:
     card = network.card
+    if limit_db is not None and not limit_db >= 0:
+        raise UserError(f"attenuation limit {limit_db} dB, but it must be 0 or more", exit_code=2)
+    if int(sample_rate) != sample_rate:
+        raise UserError(f"sample rate {sample_rate} Hz, but it must be a whole number", exit_code=2)
     if not MIN_RATE <= sample_rate <= MAX_RATE:
         raise UserError(f"sample rate {sample_rate} Hz, but it must lie in {MIN_RATE}..{MAX_RATE}", exit_code=2)
     most = min(MAX_MICS, card.max_mics)

@@ -103,7 +103,7 @@ def test_folders_globs_and_jobs(denoise: Run, tmp_path: Path, capsys: pytest.Cap
             write(tmp_path / name, sound(), 16000)
         else:
             (tmp_path / name).write_text("notes")
-    inputs = [tmp_path / "in", str(tmp_path / "mo*" / "*.wav")]
+    inputs = [str(tmp_path / "i?"), str(tmp_path / "mo*" / "*.wav")]
     assert denoise(*inputs, "-o", tmp_path / "out", "--jobs", 2, "--json") == 0
     summary = json.loads(capsys.readouterr().out)
     assert summary["enhanced"] == len(summary["files"]) == 3
@@ -185,6 +185,9 @@ def test_wrong_use(denoise: Run, tmp_path: Path, model_folder: Path, capsys: pyt
         ([good, tmp_path / "b" / "a.wav", "-o", tmp_path / "x"], "both be written"),
         ([good, tmp_path / "b", "-o", good], "need a folder"),
         ([good], "--out"),
+        ([good, "-o", tmp_path / "x.xyz"], "no audio format"),
+        (["--json", good, good, "-o", tmp_path / "x"], "ends in .json"),
+        ([good, "-o", tmp_path / "x", "--json", tmp_path / "void"], "is a directory"),
         ([good, "-o", tmp_path / "x.wav", "--channels", "0,0"], "channel numbers"),
         ([good, "-o", tmp_path / "x.wav", "--channels", "one"], "channel numbers"),
         ([good, "-o", tmp_path / "x.wav", "--attenuation-limit", "-3"], "range"),

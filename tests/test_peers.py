@@ -151,4 +151,8 @@ def test_unknown_names_and_missing_files_say_what_to_do(tmp_path):
         find_peer("gtcrn", tmp_path)
     with pytest.raises(UserError, match="pip install"):
         find_peer("no_such_module:Peer")
+    for name in ("enhance.peers:Peer", "os.path:join", "os:a:b", ":Peer"):
+        with pytest.raises(UserError) as told:
+            find_peer(name)
+        assert told.value.exit_code == 2
     assert {path.stem for path in EXAMPLES.glob("*.toml")} <= set(list_peers())

@@ -46,6 +46,12 @@ def test_the_new_one_stays_when_the_old_comes_back() -> None:
     assert follow(signals)[36:] == [1] * 64
 
 
+def test_a_first_microphone_that_starts_late_is_the_reference_all_the_same() -> None:
+    signals = voices(3, 100)
+    signals[0, : 2 * HOP] = 0
+    assert follow(signals) == [1, 1] + [0] * 98
+
+
 def test_a_clipped_reference_is_replaced_but_a_clipped_word_is_not() -> None:
     signals = voices(2, 300)
     signals[0, : 2 * HOP] = 1

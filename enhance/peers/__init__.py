@@ -6,6 +6,7 @@ needs only a TOML (see `streaming_onnx`); anything else is named as `package.mod
 
 import importlib
 from abc import ABC, abstractmethod
+from inspect import isabstract
 from pathlib import Path
 from typing import ClassVar
 
@@ -96,18 +97,19 @@ def find_peer(name: str, weights: Path | None = None) -> Peer:
     target = _NAMED.get(name, name)
     if ":" not in target:
         raise UserError(
-            f"no peer is called {name!r}: use {', '.join(list_peers())}, a TOML file, or package.module:ClassName"
+            f"no peer is called {name!r}: use {', '.join(list_peers())}, a TOML file, or package.module:ClassName",
+            exit_code=2,
         )
-    module_name, class_name = target.split(":")
+    module_name, _, class_name = target.partition(":")
     try:
-        peer = getattr(importlib.import_module(module_name), class_name)()
+        kind = getattr(importlib.import_module(module_name), class_name)
     except ModuleNotFoundError as error:
         raise UserError(f"peer {name} needs {error.name}: pip install 'quietmic[peers]'") from error
-    except AttributeError as error:
-        raise UserError(f"peer {name}: {module_name} has no {class_name}") from error
-    if not isinstance(peer, Peer):
-        raise UserError(f"peer {name}: {class_name} must derive from enhance.peers.Peer")
-    return peer
+    except (AttributeError, ValueError) as error:
+        raise UserError(f"peer {name}: {module_name} has no {class_name}", exit_code=2) from error
+    if not isinstance(kind, type) or not issubclass(kind, Peer) or isabstract(kind):
+        raise UserError(f"peer {name}: {class_name} must be a class that derives from enhance.peers.Peer", exit_code=2)
+    return kind()
 
 
 def _resample(samples: NDArray[np.float32], rate: int, wanted: int) -> NDArray[np.float32]:
