@@ -225,18 +225,20 @@ def devices(json_path: str | None) -> None:
         write_json([device.to_dict() for device in found], json_path)
 
 
-def live_candidates(model: str | None, limit_db: float | None = None, preferred: str = "default") -> list[Any]:
-    """Models in the form in which devices/ knows them: the one asked for, or else the preferred, comes first."""
+def live_candidates(model: str | None, preferred: str = "default", auto: bool = False) -> list[Any]:
+    """Models in the form in which devices/ knows them: the one asked for, or else the preferred, comes first.
+
+    The others follow where they may be needed: with `auto` to step down to, without a model to choose from.
+    """
     from devices.engine import Candidate, Engine
     from enhance.catalog import find_model, list_models
+    from enhance.config import ModelCard
     from enhance.network import OnnxNetwork
     from enhance.stream import StreamEnhancer
 
-    def describe(path: Path, sha256: str) -> Candidate:
-        card = OnnxNetwork(path).card
-
+    def describe(path: Path, card: ModelCard, sha256: str) -> Candidate:
         def open_engine(n_mics: int, threads: int) -> Engine:
-            stream = StreamEnhancer(OnnxNetwork(path, threads), n_mics, card.stft.sample_rate, limit_db)
+            stream = StreamEnhancer(OnnxNetwork(path, threads), n_mics, card.stft.sample_rate)
             return Engine(
                 card.name, stream.process, stream.reset, card.stft.sample_rate, card.stft.hop_length, stream.delay,
                 n_mics, lambda limit_db: setattr(stream, "attenuation_limit_db", limit_db), lambda: stream.non_finite,
@@ -247,9 +249,12 @@ def live_candidates(model: str | None, limit_db: float | None = None, preferred:
             card.name, sha256, card.max_mics, card.macs_per_second, stft.sample_rate, stft.hop_length, open_engine
         )
 
-    entries = sorted(list_models(), key=lambda e: (e.name != preferred, not e.is_default))
-    wanted = [describe(find_model(model or "default"), "")] if model or not entries else []
-    return wanted + [describe(entry.path, entry.sha256) for entry in entries]
+    entries = sorted(list_models() if auto or not model else [], key=lambda e: (e.name != preferred, not e.is_default))
+    others = [describe(e.path, e.card, e.sha256) for e in entries]
+    if others and not model:
+        return others
+    path = find_model(model or "default")
+    return [describe(path, OnnxNetwork(path).card, ""), *others]
 
 
 @cli.command()
@@ -302,7 +307,7 @@ def live(json_path: str | None, model: str | None, board_name: str | None, **cho
     profile = find_board(board_name) if board_name else detect_board()[0]
     choices["no_ui"] |= json_path == "-"
     options = live_options(profile, **choices)
-    candidates = live_candidates(model, options.attenuation_limit_db, profile.default_model)
+    candidates = live_candidates(model, profile.default_model, options.auto)
     try:
         summary = run_live(options, candidates, profile, picks=model is None)
     except KeyboardInterrupt:  # before it ran

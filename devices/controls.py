@@ -19,7 +19,7 @@ class Controls:
 
     Attributes:
         limit_db: attenuation limit in force, NO_LIMIT for none.
-        recorder: running recording, None while there is none.
+        recorder: of the recording, None while there is none.
         wants_quit: set by the key.
     """
 
@@ -34,6 +34,7 @@ class Controls:
         """
         self._mixer, self._folder, self._log = mixer, folder, log
         self.limit_db = NO_LIMIT if limit_db is None else limit_db
+        mixer.limit_attenuation(limit_db)
         self.recorder: Recorder | None = None
         self.wants_quit = False
 
@@ -56,28 +57,32 @@ class Controls:
         higher = [limit for limit in LIMITS_DB if limit > self.limit_db]
         lower = [limit for limit in LIMITS_DB if limit < self.limit_db]
         self.limit_db = (higher or [NO_LIMIT])[0] if step > 0 else (lower or [LIMITS_DB[0]])[-1]
-        self._mixer.engine.set_attenuation_limit(None if self.limit_db == NO_LIMIT else self.limit_db)
+        self._mixer.limit_attenuation(None if self.limit_db == NO_LIMIT else self.limit_db)
+
+    @property
+    def is_recording(self) -> bool:
+        """Whether a recording runs; one that broke off does not."""
+        return self.recorder is not None and self.recorder.failure is None
 
     def toggle_recording(self) -> None:
         """Starts a recording or ends the one that runs."""
-        if self.recorder:
-            self.stop_recording()
+        was_recording = self.is_recording
+        self.stop_recording()
+        if was_recording:
             return
         try:
             engine = self._mixer.engine
-            self.recorder = Recorder(self._folder, engine.n_mics, engine.sample_rate)
+            self.recorder = Recorder(self._folder, engine.n_mics, engine.sample_rate, self._log)
         except OSError as error:
             self._log(f"cannot record: {error}")
             return
         self._log(f"recording {self.recorder.paths[0]} and {self.recorder.paths[1].name}")
 
     def stop_recording(self) -> None:
-        """Ends the recording, if one runs."""
+        """Ends the recording, if there is one."""
         recorder, self.recorder = self.recorder, None
         if recorder is None:
             return
         recorder.close()
-        if recorder.failure:
-            self._log(f"the recording broke off: {recorder.failure}")
-        elif recorder.n_lost:
+        if recorder.n_lost and recorder.failure is None:
             self._log(f"the disk was too slow: {recorder.n_lost} hops are missing from the recording")

@@ -112,6 +112,30 @@ def find_device(devices: list[Device], wanted: str | None, kind: str) -> Device:
     raise DeviceError(f"{len(fitting)} {kind} devices match {wanted!r}: {names}; give the index", exit_code=2)
 
 
+def find_again(devices: list[Device], old: Device, kind: str) -> Device:
+    """A device that was in use before the list was made anew.
+
+    Identical cards differ only in the numbers in their names, so the full name counts more than the stem.
+
+    Args:
+        devices: from list_devices.
+        old: the device as it was.
+        kind: "input" or "output".
+
+    Raises:
+        DeviceError: it is not there, or several could be it.
+    """
+    usable = [d for d in devices if d.host_api == old.host_api and (d.n_inputs if kind == "input" else d.n_outputs)]
+    fitting = [d for d in usable if d.name == old.name] or [d for d in usable if d.stem == old.stem]
+    fitting = [d for d in fitting if d.index == old.index] or fitting
+    if len(fitting) == 1:
+        return fitting[0]
+    if not fitting:
+        raise DeviceError(f"the {kind} device {old.name} is not there")
+    names = ", ".join(f"{d.index} {d.name}" for d in fitting)
+    raise DeviceError(f"{old.name} may be any of {names}: start again with the index")
+
+
 def format_devices(devices: list[Device]) -> str:
     """A table for people: `>` marks the default input, `<` the default output."""
     lines = ["    index  in  out   rate Hz  name"]

@@ -67,6 +67,7 @@ class Mixer:
         self._wet = Fader(1.0, fade_length)
         self._loudness = Fader(1.0, fade_length)
         self._idle = False
+        self._limit_db: float | None = None
         self._use(AlignedEngine(engine, n_held))
 
     def _use(self, aligned: AlignedEngine) -> None:
@@ -85,6 +86,12 @@ class Mixer:
         """Whether nothing of the engine is heard."""
         return self._wet.gain == 0.0
 
+    def limit_attenuation(self, limit_db: float | None) -> None:
+        """Limits what the engine in use, and each one that replaces it, may attenuate: dB, None for no limit."""
+        # Kept before it is applied, as `replace` swaps before it applies: whoever comes last, the new engine gets it.
+        self._limit_db = limit_db
+        self.engine.set_attenuation_limit(limit_db)
+
     def restart(self) -> None:
         """Resets the engine before the next hop; it fades in again once it has settled."""
         self._idle = True
@@ -98,6 +105,7 @@ class Mixer:
         self._use(aligned)
         if aligned.latency == latency:
             self._dry_line = dry_line
+        engine.set_attenuation_limit(self._limit_db)
         self._idle = True
 
     def _run_engine(self, noisy: Array, dry: Array) -> Array:

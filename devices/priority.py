@@ -10,8 +10,11 @@ _MAIN, _AUDIO = 4, 5  # low among the real-time priorities: sound servers and dr
 
 
 def _set_realtime(priority: int) -> bool:
-    """Gives the calling thread, and those it starts, real-time scheduling; False without the right to it."""
-    if sys.platform != "linux":
+    """Gives the calling thread, and those it starts, real-time scheduling; False without the right to it.
+
+    Not on a single core: a thread that polls for the sound server would keep it from ever answering.
+    """
+    if sys.platform != "linux" or len(os.sched_getaffinity(0)) < 2:
         return False
     try:
         # The kernel keeps real-time threads to 95 % of the time: a model too slow cannot lock the machine.

@@ -1,5 +1,6 @@
 """A live run from start to end: opens the devices, watches them, heals, obeys, and sums up."""
 
+import contextlib
 import sys
 import threading
 import time
@@ -9,11 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from devices.controls import NO_LIMIT, Controls
+from devices.controls import Controls
 from devices.duplex import Duplex
 from devices.engine import Engine, EngineTiming
 from devices.errors import DeviceError
 from devices.levels import Levels
+from devices.listing import find_again, list_devices
 from devices.mixer import Mixer
 from devices.options import LiveOptions
 from devices.plan import DuplexPlan, plan_duplex
@@ -67,8 +69,7 @@ class Session:
         self.mixer = Mixer(engine, timing.n_held)
         self.levels = Levels(engine.hop_s)
         self.controls = Controls(self.mixer, options.record or Path.cwd(), options.attenuation_limit_db, self.log)
-        self._next_engine = next_engine
-        self.step_down = StepDown(self.mixer, self.log, self._limited_next_engine if next_engine else None)
+        self.step_down = StepDown(self.mixer, self.log, next_engine)
         self._block_s = options.n_hops_per_block * engine.hop_s
         self.jitter_s = options.jitter_s or choose_jitter_s(timing, self._block_s, options.least_jitter_s)
         self.latency = choose_latency(timing, plan) if options.latency == "auto" else options.latency
@@ -99,12 +100,6 @@ class Session:
         if not self._options.shows_view:
             print(text, file=sys.stderr, flush=True)
 
-    def _limited_next_engine(self) -> Engine | None:
-        engine = self._next_engine() if self._next_engine else None
-        if engine and self.controls.limit_db != NO_LIMIT:
-            engine.set_attenuation_limit(self.controls.limit_db)
-        return engine
-
     def _connect(self) -> None:
         """Opens the devices and starts the worker.
 
@@ -133,10 +128,10 @@ class Session:
 
     def _disconnect(self) -> None:
         self._stopping.set()
+        if self._thread:  # first, as it asks the streams for their latency
+            self._thread.join()
         if self._duplex:
             self._duplex.close()
-        if self._thread:
-            self._thread.join()
         self._duplex = self._thread = None
 
     def run(self, tick: Callable[[], None] | None = None) -> None:
@@ -208,7 +203,7 @@ class Session:
             pause_s = min(2 * pause_s, _LAST_PAUSE_S)
             try:
                 self._reconnect()
-            except DeviceError as error:
+            except (DeviceError, self._backend.PortAudioError) as error:
                 self._disconnect()
                 self.log(str(error))
                 continue
@@ -217,18 +212,19 @@ class Session:
             return
 
     def _reconnect(self) -> None:
-        # PortAudio lists devices once, when it is initialised.
-        self._backend._terminate()
+        # PortAudio lists devices once, when it is initialised; it is not if that failed the last time.
+        with contextlib.suppress(self._backend.PortAudioError):
+            self._backend._terminate()
         self._backend._initialize()
         if self._before_reconnect:
             self._before_reconnect()
-        old = self._plan
+        old, devices = self._plan, list_devices(self._backend)
         plan = plan_duplex(
             self._backend,
             self.mixer.engine.sample_rate,
             old.channels,
-            old.input.stem,
-            old.output.stem,
+            str(find_again(devices, old.input, "input").index),
+            str(find_again(devices, old.output, "output").index),
             two_clocks=self._options.two_clocks,
         )
         if len(plan.channels) != len(old.channels):
@@ -241,6 +237,7 @@ class Session:
         """Figures of the run, for JSON; seconds unless the name says otherwise."""
         p50_s, p99_s = self.tally.hop_times_s()
         hop_s = self.mixer.engine.hop_s
+        delay_s = hop_s + self.mixer.latency / self.mixer.engine.sample_rate  # a sample first waits for its hop
         bypassed_s = dict(self.step_down.bypassed_s)
         return {
             "model": self.mixer.engine.name,
@@ -262,7 +259,7 @@ class Session:
             "underruns": self.tally.underruns,
             "overruns": self.tally.overruns,
             "blocks_dropped": self.tally.n_blocks_dropped,
-            "algorithmic_delay_ms": 1e3 * self.mixer.latency / self.mixer.engine.sample_rate,
+            "algorithmic_delay_ms": 1e3 * delay_s,
             "latency_asked": self.latency,
             "jitter_ms": 1e3 * self.jitter_s,
             "latency_ms": 1e3 * self._latency_s,

@@ -25,7 +25,7 @@ def _state(session: Session) -> Text:
     parts = [("bypass: " + session.step_down.reason, "bold yellow")] if session.step_down.reason else []
     if session.mixer.muted:
         parts.append(("muted", "bold red"))
-    if session.controls.recorder:
+    if session.controls.is_recording:
         parts.append(("recording", "bold red"))
     return Text("  ").join(Text(*part) for part in parts) if parts else Text("enhancing", "green")
 

@@ -1,5 +1,6 @@
-"""A recording stays readable when the program is killed."""
+"""A recording stays readable when the program is killed or the disk is full."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -7,17 +8,20 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
+import soundfile
 
 from devices.recorder import GrowingFlac, Recorder
 from enhance.audio import read
 
 SAMPLE_RATE = 16000
+ROOT = Path(__file__).parent.parent
 
 
 def test_raw_and_enhanced_are_written_in_full(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     raw = rng.uniform(-0.5, 0.5, (4, 40 * 256)).astype(np.float32)
-    recorder = Recorder(tmp_path / "new", n_mics=4, sample_rate=SAMPLE_RATE)
+    recorder = Recorder(tmp_path / "new", n_mics=4, sample_rate=SAMPLE_RATE, log=print)
     for k in range(0, raw.shape[1], 256):
         recorder.push(raw[:, k : k + 256], 0.5 * raw[0, k : k + 256])
     recorder.close()
@@ -47,7 +51,7 @@ def test_a_killed_program_leaves_readable_files(tmp_path: Path) -> None:
 import time, numpy as np
 from pathlib import Path
 from devices.recorder import Recorder
-recorder = Recorder(Path({str(tmp_path)!r}), 2, {SAMPLE_RATE})
+recorder = Recorder(Path({str(tmp_path)!r}), 2, {SAMPLE_RATE}, print)
 noise = np.random.default_rng(0).uniform(-0.5, 0.5, (2, 256)).astype(np.float32)
 for hop in range(1000):
     recorder.push(noise, noise[0])
@@ -56,8 +60,7 @@ while recorder._queue.qsize():
 print("written", flush=True)
 time.sleep(60)
 """
-    root = Path(__file__).parent.parent
-    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, cwd=root)
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, cwd=ROOT)
     assert process.stdout is not None
     assert process.stdout.readline() == b"written\n"
     time.sleep(0.2)
@@ -66,3 +69,50 @@ time.sleep(60)
     process.stdout.close()
     lengths = {path.name[24:]: read(path)[0].shape for path in tmp_path.iterdir()}
     assert lengths == {"raw.flac": (2, 62 * 4096), "enhanced.flac": (1, 62 * 4096)}
+
+
+def test_a_full_disk_is_said_at_once_and_ends_cleanly(tmp_path: Path) -> None:
+    program = f"""
+import json, resource, time, numpy as np
+from pathlib import Path
+from devices.recorder import Recorder
+resource.setrlimit(resource.RLIMIT_FSIZE, (60000, 60000))  # Python ignores the signal that comes with it
+messages = []
+recorder = Recorder(Path({str(tmp_path)!r}), 2, {SAMPLE_RATE}, messages.append)
+noise = np.random.default_rng(0).uniform(-0.5, 0.5, (2, 256)).astype(np.float32)
+while not messages:
+    recorder.push(noise, noise[0])
+    time.sleep(0.0001)
+for hop in range(1100):  # more than the queue holds
+    recorder.push(noise, noise[0])
+recorder.close()
+print(json.dumps(messages))
+"""
+    command = [sys.executable, "-c", program]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
+    message = "the recording broke off: [Errno 27] File too large; what was written before can be read"
+    assert (json.loads(result.stdout), result.stderr) == ([message], "")
+    lengths = {path.name[24:]: read(path)[0].shape for path in tmp_path.iterdir()}
+    assert lengths == {"raw.flac": (2, 3 * 4096), "enhanced.flac": (1, 4 * 4096)}
+
+
+def test_a_disk_that_fills_up_at_the_very_end_is_said_too(tmp_path: Path) -> None:
+    messages: list[str] = []
+    recorder = Recorder(tmp_path, 1, SAMPLE_RATE, messages.append)
+    recorder.push(np.zeros((1, 256), np.float32), np.zeros(256, np.float32))
+    while recorder._queue.qsize():
+        time.sleep(0.001)
+    recorder._files[1]._stream.failure = OSError("no space left")
+    recorder.close()
+    assert messages == ["the recording broke off: no space left; what was written before can be read"]
+    assert read(recorder.paths[0])[0].shape == (1, 256)
+
+
+@pytest.mark.parametrize(("n_before", "n_told"), [(1 << 32, (1 << 32) + 4096), (1 << 36, (1 << 36) - 1)])
+def test_a_recording_of_days_goes_on(tmp_path: Path, n_before: int, n_told: int) -> None:
+    file = GrowingFlac(tmp_path / "long.flac", 1, SAMPLE_RATE)
+    file._n_samples = n_before
+    file.write(np.zeros((1, 5000), np.float32))
+    told = soundfile.info(tmp_path / "long.flac")
+    assert (told.frames, told.samplerate, told.subtype) == (n_told, SAMPLE_RATE, "PCM_16")
+    file.close()

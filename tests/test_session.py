@@ -1,8 +1,10 @@
 """A whole session on a fake PortAudio: devices that vanish and come back, keys, messages, the view."""
 
+import re
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,18 +12,22 @@ import pytest
 from fake_portaudio import FakePortAudio
 from rich.console import Console
 
+from app import live_candidates
 from devices import session as session_module
 from devices.board import find_board
 from devices.controls import LIMITS_DB, NO_LIMIT
+from devices.duplex import Duplex
 from devices.engine import Engine, EngineTiming
 from devices.errors import DeviceError
-from devices.listing import Device
+from devices.listing import Device, find_again
 from devices.options import LiveOptions, live_options
 from devices.plan import DuplexPlan, plan_duplex
 from devices.session import Session
 from devices.tuning import choose_jitter_s, choose_latency
 from devices.view import render
+from enhance import catalog
 from enhance.audio import read
+from enhance.network import OnnxNetwork
 
 HOP = 256
 QUICK = EngineTiming(0.001, 0.002, 0)
@@ -101,6 +107,79 @@ def test_an_unplugged_device_is_waited_for_and_taken_up_again(backend: FakePortA
     assert all(stream.closed for stream in backend.streams)
 
 
+def device(index: int, name: str, host_api: str = "ALSA") -> Device:
+    return Device(index, name, host_api, 1, 1, 48000, False, False)
+
+
+OLD_CARD = device(1, "USB Mic: - (hw:2,0)")
+
+
+@pytest.mark.parametrize(
+    ("now", "index"),
+    [
+        ([device(0, "USB Mic: - (hw:1,0)"), device(1, "USB Mic: - (hw:2,0)")], 1),  # its twin is there too
+        ([device(0, "USB Mic: - (hw:2,0)"), device(1, "USB Mic: - (hw:1,0)")], 0),  # in another order
+        ([device(0, "USB Mic: - (hw:2,0)", "OSS"), device(1, "HDMI"), device(2, "USB Mic: - (hw:3,0)")], 2),
+        ([device(1, "USB Mic: - (hw:3,0)"), device(2, "USB Mic: - (hw:4,0)")], 1),  # in the same place
+        ([device(2, "USB Mic: - (hw:3,0)"), device(3, "USB Mic: - (hw:4,0)")], "may be any of 2 USB Mic"),
+        ([device(1, "HDMI")], "the input device USB Mic: - (hw:2,0) is not there"),
+    ],
+)
+def test_a_lost_device_is_told_from_others_of_its_kind(now: list[Device], index: int | str) -> None:
+    if isinstance(index, int):
+        assert find_again(now, OLD_CARD, "input").index == index
+    else:
+        with pytest.raises(DeviceError, match=re.escape(index)):
+            find_again(now, OLD_CARD, "input")
+
+
+def test_a_run_heals_though_there_is_a_twin_and_portaudio_fails_to_start(
+    backend: FakePortAudio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_module, "_FIRST_PAUSE_S", 0.05)
+    backend.names[2] = "Speaker (hw:2,1)"
+    runs, n_failures = True, 2
+
+    def terminate() -> None:
+        nonlocal runs
+        if not runs:
+            raise backend.PortAudioError("PortAudio not initialized")
+        runs = False
+
+    def initialize() -> None:
+        nonlocal runs, n_failures
+        if n_failures:
+            n_failures -= 1
+            raise backend.PortAudioError("Error initializing PortAudio")
+        runs = True
+
+    monkeypatch.setattr(backend, "_terminate", terminate)
+    monkeypatch.setattr(backend, "_initialize", initialize)
+    session = make_session(backend, duration_s=60)
+    thread = run_in_thread(session)
+    wait_for(session, "->")
+    backend.streams[-1].active = False
+    wait_for(session, "Error initializing PortAudio")
+    wait_for(session, "the sound devices are back")
+    session.controls.press("q")
+    thread.join(10)
+    assert (session.n_reconnects, session.plan.output.name) == (1, "Speaker (hw:1,1)")
+
+
+def test_the_worker_ends_before_the_streams_are_closed(backend: FakePortAudio, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = make_session(backend, duration_s=0.2)
+    was_working = []
+    close = Duplex.close
+
+    def look(duplex: Duplex) -> None:
+        was_working.append(session._thread is not None and session._thread.is_alive())
+        close(duplex)
+
+    monkeypatch.setattr(Duplex, "close", look)
+    session.run()
+    assert was_working == [False]
+
+
 def test_a_device_that_falls_silent_counts_as_lost(backend: FakePortAudio, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("devices.duplex._SILENT_S", 0.3)
     session = make_session(backend, duration_s=60)
@@ -144,7 +223,7 @@ def test_keys_and_recording(backend: FakePortAudio, tmp_path: Path) -> None:
     session.controls.press("-")
     session.controls.press("-")
     session.controls.press("+")
-    assert session.limits == [36.0, 30.0, 36.0]  # type: ignore[attr-defined]
+    assert session.limits == [None, 36.0, 30.0, 36.0]  # type: ignore[attr-defined]
     session.controls.press("+")
     assert (session.controls.limit_db, LIMITS_DB[-1]) == (NO_LIMIT, NO_LIMIT)
     console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
@@ -154,6 +233,71 @@ def test_keys_and_recording(backend: FakePortAudio, tmp_path: Path) -> None:
         assert part in text
     session.controls.press("q")
     thread.join(10)
+
+
+def test_a_recording_that_broke_off_is_not_shown_and_the_key_starts_another(
+    backend: FakePortAudio, tmp_path: Path
+) -> None:
+    session = make_session(backend, record=tmp_path)
+    session.controls.press("r")
+    broken = session.controls.recorder
+    assert broken and session.controls.is_recording
+    broken._fail(OSError("no space left"))
+    assert not session.controls.is_recording
+    time.sleep(0.002)  # the names of the files tell milliseconds
+    session.controls.press("r")
+    assert session.controls.is_recording and session.controls.recorder is not broken
+    session.controls.press("r")
+    texts = [text for _, text in session.messages]
+    assert [text for text in texts if "broke off" in text] == texts[1:2]
+
+
+def test_the_limit_of_the_moment_holds_for_the_next_model(backend: FakePortAudio) -> None:
+    limits: list[float | None] = []
+    slow = Engine("slow", lambda block: block[0], lambda: None)
+    small = Engine("small", lambda block: block[0], lambda: None, set_attenuation_limit=limits.append)
+    options = LiveOptions(attenuation_limit_db=30.0, auto=True)
+    session = Session(backend, plan_duplex(backend, 16000), slow, QUICK, options, lambda: small)
+    silence = np.zeros((1, HOP), np.float32)
+    while session.step_down._loader is None:
+        session.step_down.after_hop(1.0)
+    session.step_down._loader.join()
+    session.controls.press("+")  # 36 dB, after the engine was loaded
+    session.controls.press("+")  # none
+    while session.mixer.engine is slow:
+        session.mixer.process(silence)
+        session.step_down.after_hop(0.0)
+    assert limits == [None]
+    session.controls.press("-")
+    assert limits == [None, 36.0]
+
+
+def test_the_algorithmic_delay_counts_the_hop_that_fills(backend: FakePortAudio) -> None:
+    engine = Engine("late", lambda block: block[0], lambda: None, delay=HOP)
+    session = Session(backend, plan_duplex(backend, 16000), engine, QUICK, LiveOptions())
+    assert session.summary()["algorithmic_delay_ms"] == 32.0  # as in `bench`
+
+
+def test_models_are_opened_no_more_often_than_needed(passthrough_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    card = OnnxNetwork(passthrough_model).card
+    names = ("first", "preferred", "default")
+    entries = [catalog.ModelEntry(n, passthrough_model, n, replace(card, name=n), n == "default") for n in names]
+    opened = []
+    listed = []
+    monkeypatch.setattr("enhance.catalog.list_models", lambda: listed.append(1) or entries)
+    monkeypatch.setattr("enhance.network.OnnxNetwork", lambda path: opened.append(path) or OnnxNetwork(path))
+
+    def names_of(*arguments: object, **choices: object) -> list[str]:
+        return [candidate.name for candidate in live_candidates(*arguments, **choices)]  # type: ignore[arg-type]
+
+    assert names_of(None, "preferred") == ["preferred", "default", "first"]
+    assert names_of(None, "other") == ["default", "first", "preferred"]
+    assert not opened
+    assert names_of(str(passthrough_model), auto=True) == ["passthrough", "default", "first", "preferred"]
+    assert opened == [passthrough_model]
+    listed.clear()
+    assert names_of(str(passthrough_model)) == ["passthrough"]
+    assert not listed  # a damaged catalogue is no hindrance
 
 
 def test_gaps_are_said(backend: FakePortAudio, monkeypatch: pytest.MonkeyPatch) -> None:
