@@ -192,7 +192,7 @@ def round_to_half(network: nn.Module) -> nn.Module:
     return network
 
 
-def add_to_index(path: Path, name: str, default: bool = False) -> None:
+def add_to_index(path: Path, name: str) -> None:
     """List a file in the index.json beside it, or replace its entry."""
     index_path = path.parent / "index.json"
     index: dict[str, Any] = {"default": name, "models": []}
@@ -200,6 +200,4 @@ def add_to_index(path: Path, name: str, default: bool = False) -> None:
         index = json.loads(index_path.read_text())
     entry = {"name": name, "file": path.name, "sha256": hash_file(path)}
     index["models"] = [m for m in index["models"] if m["name"] != name] + [entry]
-    if default:
-        index["default"] = name
     index_path.write_text(json.dumps(index, indent=2) + "\n")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import json
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -103,13 +102,12 @@ def pack_folder(folder: Path, split: str, cache: Path, jobs: int = 1) -> Pack:
         digest.update(f"{row['path']} {path.stat().st_size}\n".encode())
     key = digest.hexdigest()
     target = cache / f"pack-{split}-{key[:16]}"
-    if not (target / "rows.json").exists():
+    if not target.exists():
         with ProcessPoolExecutor(jobs) as pool:
             decoded = pool.map(_decode, [folder / row["path"] for row in rows], chunksize=16)
             pieces = list(track(decoded, description=f"decoding {folder.name}", total=len(rows)))
         with written_whole(target) as part:
             np.save(part / "starts.npy", np.cumsum([0] + [len(p) for p in pieces]))
             np.save(part / "samples.npy", np.concatenate(pieces))
-            (part / "rows.json").write_text(json.dumps(rows))
     samples = np.load(target / "samples.npy", mmap_mode="r")
-    return Pack(samples, np.load(target / "starts.npy"), json.loads((target / "rows.json").read_text()), key)
+    return Pack(samples, np.load(target / "starts.npy"), rows, key)

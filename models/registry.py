@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from pickle import UnpicklingError
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from enhance.errors import UserError
 from models.fullsubnet import FullSubNet, FullSubNetConfig
@@ -20,16 +21,10 @@ FAMILIES: dict[str, tuple[type[nn.Module], type]] = {
 }
 
 
-class Enhancer(Protocol):
-    """What every network offers beside nn.Module; shapes as in models/tcn.py."""
-
-    family: str
-
-    def initial_state(self, batch: int = 1) -> dict[str, Tensor]: ...
-
-    def __call__(
-        self, noisy: Tensor, beam: Tensor, state: dict[str, Tensor]
-    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]: ...
+def check_family(family: str) -> None:
+    """Raises UserError where no network is called so."""
+    if family not in FAMILIES:
+        raise UserError(f"There is no network '{family}'. Choose one of: {', '.join(FAMILIES)}.", exit_code=2)
 
 
 def build(family: str, **sizes: Any) -> nn.Module:
@@ -38,8 +33,7 @@ def build(family: str, **sizes: Any) -> nn.Module:
     Raises:
         UserError: unknown family or size.
     """
-    if family not in FAMILIES:
-        raise UserError(f"There is no network '{family}'. Choose one of: {', '.join(FAMILIES)}.", exit_code=2)
+    check_family(family)
     network, config = FAMILIES[family]
     try:
         return network(config(**{k: tuple(v) if isinstance(v, list) else v for k, v in sizes.items()}))
@@ -75,7 +69,12 @@ def load_network(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     """A network written by save_network, in evaluation mode, and its facts. Nothing is unpickled but tensors."""
     if not path.exists():
         raise UserError(f"{path}: no such checkpoint.", exit_code=2)
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, UnpicklingError, EOFError) as error:
+        raise UserError(f"{path}: no checkpoint: {error}", exit_code=2) from error
+    if not isinstance(content, dict) or "family" not in content:
+        raise UserError(f"{path} holds no network: give a run's network.pt, or the .pt beside a model.", exit_code=2)
     network = apply_changes(build(content["family"], **content["sizes"]), content.get("changes", {}))
     network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in content["weights"].items()})
     return network.eval(), content["facts"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +86,8 @@ def make_scenes(
         speech, noise, folder = speech.absolute(), noise.absolute(), folder.absolute()
     cache = folder / ".cache"
     for data in (speech, noise):
+        if not (data / "manifest.csv").exists():
+            print(f"{data} has no manifest.csv: all its files may be in scenes, so train on others", file=sys.stderr)
         pack_folder(data, split, cache, jobs)
     build_rooms(cache, count, seed, ROOMS, jobs)
     for part in ("noisy", "clean"):

@@ -214,7 +214,7 @@ def train(
     team, state = team or Team(), folder / "state.pt"
     trainer = _begin(config, folder, device, teacher, team, first)
     log = TrainLog(folder, minutes) if team.leads else NoLog()
-    clock, earlier = Clock(minutes, config.decay_minutes, team), trainer.minutes
+    clock, earlier = Clock(minutes, min(config.decay_minutes, minutes / 2), team), trainer.minutes
     undecayed = True
     for scenes in batches(source, config, trainer.step, workers, team):
         clock.tick()

@@ -9,8 +9,10 @@ from typing import Any
 
 import torch
 
+from enhance.audio import AudioReader
 from enhance.catalog import WEIGHTS, list_models
 from enhance.config import ModelCard, StftConfig
+from enhance.dataset import find_scenes
 from enhance.errors import UserError
 from enhance.evaluate_command import run_evaluation
 from enhance.network import OnnxNetwork
@@ -160,13 +162,18 @@ def card_data(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def measure(path: Path, scenes: Path, mics: tuple[int, ...] = (1, 2, 4), jobs: int = 2) -> dict[str, Any]:
-    """Means over a scenes folder by number of microphones, the noisy reference included."""
-    systems = {n: model_system(str(path), n) for n in mics}
+    """Means over a scenes folder by number of microphones, as far as it has them, the noisy reference included."""
+    most = max(_n_channels(scene.noisy) for scene in find_scenes(scenes))
+    systems = {n: model_system(str(path), n) for n in mics if n <= most}
     record = run_evaluation(scenes, list(systems.values()), jobs)
     summary = record["figures"]["summary"]
     labels = {"noisy": NOISY} | {f"{n}_mics": system.label for n, system in systems.items()}
     metrics: dict[str, Any] = {"data": scenes.name, "data_sha256": record["data_sha256"]}
     for key, label in labels.items():
-        if label in summary:  # scenes of one microphone say nothing of arrays
-            metrics[key] = {name: summary[label][name]["mean"] for name in REPORTED}
+        metrics[key] = {name: summary[label][name]["mean"] for name in REPORTED}
     return metrics
+
+
+def _n_channels(path: Path) -> int:
+    with AudioReader(path) as reader:
+        return reader.info.n_channels

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from enhance.errors import UserError
+from enhance.stream import MAX_MICS
 from models.data import MixConfig
 from models.losses import Perceptual
+from models.registry import check_family
+
+NAMES = {int: "whole number", float: "number", str: "text", tuple: "list", dict: "table"}
 
 
 @dataclass(frozen=True)
@@ -18,7 +22,7 @@ class TrainConfig:
 
     bands: frequencies that go through the sub-band part each step (0 = all). mics: numbers of microphones, one drawn
     for each batch with equal odds. pesq_weight, stoi_weight: of the terms that need all bands. decay_minutes: at the
-    end of --minutes the learning rate falls to zero for so long.
+    end of --minutes the learning rate falls to zero for so long, half of the run at most.
     """
 
     model: str = "tcn"
@@ -47,14 +51,31 @@ def read_config(path: Path | None, model: str) -> TrainConfig:
     """Defaults for a model, changed by a TOML file.
 
     Raises:
-        UserError: a key that does not exist.
+        UserError: no TOML, a key that does not exist, a value of another kind, or settings that do not go together.
     """
-    values = tomllib.loads(path.read_text()) if path else {}
+    try:
+        values = tomllib.loads(path.read_text()) if path else {}
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{path} is no TOML: {error}", exit_code=2) from error
     mix_values = values.pop("mix", {})
-    known = {f.name for f in fields(TrainConfig)} - {"mix"}
-    wrong = (set(values) - known) | (set(mix_values) - {f.name for f in fields(MixConfig)})
-    if wrong:
+    config = TrainConfig(**({"model": model} | _checked(values, TrainConfig(), path)))
+    config = replace(config, mix=MixConfig(**_checked(mix_values, MixConfig(), path)))
+    check_family(config.model)
+    if not config.mics or not all(isinstance(n, int) and 1 <= n <= MAX_MICS for n in config.mics):
+        raise UserError(f"{path}: mics is a list of numbers from 1 to {MAX_MICS}.", exit_code=2)
+    if config.bands and (config.pesq_weight or config.stoi_weight):
+        raise UserError(f"{path}: pesq_weight and stoi_weight need all bands: set bands = 0.", exit_code=2)
+    return config
+
+
+def _checked(values: dict[str, Any], defaults: TrainConfig | MixConfig, path: Path | None) -> dict[str, Any]:
+    """The values with lists as tuples, each of the kind of its default."""
+    known = {f.name: getattr(defaults, f.name) for f in fields(defaults)}
+    if wrong := set(values) - set(known):
         raise UserError(f"{path}: unknown settings {', '.join(sorted(wrong))}.", exit_code=2)
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    mix_values = {k: tuple(v) if isinstance(v, list) else v for k, v in mix_values.items()}
-    return TrainConfig(**({"model": model} | values), mix=MixConfig(**mix_values))
+    checked = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    for name, value in checked.items():
+        kind = type(known[name])
+        if not isinstance(value, kind) and not (kind is float and isinstance(value, int)):
+            raise UserError(f"{path}: {name} = {values[name]!r}, but it is a {NAMES[kind]}.", exit_code=2)
+    return checked

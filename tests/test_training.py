@@ -1,6 +1,7 @@
 """Training data and loop: reproducible scenes, physics of the mixture, the run time's transforms, resuming."""
 
 import csv
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -199,7 +200,7 @@ def test_perceptual_terms_add_to_the_loss_of_spectra(recordings: Path) -> None:
     assert both - pesq == pytest.approx(2 * float(stoi_loss(*pair, pair[0])), rel=1e-3)
 
 
-def test_training_learns_resumes_and_logs(data: dict[str, Path], tmp_path: Path) -> None:
+def test_training_resumes_and_logs(data: dict[str, Path], tmp_path: Path) -> None:
     config = TrainConfig(
         sizes=SIZES, mix=MixConfig(segment_s=1.0), batch_size=2, warmup_steps=5, decay_minutes=0.0, mics=(1, 2)
     )
@@ -207,9 +208,23 @@ def test_training_learns_resumes_and_logs(data: dict[str, Path], tmp_path: Path)
     _, first = train(source, config, tmp_path, 0.05, torch.device("cpu"))
     _, second = train(source, config, tmp_path, 0.05, torch.device("cpu"))
     assert second["steps"] > first["steps"] > 0  # how many depends on the machine
+    assert second["minutes"] - first["minutes"] >= 0.05
     assert second["audio_hours"] == pytest.approx(second["steps"] * 2 / 3600)
     assert (tmp_path / "log.png").stat().st_size > 1000
     assert (tmp_path / "network.pt").exists()
+
+
+def test_a_run_shorter_than_the_decay_goes_on_from_where_it_was_before_the_decay(
+    data: dict[str, Path], tmp_path: Path
+) -> None:
+    config = TrainConfig(sizes=SIZES, mix=MixConfig(segment_s=1.0), batch_size=2)
+    source = make_source(data, config.mix)
+    train(source, config, tmp_path, 0.05, torch.device("cpu"))
+    kept = torch.load(tmp_path / "state.pt", weights_only=True)["progress"]
+    assert kept["step"] > 0
+    assert kept["minutes"] == pytest.approx(0.025, abs=0.02)
+    _, second = train(source, config, tmp_path, 0.05, torch.device("cpu"))
+    assert second["minutes"] >= kept["minutes"] + 0.05
 
 
 def test_norms_of_averaged_weights_are_measured_on_the_data(data: dict[str, Path]) -> None:
@@ -232,6 +247,11 @@ def test_a_run_can_start_from_a_checkpoint(tmp_path: Path) -> None:
         assert torch.equal(trainer.average.module.state_dict()[name], value), name
     with pytest.raises(UserError, match="another network"):
         open_start(tmp_path / "first.pt", TrainConfig())
+    trainer.save(tmp_path / "state.pt")
+    (tmp_path / "broken.pt").write_bytes(b"no weights")
+    for name, message in [("state.pt", "network.pt"), ("broken.pt", "no checkpoint")]:
+        with pytest.raises(UserError, match=message):
+            open_start(tmp_path / name, config)
 
 
 def test_what_a_run_started_from_is_told(tmp_path: Path) -> None:
@@ -261,6 +281,28 @@ def test_wrong_settings_are_named(tmp_path: Path) -> None:
     path.write_text("learning_speed = 3\n")
     with pytest.raises(UserError, match="learning_speed"):
         read_config(path, "tcn")
+    for text, message in [
+        ("learning_rate = ", "no TOML"),
+        ('batch_size = "x"', "batch_size"),
+        ("batch_size = 2.5", "batch_size"),
+        ("mics = [1, 9]", "mics"),
+        ("bands = 12\npesq_weight = 0.3", "all bands"),
+        ("[mix]\nsnr_db = 3", "snr_db"),
+    ]:
+        path.write_text(text)
+        with pytest.raises(UserError, match=message) as told:
+            read_config(path, "tcn")
+        assert told.value.exit_code == 2
+    with pytest.raises(UserError, match="no network"):
+        read_config(None, "tcm")
+
+
+def test_an_edited_manifest_takes_effect(tmp_path: Path) -> None:
+    folder = write_corpus(tmp_path / "speech", 2, 0)
+    pack_folder(folder, "train", tmp_path / "cache")
+    manifest = folder / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace(",test", ",elsewhere"))
+    assert set(pack_folder(folder, "train", tmp_path / "cache").column("source")) == {"elsewhere"}
 
 
 def test_missing_file_of_a_manifest_is_named(tmp_path: Path) -> None:
@@ -278,7 +320,7 @@ def test_a_cache_that_two_runs_fill_at_once_stays_whole(tmp_path: Path) -> None:
     with written_whole(target) as part:  # the other run, a little later
         np.save(part / "samples.npy", expected)
         assert np.array_equal(first.samples, expected)
-        assert (target / "rows.json").exists()
+        assert (target / "starts.npy").exists()
     assert np.array_equal(first.samples, expected)  # what is mapped stays readable
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [target.name]
 
@@ -288,6 +330,17 @@ def test_a_pack_that_failed_leaves_nothing(tmp_path: Path) -> None:
         (part / "samples.npy").write_bytes(b"half")
         raise RuntimeError
     assert not list((tmp_path / "cache").iterdir())
+
+
+def test_scenes_of_folders_without_a_manifest_warn_of_training_on_them(
+    data: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from models.scenes import make_scenes
+
+    shutil.copytree(data["speech"], tmp_path / "plain")
+    (tmp_path / "plain" / "manifest.csv").unlink()
+    make_scenes(tmp_path / "plain", data["noise"], tmp_path / "out", 1, seed=1, split="train", jobs=1)
+    assert "plain has no manifest.csv" in capfd.readouterr().err
 
 
 def test_scenes_are_the_same_twice(data: dict[str, Path], tmp_path: Path) -> None:
