@@ -31,12 +31,6 @@ class MicrophoneArray:
     channels: tuple[int, ...]
     positions: NDArray[np.float64]
 
-    @property
-    def aperture(self) -> float:
-        """Largest distance between two microphones, metres."""
-        differences = self.positions[:, None] - self.positions[None]
-        return float(np.linalg.norm(differences, axis=-1).max())
-
 
 def _to_array(name: str, entry: dict[str, Any]) -> MicrophoneArray:
     try:

@@ -91,6 +91,15 @@ class AudioReader:
         if self.n_read < self.info.n_samples and self.damage is None:
             self.damage = f"only {self.n_read} of {self.info.n_samples} samples can be read"
 
+    def refuse_damage(self) -> None:
+        """For work that a part of a file would falsify.
+
+        Raises:
+            UserError: damage was found so far.
+        """
+        if self.damage:
+            raise UserError(f"{self.path}: {self.damage}; replace the file or remove it")
+
     def _read(self, n_samples: int) -> Array:
         try:
             part = self._file.read(n_samples, dtype="float32", always_2d=True)
@@ -196,20 +205,19 @@ def read(path: str | Path) -> tuple[Array, int]:
         UserError: no such file, empty, or not audio that can be read.
     """
     with AudioReader(path) as reader:
-        parts = list(reader.blocks(1 << 20))
-        if not parts:
-            return np.zeros((reader.info.n_channels, 0), np.float32), reader.info.sample_rate
-        return np.concatenate(parts, axis=1), reader.info.sample_rate
+        return _read_all(reader), reader.info.sample_rate
 
 
-def read_blocks(path: str | Path, block_length: int) -> Iterator[Array]:
-    """Blocks [n_channels, block_length] of a file, the last one shorter.
+def read_undamaged(path: str | Path) -> tuple[Array, int]:
+    """The same as `read`, for work that a part of the file would falsify.
 
     Raises:
-        UserError: no such file, empty, or not audio that can be read.
+        UserError: no such file, empty, not audio that can be read, or damaged.
     """
     with AudioReader(path) as reader:
-        yield from reader.blocks(block_length)
+        samples = _read_all(reader)
+        reader.refuse_damage()
+        return samples, reader.info.sample_rate
 
 
 def write(path: str | Path, samples: NDArray[Any], sample_rate: int, subtype: str | None = None) -> None:
@@ -239,6 +247,11 @@ def is_audio_name(path: Location) -> bool:
     """Whether the extension is that of a format that can be read."""
     extension = path.suffix[1:].upper()
     return extension in _FORMATS or (extension in soundfile.available_formats() and extension != "RAW")
+
+
+def _read_all(reader: AudioReader) -> Array:
+    parts = list(reader.blocks(1 << 20))
+    return np.concatenate(parts, axis=1) if parts else np.zeros((reader.info.n_channels, 0), np.float32)
 
 
 def _to_block(parts: list[Array]) -> Array:

@@ -5,6 +5,7 @@ cache, so that a run that was stopped goes on where it was, and a second one cos
 """
 
 import json
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -31,6 +32,7 @@ from enhance.summary import GAIN_NAMES, Row, summarise_rows
 from enhance.systems import NOISY, System, describe_system, noisy_system, run_system
 
 DEFAULT_CACHE = Path("out/cache/evaluate")
+_MAX_DIFFERENCE_S = 0.05  # noisy and clean file differ by more than this: one of them may be the wrong one
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,8 @@ def evaluate(
     """Figures of every system on every scene, and what they come to.
 
     Args:
-        scenes: the recordings; those with fewer channels than a system needs are left out for it.
+        scenes: the recordings; those with fewer channels than a system needs are left out for it, which standard
+            error tells.
         systems: what to compare; the noisy signal is added.
         n_jobs: processes.
         cache: folder of finished results.
@@ -66,7 +69,8 @@ def evaluate(
         {"systems", "rows", "summary", "splits", "paired"}: plain data for JSON.
 
     Raises:
-        UserError: a file cannot be read, or a worker died.
+        UserError: a file cannot be read or is damaged, a system needs more channels than any recording has, or a
+            worker died.
     """
     systems = [noisy_system(), *systems]
     jobs = _plan(scenes, systems)
@@ -84,7 +88,7 @@ def evaluate_job(job: Job) -> Row:
 
     Measures are taken at 16 kHz; both signals are cut to the shorter one.
     """
-    noisy, sample_rate = audio.read(job.scene.noisy)
+    noisy, sample_rate = audio.read_undamaged(job.scene.noisy)
     begin = time.perf_counter()
     enhanced = run_system(job.system, noisy, sample_rate)
     elapsed_s = time.perf_counter() - begin
@@ -99,17 +103,62 @@ def evaluate_job(job: Job) -> Row:
 
 
 def _plan(scenes: list[Scene], systems: list[System]) -> list[Job]:
+    counts = [_check_scene(scene) for scene in scenes]
+    _tell_left_out(systems, counts)
     versions = json.dumps(metrics.metric_versions(), sort_keys=True)
     jobs = []
-    for scene in scenes:
-        with audio.AudioReader(scene.noisy) as reader:
-            n_channels = reader.info.n_channels
+    for scene, n_channels in zip(scenes, counts, strict=True):
         files = hash_file(scene.noisy) + (hash_file(scene.clean) if scene.clean else "")
         for system in systems:
             if system.n_mics <= n_channels:
                 text = "\n".join([files, system.kind, system.fingerprint, str(system.n_mics), versions])
                 jobs.append(Job(scene, system, sha256(text.encode()).hexdigest()))
     return jobs
+
+
+def _check_scene(scene: Scene) -> int:
+    """Channels of the recording; warns of a clean file of another length.
+
+    Raises:
+        UserError: a file cannot be read, or is damaged as far as its header tells.
+    """
+    noisy = _read_info(scene.noisy)
+    if scene.clean:
+        clean = _read_info(scene.clean)
+        noisy_s, clean_s = noisy.n_samples / noisy.sample_rate, clean.n_samples / clean.sample_rate
+        if abs(noisy_s - clean_s) > _MAX_DIFFERENCE_S:
+            print(
+                f"warning: {scene.noisy} has {noisy_s:.2f} s, {scene.clean} {clean_s:.2f} s: "
+                "only as much as both have is measured",
+                file=sys.stderr,
+            )
+    return noisy.n_channels
+
+
+def _read_info(path: Path) -> audio.AudioInfo:
+    with audio.AudioReader(path) as reader:
+        reader.refuse_damage()
+        return reader.info
+
+
+def _tell_left_out(systems: list[System], counts: list[int]) -> None:
+    """Says which systems do not get all recordings, whose channels are counted in `counts`.
+
+    Raises:
+        UserError: a system gets none.
+    """
+    for system in systems:
+        n_left_out = sum(n_channels < system.n_mics for n_channels in counts)
+        if n_left_out == len(counts):
+            raise UserError(
+                f"{system.label}: no recording has {system.n_mics} channels; name fewer with --mics", exit_code=2
+            )
+        if n_left_out:
+            print(
+                f"warning: {system.label}: {n_left_out} of {len(counts)} recordings are left out, "
+                f"having fewer than {system.n_mics} channels",
+                file=sys.stderr,
+            )
 
 
 def _run(jobs: list[Job], n_jobs: int, cluster: Cluster | None) -> Iterator[tuple[Job, Row]]:
@@ -185,8 +234,9 @@ def _read_cached(cache: Path, job: Job) -> Row | None:
 
 
 def _label(row: Row, job: Job) -> Row:
-    facts = {key: value for key, value in job.scene.facts.items() if key not in row}
-    return {"scene": job.scene.name, "system": job.system.label, **facts, "mics_used": job.system.n_mics, **row}
+    """The names come first as columns, and once more because a manifest's columns may have the same names."""
+    names = {"scene": job.scene.name, "system": job.system.label}
+    return names | job.scene.facts | names | {"mics_used": job.system.n_mics} | row
 
 
 def _add_gains(rows: list[Row]) -> list[Row]:
@@ -202,7 +252,7 @@ def _add_gains(rows: list[Row]) -> list[Row]:
 def _read_clean(path: Path | None) -> NDArray[np.float32] | None:
     if path is None:
         return None
-    samples, sample_rate = audio.read(path)
+    samples, sample_rate = audio.read_undamaged(path)
     return _at_metric_rate(samples[0], sample_rate)
 
 

@@ -11,6 +11,7 @@ from enhance.listening import colour_name, listening_card
 from enhance.pages import render, script_json
 from enhance.records import read_records
 from enhance.report_tables import comparison_tables, highlights, runs_table
+from enhance.summary import input_snr_db
 from enhance.systems import NOISY, recall_system
 from enhance.tables import HEADINGS, Table, evaluation_tables, format_figure, markdown, write_csv
 
@@ -102,7 +103,8 @@ def _script_data(figures: dict[str, Any], bench: dict[str, Any] | None) -> dict[
             facts = {"label": system["label"], "kind": colour_name(system["kind"], system), "parent": system["parent"]}
             points.append(facts | {"n_mics": system["n_mics"]} | quality | cost)
     names = ("scene", "system", "noise", "snr_db", "seconds", *ROW_COLUMNS)
-    rows = [{name: row.get(name) for name in names} for row in figures["rows"]]
+    # The script draws the column of input SNRs as numbers.
+    rows = [{name: row.get(name) for name in names} | {"snr_db": input_snr_db(row)} for row in figures["rows"]]
     columns: list[dict[str, Any]] = [{"name": "scene", "title": "recording"}, {"name": "system", "title": "system"}]
     if any(row["noise"] is not None for row in rows):
         columns.append({"name": "noise", "title": "noise"})

@@ -39,6 +39,12 @@ def paired_figures(rows: list[Row], first: str, second: str) -> dict[str, Any]:
     return {name: paired_difference([a[name] for a, _ in pairs], [b[name] for _, b in pairs]) for name in METRIC_NAMES}
 
 
+def input_snr_db(row: Row) -> float | None:
+    """The input SNR that a manifest states; None where it states none, or a word such as "n/a"."""
+    value = row.get("snr_db")
+    return value if isinstance(value, int | float) else None
+
+
 def _paired(rows: list[Row]) -> list[dict[str, Any]]:
     """Every two systems, noisy aside."""
     names = [name for name in dict.fromkeys(row["system"] for row in rows) if name != NOISY]
@@ -67,14 +73,21 @@ def _group(rows: list[Row], grouping: Grouping) -> dict[str, list[Row]]:
 
 def _noise_classes(row: Row) -> list[str]:
     """Classes of a recording's noises, "wind + wind + diffuse rain" being wind and rain: it counts once in each."""
-    return list(dict.fromkeys(part.strip().removeprefix("diffuse ") for part in str(row["noise"]).split("+")))
+    parts = (part.strip().removeprefix("diffuse ") for part in str(row["noise"]).split("+"))
+    return list(dict.fromkeys(part for part in parts if part))
 
 
 def _snr_grouping(rows: list[Row]) -> Grouping:
-    values = {row["snr_db"] for row in rows if row.get("snr_db") not in (None, "")}
-    if len(values) <= _MAX_SNR_GROUPS:
-        return lambda row: [f"{row['snr_db']:g} dB"]
-    return lambda row: [f"{5 * (row['snr_db'] // 5):g} to {5 * (row['snr_db'] // 5) + 5:g} dB"]
+    binned = len({input_snr_db(row) for row in rows} - {None}) > _MAX_SNR_GROUPS
+
+    def group(row: Row) -> list[str]:
+        snr_db = input_snr_db(row)
+        if snr_db is None:
+            return []
+        low = 5 * (snr_db // 5)
+        return [f"{low:g} to {low + 5:g} dB" if binned else f"{snr_db:g} dB"]
+
+    return group
 
 
 def _sort_key(name: str) -> tuple[float, str]:

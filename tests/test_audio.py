@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from enhance.audio import AudioReader, AudioWriter, is_audio_name, read, read_blocks, write
+from enhance.audio import AudioReader, AudioWriter, is_audio_name, read, write
 from enhance.errors import UserError
 
 
@@ -36,7 +36,8 @@ def test_blocks_of_any_length(tmp_path: Path) -> None:
     samples = sound(3, 10_000)
     write(tmp_path / "a.wav", samples, 16000, subtype="FLOAT")
     for length in (1000, 4096, 4097, 9999, 20_000):
-        blocks = list(read_blocks(tmp_path / "a.wav", length))
+        with AudioReader(tmp_path / "a.wav") as reader:
+            blocks = list(reader.blocks(length))
         assert {block.shape[1] for block in blocks[:-1]} <= {length}
         assert np.array_equal(np.concatenate(blocks, axis=1), samples)
 

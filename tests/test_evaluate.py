@@ -1,4 +1,4 @@
-"""Evaluation: layouts found by name, figures of known signals, cache, pool, intervals, and the command."""
+"""Evaluation: figures of known signals, files that would falsify them, cache, pool, intervals, and the command."""
 
 import csv
 import json
@@ -14,38 +14,11 @@ from enhance import evaluate as evaluation
 from enhance.dataset import find_scenes
 from enhance.errors import UserError
 from enhance.evaluate_command import choose_systems
+from enhance.metrics import METRIC_NAMES
 from enhance.records import read_records, write_record
 from enhance.statistics import paired_difference, summarise
 from enhance.summary import FIGURE_NAMES, summarise_rows
 from enhance.systems import model_system
-
-
-def touch(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, np.zeros(160), RATE)
-
-
-def test_layouts_are_found_by_name(tmp_path):
-    vbd, dns, flat, alone = (tmp_path / name for name in ("vbd", "dns", "flat", "alone"))
-    touch(vbd / "noisy_testset_wav" / "p232_001.wav")
-    touch(vbd / "clean_testset_wav" / "p232_001.wav")
-    (vbd / "log_testset.txt").write_text("p232_001 bus 2.5\n")
-    touch(dns / "noisy" / "clnsp1_x_snr15_tl-21_fileid_7.wav")
-    touch(dns / "clean" / "clean_fileid_7.wav")
-    touch(flat / "mono" / "desk_noisy.flac")
-    touch(flat / "mono" / "desk_clean.wav")
-    touch(alone / "a" / "street.ogg")
-    (scene,) = find_scenes(vbd)
-    assert (scene.clean.name, scene.facts) == ("p232_001.wav", {"noise": "bus", "snr_db": 2.5})
-    (scene,) = find_scenes(dns)
-    assert (scene.clean.name, scene.facts) == ("clean_fileid_7.wav", {"snr_db": 15})
-    (scene,) = find_scenes(flat)
-    assert (scene.name, scene.clean.name) == ("mono/desk", "desk_clean.wav")
-    (scene,) = find_scenes(alone)
-    assert (scene.name, scene.clean) == ("a/street", None)
-    (dns / "clean" / "clean_fileid_7.wav").unlink()
-    with pytest.raises(UserError, match="no pair"):
-        find_scenes(dns)
 
 
 def test_bootstrap_interval_is_that_of_the_normal_theory():
@@ -65,6 +38,12 @@ def test_paired_difference_sees_what_means_hide():
     difference = paired_difference([*(scenes + 0.5), None], [*scenes, 1.0])
     assert difference["mean"] == pytest.approx(0.5)
     assert difference["high"] - difference["low"] < 1e-9  # while each mean alone is uncertain by 5
+
+
+@pytest.fixture
+def quick_measures(monkeypatch):
+    """Figures at no cost, for tests of all that surrounds them."""
+    monkeypatch.setattr(evaluation.metrics, "measure", lambda *signals: dict.fromkeys(METRIC_NAMES, 1.0))
 
 
 def test_the_gain_of_known_networks(tmp_path, passthrough_model, model_folder):
@@ -98,6 +77,69 @@ def test_a_recording_counts_in_each_class_of_its_noise_and_snr_is_binned():
     assert {name: group["noisy"]["stoi"]["n"] for name, group in splits["noise"].items()} == {"rain": 2, "wind": 11}
     bins = {name: group["noisy"]["stoi"]["n"] for name, group in splits["snr_db"].items()}
     assert bins == {"-10 to -5 dB": 1, "-5 to 0 dB": 5, "0 to 5 dB": 5, "5 to 10 dB": 1}
+
+
+def test_words_for_an_snr_and_empty_noise_classes_are_in_no_group():
+    figures = dict.fromkeys((*FIGURE_NAMES, "pool_rtf"), 1.0)
+    facts = [("n/a", "wind +"), (0, "rain"), (5, "wind"), ("", "")]
+    rows = [
+        {"scene": str(i), "system": "noisy", "noise": noise, "snr_db": snr_db, **figures}
+        for i, (snr_db, noise) in enumerate(facts)
+    ]
+    splits = summarise_rows(rows)["splits"]
+    assert (list(splits["snr_db"]), list(splits["noise"])) == (["0 dB", "5 dB"], ["rain", "wind"])
+
+
+def test_columns_of_a_manifest_do_not_replace_those_of_the_results(tmp_path, passthrough_model, quick_measures):
+    folder = write_pairs(tmp_path / "scenes", n_scenes=2)
+    text = "name,scene,system,mics_used,place\nscene_000,one,noisy,7,hall\nscene_001,one,noisy,7,hall\n"
+    (folder / "manifest.csv").write_text(text)
+    systems = [model_system(str(passthrough_model))]
+    rows = evaluation.evaluate(find_scenes(folder), systems, cache=tmp_path / "cache", progress=False)["rows"]
+    names = [(scene, system) for scene in ("scene_000", "scene_001") for system in ("noisy", "passthrough")]
+    assert [(row["scene"], row["system"]) for row in rows] == names
+    assert list(rows[0])[:2] == ["scene", "system"]
+    for row in rows:
+        assert (row["mics_used"], row["place"], row["si_sdr_gain"]) == (1, "hall", 0)
+
+
+@pytest.mark.parametrize("part", ["noisy", "clean"])
+@pytest.mark.parametrize("name", ["scene_000.wav", "scene_000.flac"])
+def test_a_file_that_is_cut_off_is_refused(tmp_path, passthrough_model, part, name):
+    """The header of a WAV tells it before anything is measured; a FLAC has to be read."""
+    folder = write_pairs(tmp_path / "scenes", n_scenes=1)
+    samples, rate = soundfile.read(folder / part / "scene_000.flac")
+    (folder / part / "scene_000.flac").unlink()
+    soundfile.write(folder / part / name, samples, rate)
+    data = (folder / part / name).read_bytes()
+    (folder / part / name).write_bytes(data[: len(data) // 2])
+    with pytest.raises(UserError, match=rf"{part}/{name}: .*; replace the file or remove it"):
+        evaluation.evaluate(
+            find_scenes(folder), [model_system(str(passthrough_model))], cache=tmp_path / "cache", progress=False
+        )
+    assert not (tmp_path / "cache").exists()
+
+
+def test_pairs_of_different_length_are_told(tmp_path, capsys, quick_measures):
+    folder = write_pairs(tmp_path / "scenes", n_scenes=2, seconds=1.0)
+    soundfile.write(folder / "clean" / "scene_000.flac", voice(0.96), RATE)
+    soundfile.write(folder / "clean" / "scene_001.flac", voice(0.9), RATE)
+    evaluation.evaluate(find_scenes(folder), [], cache=tmp_path / "cache", progress=False)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "scene_001.flac has 1.00 s" in line and "scene_001.flac 0.90 s: only as much as both have" in line
+
+
+def test_too_few_channels_are_told_and_none_at_all_is_wrong_use(tmp_path, passthrough_model, capsys, quick_measures):
+    systems = [model_system(str(passthrough_model), n_mics) for n_mics in (1, 2)]
+    folder = write_pairs(tmp_path / "scenes", n_scenes=2, seconds=1.0)
+    with pytest.raises(UserError, match="passthrough, 2 mics: no recording has 2 channels") as error:
+        evaluation.evaluate(find_scenes(folder), systems, cache=tmp_path / "cache", progress=False)
+    assert error.value.exit_code == 2
+    soundfile.write(folder / "noisy" / "scene_000.flac", np.stack([voice(1.0)] * 2, axis=1), RATE)
+    result = evaluation.evaluate(find_scenes(folder), systems, cache=tmp_path / "cache", progress=False)
+    labels = ["noisy", "passthrough", "passthrough, 2 mics"]
+    assert [row["system"] for row in result["rows"]] == [*labels, *labels[:2]]
+    assert "passthrough, 2 mics: 1 of 2 recordings are left out" in capsys.readouterr().err
 
 
 def test_a_second_run_computes_nothing_and_a_changed_file_only_itself(tmp_path, passthrough_model, monkeypatch):

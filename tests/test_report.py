@@ -15,6 +15,7 @@ from reports_fixtures import RATE, voice, write_pairs
 
 import app
 from enhance.media import peak_db, sound_uri, spectrogram_uri
+from enhance.report import _script_data
 
 CHROMIUM, DRIVER = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
 
@@ -89,6 +90,21 @@ def test_without_the_data_the_figures_stay_and_the_sounds_go(page, tmp_path):
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "nothing to play" in html and "<audio" not in html
     assert "passthrough" in html
+
+
+def test_the_script_gets_numbers_for_the_input_snr(page):
+    record = json.loads(page.with_suffix(".json").read_text())["evaluation"]["figures"]
+    record["rows"][0]["snr_db"] = "n/a"
+    data = _script_data(record, None)
+    assert [row["snr_db"] for row in data["rows"][:5]] == [None, 0, 0, 0, 5]
+
+
+def test_a_system_without_recordings_is_wrong_use(page, passthrough_model, tmp_path, capsys):
+    arguments = ["report", str(page.parent / "scenes"), "-o", str(tmp_path / "r.html"), "--mics", "2"]
+    arguments += ["--model", str(passthrough_model), "--cache", str(tmp_path / "c"), "--records", str(tmp_path / "r")]
+    assert app.main(arguments) == 2
+    assert "no recording has 2 channels" in capsys.readouterr().err
+    assert not (tmp_path / "r").exists()
 
 
 def test_listening_page_holds_every_version_of_every_scene(page, passthrough_model):

@@ -1,0 +1,111 @@
+"""Folders of recordings: layouts found by name, clean files found for each, manifests as people save them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from enhance.dataset import find_scenes
+from enhance.errors import UserError
+
+
+def touch(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, np.zeros(160), 16000)
+
+
+def test_layouts_are_found_by_name(tmp_path):
+    vbd, dns, flat, alone = (tmp_path / name for name in ("vbd", "dns", "flat", "alone"))
+    touch(vbd / "noisy_testset_wav" / "p232_001.wav")
+    touch(vbd / "clean_testset_wav" / "p232_001.wav")
+    (vbd / "log_testset.txt").write_text("name noise snr\np232_001 bus 2.5\n")
+    touch(dns / "noisy" / "clnsp1_x_snr15_tl-21_fileid_7.wav")
+    touch(dns / "clean" / "clean_fileid_7.wav")
+    touch(flat / "mono" / "desk_noisy.flac")
+    touch(flat / "mono" / "desk_clean.wav")
+    touch(alone / "a" / "street.ogg")
+    (scene,) = find_scenes(vbd)
+    assert (scene.clean.name, scene.facts) == ("p232_001.wav", {"noise": "bus", "snr_db": 2.5})
+    (scene,) = find_scenes(dns)
+    assert (scene.clean.name, scene.facts) == ("clean_fileid_7.wav", {"snr_db": 15})
+    (scene,) = find_scenes(flat)
+    assert (scene.name, scene.clean.name) == ("mono/desk", "desk_clean.wav")
+    (scene,) = find_scenes(alone)
+    assert (scene.name, scene.clean) == ("a/street", None)
+    (dns / "clean" / "clean_fileid_7.wav").unlink()
+    with pytest.raises(UserError, match="no pair"):
+        find_scenes(dns)
+
+
+def test_equal_names_in_different_folders_keep_their_own_clean_files(tmp_path):
+    for part in ("noisy", "clean"):
+        touch(*(tmp_path / part / speaker / "001.wav" for speaker in ("spk1", "spk2")))
+        touch(tmp_path / part / "spk1" / "x_fileid_07.wav")
+    (tmp_path / "manifest.csv").write_text("name,noise\nspk1/001,fan\nspk2/001.wav,bus\n")
+    found = [(s.name, s.clean.relative_to(tmp_path).as_posix(), s.facts.get("noise")) for s in find_scenes(tmp_path)]
+    assert found == [
+        ("spk1/001", "clean/spk1/001.wav", "fan"),
+        ("spk1/x_fileid_07", "clean/spk1/x_fileid_07.wav", None),
+        ("spk2/001", "clean/spk2/001.wav", "bus"),
+    ]
+
+
+def test_names_are_no_patterns_and_only_sounds_that_are_not_hidden_count(tmp_path):
+    touch(tmp_path / "take[1]_noisy.wav", tmp_path / "take[1]_clean.wav", tmp_path / "take1_clean.wav")
+    (tmp_path / "take[1]_clean.json").touch()
+    (tmp_path / "._take[1]_noisy.wav").write_bytes(b"\0\5\26\7")
+    touch(tmp_path / ".cache" / "old_noisy.wav")
+    (scene,) = find_scenes(tmp_path)
+    assert (scene.name, scene.clean) == ("take[1]", tmp_path / "take[1]_clean.wav")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("noisy/a.wav", "noisy/a.flac", "clean/a.wav"),
+        ("noisy/a.wav", "clean/a.wav", "clean/a.flac"),
+        ("noisy/x_fileid_1.wav", "clean/clean_fileid_1.wav", "clean/other_fileid_01.wav"),
+        ("a_noisy.wav", "a_clean.wav", "a_clean.flac"),
+        ("a.wav", "a.flac"),
+    ],
+)
+def test_two_files_of_one_name_are_refused(tmp_path, names):
+    touch(*(tmp_path / name for name in names))
+    with pytest.raises(UserError, match="both stand for") as error:
+        find_scenes(tmp_path)
+    assert error.value.exit_code == 2
+
+
+def test_manifests_as_spreadsheets_save_them(tmp_path):
+    touch(*(tmp_path / "noisy" / name for name in ("a.wav", "b.wav", "c.1.wav")))
+    lines = ["\ufeffname,snr_db,noise", 'a.wav,5,"fan, old"', "b,n/a,bus", "c.1,nan,bus", "not there,1,bus", ",,", ""]
+    (tmp_path / "manifest.csv").write_bytes("\r\n".join(lines).encode())
+    assert {scene.name: scene.facts for scene in find_scenes(tmp_path)} == {
+        "a": {"snr_db": 5, "noise": "fan, old"},
+        "b": {"snr_db": "n/a", "noise": "bus"},
+        "c.1": {"snr_db": "nan", "noise": "bus"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"name,snr_db\na,5\nb\n", "manifest.csv, line 3: 1 cells for 2 columns"),
+        (b"name,snr_db\na,5,bus\n", "manifest.csv, line 2: 3 cells for 2 columns"),
+        (b"name,snr_db\n,5\n", "manifest.csv, line 2: the name is missing"),
+        (b"name,snr_db\na,5\na,6\n", "manifest.csv, line 3: 'a' stands in an earlier line too"),
+        (b"name;snr_db\na;5\n", "manifest.csv: .* one of them 'name'; it is 'name;snr_db'"),
+        (b"", "manifest.csv: the first line must name the columns"),
+        (b"name\nsomething\n", "manifest.csv: none of its names .* the first recording is 'a'"),
+        (b"name,noise\na,Stra\xdfe\n", "manifest.csv is not in UTF-8"),
+        (b'name,noise\na,"' + b"x" * 200_000, "manifest.csv, line 2: field larger than"),
+    ],
+)
+def test_bad_manifests_are_told_by_file_and_line(tmp_path, text, message):
+    touch(tmp_path / "noisy" / "a.wav")
+    (tmp_path / "manifest.csv").write_bytes(text)
+    with pytest.raises(UserError, match=message) as error:
+        find_scenes(tmp_path)
+    assert error.value.exit_code == 2
