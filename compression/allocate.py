@@ -26,7 +26,12 @@ def best(scores: Tensor, n: int) -> Tensor:
 
 
 def allocate(
-    scores: Scores, costs: CostModel, budget: Budget, ratios: str | Mapping[str, float] = "auto", floor: float = 0.1
+    scores: Scores,
+    costs: CostModel,
+    budget: Budget,
+    ratios: str | Mapping[str, float] = "auto",
+    floor: float = 0.1,
+    whole: Mapping[str, int] | None = None,
 ) -> Kept:
     """Units that stay.
 
@@ -40,6 +45,8 @@ def allocate(
             "global": its score itself does; or fractions by name pattern ({"encoder.*": 0.5}), the first that matches;
             groups without one stay whole, and the budget is not used.
         floor: least fraction of each group that stays, at least one unit.
+        whole: widths that fractions by name and the floor are fractions of, where groups were cut before; group ->
+            n_units.
 
     Returns:
         group -> [n_units] mask. Its cost is at most the budget, and within 2% of it unless single units cost more.
@@ -47,9 +54,10 @@ def allocate(
     Raises:
         UserError: even the smallest widths cost more than the budget; the message says what can be met.
     """
+    sizes = {name: (whole or {}).get(name, len(score)) for name, score in scores.items()}
     if not isinstance(ratios, str):
-        return _by_hand(scores, ratios)
-    least = {name: max(1, math.ceil(floor * len(score))) for name, score in scores.items()}
+        return _by_hand(scores, ratios, sizes)
+    least = {name: min(len(score), max(1, math.ceil(floor * sizes[name]))) for name, score in scores.items()}
     uniform = _uniform(scores, least)
     if budget.kind == "units":
         return uniform(budget.value)
@@ -66,7 +74,7 @@ def allocate(
     return _fill(kept, values, costs, budget)
 
 
-def _by_hand(scores: Scores, ratios: Mapping[str, float]) -> Kept:
+def _by_hand(scores: Scores, ratios: Mapping[str, float], sizes: Mapping[str, int]) -> Kept:
     for pattern, ratio in ratios.items():
         if not any(fnmatch(name, pattern) for name in scores):
             raise UserError(f"no group matches '{pattern}'; groups: {', '.join(scores)}", 2)
@@ -75,7 +83,7 @@ def _by_hand(scores: Scores, ratios: Mapping[str, float]) -> Kept:
     chosen = {}
     for name, score in scores.items():
         ratio = next((value for pattern, value in ratios.items() if fnmatch(name, pattern)), 1.0)
-        chosen[name] = best(score, max(1, round(ratio * len(score))))
+        chosen[name] = best(score, max(1, round(ratio * sizes[name])))
     return chosen
 
 

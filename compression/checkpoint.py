@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,21 +27,26 @@ def weights_sha256(model: nn.Module) -> str:
 class Checkpoints:
     """Tensors by step name in a folder; without a folder nothing is kept. Files hold tensors and plain values only."""
 
-    def __init__(self, folder: Path | None, recipe: Recipe, parent: nn.Module) -> None:
+    def __init__(
+        self, folder: Path | None, recipe: Recipe, parent: nn.Module, data: Mapping[str, Any] | None = None
+    ) -> None:
         """
+        Args:
+            data: what the batches depend on, as plain values.
+
         Raises:
-            UserError: the folder belongs to another recipe or another parent.
+            UserError: the folder belongs to another recipe, another parent or other data.
         """
         self.folder = folder
         if folder is None:
             return
         folder.mkdir(parents=True, exist_ok=True)
-        identity = {"recipe": recipe.to_dict(), "parent": weights_sha256(parent)}
+        identity = {"recipe": recipe.to_dict(), "parent": weights_sha256(parent), "data": data}
         marker = folder / "run.json"
         if not marker.exists():
             marker.write_text(json.dumps(identity, indent=1))
         elif json.loads(marker.read_text()) != json.loads(json.dumps(identity)):
-            raise UserError(f"{folder} holds another recipe or another parent: name another folder, or empty it", 2)
+            raise UserError(f"{folder} holds another recipe, parent or data: remove it, or give another -o", 2)
 
     def step(self, name: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """What a step gave: read from the folder if it was done before, else done now and written whole."""

@@ -11,7 +11,9 @@ import torch
 from torch import nn
 
 from compression.allocate import allocate
-from compression.cost import Budget, CostModel
+from compression.cost import Budget, CostModel, RtfModel
+from compression.count import count
+from compression.criteria import find_criterion
 from compression.groups import find_groups
 from compression.picture import draw_result
 from compression.pipeline import compress
@@ -24,6 +26,7 @@ from compression.speech import (
     HopSeconds,
     SpeechData,
     example_inputs,
+    fresh_like,
     loss,
     measured_rtf,
     operators_of,
@@ -146,23 +149,6 @@ class Bar:
         self._progress.update(self._tasks[stage], completed=step, description=f"{stage} (loss {value:.3f})")
 
 
-def dry_run(parent: Parent, recipe: Recipe, hop_seconds: HopSeconds | None) -> dict[str, Any]:
-    """Predicted parameters, MACs and RTF before and after the cut; widths by l1, since no data are read."""
-    model, inputs = parent.network, example_inputs(parent.network)
-    structure = find_groups(model, example_inputs)
-    rtf = rtf_model(hop_seconds, operators_of(parent.onnx) if parent.onnx else None) if hop_seconds else None
-    costs = CostModel(model, structure, inputs, EXAMPLE_S, rtf)
-    kinds = ("params", "macs", *(("rtf",) if rtf else ()))
-    scores = {group.name: l1_of(group, model) for group in structure.groups}
-    everything = {name: torch.ones(len(score), dtype=torch.bool) for name, score in scores.items()}
-    rows = {"parent": {kind: costs.cost(kind, everything) for kind in kinds}}
-    if recipe.budget is not None and recipe.prune.method == "units":
-        ratios = recipe.prune.ratios if not isinstance(recipe.prune.ratios, str) else "uniform"
-        kept = allocate(scores, costs, recipe.budget, ratios, recipe.prune.floor)
-        rows["compressed"] = {kind: costs.cost(kind, kept) for kind in kinds}
-    return rows
-
-
 @dataclass(frozen=True)
 class Request:
     """What the commands share."""
@@ -172,22 +158,47 @@ class Request:
     sources: Sources
     hop_seconds: HopSeconds | None = None
 
+    @property
+    def rtf(self) -> RtfModel | None:
+        """RTF on the board, with as many operators as the parent's graph has; None without a board."""
+        if self.hop_seconds is None:
+            return None
+        return rtf_model(self.hop_seconds, operators_of(self.parent.onnx) if self.parent.onnx else None)
+
     def compress(self, recipe: Recipe, data: SpeechData, bar: Bar, folder: Path | None = None) -> CompressionResult:
         """One compression of the parent."""
-        operators = operators_of(self.parent.onnx) if self.parent.onnx else None
-        rtf = rtf_model(self.hop_seconds, operators) if self.hop_seconds else None
         return compress(
-            self.parent.network, example_inputs, loss, data, recipe, predict=predict, seconds=EXAMPLE_S, rtf=rtf,
-            folder=folder, progress=bar,
+            self.parent.network, example_inputs, loss, data, recipe, predict=predict, seconds=EXAMPLE_S, rtf=self.rtf,
+            folder=folder, progress=bar, build=fresh_like(self.parent.network),
         )  # fmt: skip
 
     def predicted_rtf(self, result: CompressionResult) -> float | None:
         """RTF of a result by the board's cost model, None without a board."""
-        from compression.count import count
+        rtf = self.rtf
+        return rtf and rtf(count(result.model, example_inputs(result.model)).layers, EXAMPLE_S)
 
-        if self.hop_seconds is None:
-            return None
-        return rtf_model(self.hop_seconds)(count(result.model, example_inputs(result.model)).layers, EXAMPLE_S)
+
+def dry_run(request: Request) -> dict[str, Any]:
+    """Predicted parameters, MACs and RTF ("params", "macs", "rtf") of the parent and after the cut, and notes.
+
+    No data are read: where the recipe spreads units over the groups by scores, sums of weights stand in for them.
+    """
+    model, recipe, rtf = request.parent.network, request.recipe, request.rtf
+    structure = find_groups(model, example_inputs)
+    costs = CostModel(model, structure, example_inputs(model), EXAMPLE_S, rtf)
+    kinds = ("params", "macs", *(("rtf",) if rtf else ()))
+    rows: dict[str, Any] = {"parent": {kind: costs.cost(kind, costs.everything()) for kind in kinds}}
+    if recipe.prune.method != "units" or not find_criterion(recipe.prune.criterion).cuts:
+        return rows | {"notes": ["nothing is cut by this recipe, and low rank is not predicted"]}
+    scores = {group.name: l1_of(group, model) for group in structure.groups}
+    kept = allocate(scores, costs, recipe.prune_budget(), recipe.prune.ratios, recipe.prune.floor)
+    rows["cut"] = {kind: costs.cost(kind, kept) for kind in kinds}
+    notes = []
+    if recipe.prune.ratios in ("auto", "global") and recipe.prune.criterion not in ("l1", "scratch"):
+        notes.append("widths by the weights alone: those of the criterion need data and will differ")
+    if recipe.lowrank.by == "budget":
+        notes.append(f"low rank then takes it down to {recipe.budget}")
+    return rows | {"notes": notes}
 
 
 def make_request(
@@ -203,7 +214,7 @@ def run_compress(
 ) -> None:
     """Compresses, exports, quantises, measures; writes OUT, a checkpoint, the int8 form, a picture and a record."""
     if dry:
-        rows = dry_run(request.parent, request.recipe, request.hop_seconds)
+        rows = dry_run(request)
         write_json(rows, json_path) if json_path else _print_rows(rows)
         return
     parent, recipe = request.parent, request.recipe
@@ -259,7 +270,9 @@ def survey_ratios(parent: Parent, result: CompressionResult, file: dict[str, Any
     return {**ratios, "mean": sum(ratios.values()) / len(ratios), "energy": None}
 
 
-def _print_rows(rows: dict[str, dict[str, float]]) -> None:
+def _print_rows(rows: dict[str, Any]) -> None:
+    for note in rows.pop("notes"):
+        click.echo(note, err=True)
     for name, row in rows.items():
         click.echo(f"{name:12} " + "  ".join(str(Budget(kind, value)) for kind, value in row.items()))
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ from compression.recipe import Recipe
 from compression.result import CompressionResult
 from enhance.errors import UserError
 
-TRAINS_BEFORE = ("influence", "autopruner", "gamma", "slimming-sparsity")  # criteria that see batches before the cut
 SWEEPS = ("r", "beta", "thresh")
 T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)  # Student, two-sided, 1 to 9 degrees of freedom
 
@@ -36,33 +35,44 @@ class Row:
 
 def for_criterion(recipe: Recipe, name: str, seed: int) -> Recipe:
     """The recipe with another criterion and as many batches in all: without gates to learn, it fine-tunes longer."""
-    find_criterion(name)
     prune, tune = recipe.prune, recipe.finetune
-    if name not in TRAINS_BEFORE:
+    if not find_criterion(name).trains:
         tune = replace(tune, steps=tune.steps + prune.steps)
     return replace(recipe, prune=replace(prune, criterion=name), finetune=tune, seed=seed, name=name)
 
 
 def for_value(recipe: Recipe, over: str, value: float) -> Recipe:
-    """The recipe with one setting changed: "r" (fraction of units that stays), "beta" or "thresh"."""
+    """The recipe with one setting changed: "r" (fraction of units that stays), "beta" or "thresh".
+
+    Raises:
+        UserError: nothing else can be swept over, or the recipe learns no gates that a beta could belong to.
+    """
     if over not in SWEEPS:
         raise UserError(f"cannot sweep over '{over}': one of {', '.join(SWEEPS)}", 2)
     if over == "r":
         prune = replace(recipe.prune, keep=value, ratios="uniform")
         return replace(recipe, budget=Budget("units", value), prune=prune)
     if over == "beta":
+        if not recipe.learns_gates:
+            raise UserError(f"'{recipe.prune.criterion}' has no gates: beta is swept with influence or autopruner", 2)
         return replace(recipe, prune=replace(recipe.prune, beta=value))
-    by = "thresh" if recipe.lowrank.by == "none" else recipe.lowrank.by
-    return replace(recipe, lowrank=replace(recipe.lowrank, thresh=value, by=by))
+    return replace(recipe, lowrank=replace(recipe.lowrank, thresh=value, by="thresh"))
 
 
 Run = Callable[[Recipe], CompressionResult]
 Judge = Callable[[nn.Module], dict[str, float]]
 
 
+def row_path(folder: Path, label: str, recipe: Recipe, identity: Mapping[str, Any]) -> Path:
+    """File of a row; its name tells apart all that the row depends on."""
+    depends = {"recipe": recipe.to_dict(), **identity}
+    key = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:12]
+    return folder / f"{label}-{recipe.seed}-{key}.json"
+
+
 def run_rows(
     recipes: Sequence[tuple[str, Recipe]], run: Run, judge: Judge, folder: Path | None = None,
-    told: Callable[[Row], None] = lambda row: None,
+    identity: Mapping[str, Any] | None = None,
 ) -> list[Row]:  # fmt: skip
     """Compresses and judges recipe after recipe; rows that the folder already holds are read from it.
 
@@ -70,12 +80,12 @@ def run_rows(
         recipes: label and recipe of each row.
         run: compresses the parent by a recipe.
         judge: figures of a network.
-        told: hears of each row.
+        identity: what rows depend on beside their recipe (parent, data, scenes), as plain values; finished rows of
+            another identity are not taken.
     """
     rows = []
     for label, recipe in recipes:
-        key = hashlib.sha256(json.dumps(recipe.to_dict(), sort_keys=True).encode()).hexdigest()[:12]
-        path = folder / f"{label}-{recipe.seed}-{key}.json" if folder else None
+        path = row_path(folder, label, recipe, identity or {}) if folder else None
         if path and path.exists():
             values = json.loads(path.read_text())
             row = Row(values["label"], values["seed"], values["figures"], tuple(values["notes"]))
@@ -90,7 +100,6 @@ def run_rows(
                 path.with_suffix(".part").write_text(json.dumps(asdict(row), indent=1))
                 path.with_suffix(".part").rename(path)
         rows.append(row)
-        told(row)
     return rows
 
 

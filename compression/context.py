@@ -26,6 +26,7 @@ class Context:
     budget: Budget
     ratios: str | Mapping[str, float] = "auto"
     floor: float = 0.1  # least fraction of each group that stays
+    whole: Mapping[str, int] = field(default_factory=dict)  # widths before the first of several cuts
     steps: int = 300  # batches for learned gates, or for sparse training before a score is read
     lr: float = 1e-3
     beta: float = 0.1
@@ -35,7 +36,7 @@ class Context:
     def allocate(self, scores: Scores, ratios: str | None = None) -> Kept:
         """Units that stay under the budget; `ratios` where a criterion prescribes them."""
         chosen = ratios if ratios is not None and isinstance(self.ratios, str) else self.ratios
-        return allocate(scores, self.costs, self.budget, chosen, self.floor)
+        return allocate(scores, self.costs, self.budget, chosen, self.floor, self.whole)
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,6 @@ class Decision:
 
     kept: Kept
     gates: Gates = field(default_factory=dict)  # factors of the units that stay; 1 for groups that are not named
-    scores: Scores = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     fresh: bool = False  # start from new weights
     masks: dict[str, Tensor] = field(default_factory=dict)  # parameter -> 0/1 of its shape; nothing is cut
@@ -56,8 +56,9 @@ class Criterion:
 
     name: str
     decide: Callable[[Context], Decision]
-    summary: str
-    kind: str  # "score": one number per unit, "learned": trained for a while, "control"
+    kind: str  # "score": one number per unit, "learned": gates trained for a while, "control"
+    trains: bool = False  # hears the context's steps as batches and fine-tunes the network before it decides
+    cuts: bool = True  # units go; else single weights become zero
 
 
 def from_scores(
@@ -67,6 +68,6 @@ def from_scores(
 
     def decide(context: Context) -> Decision:
         found, notes = scores(context)
-        return Decision(context.allocate(found, ratios), scores=found, notes=notes)
+        return Decision(context.allocate(found, ratios), notes=notes)
 
     return decide

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,6 +16,7 @@ from enhance.errors import UserError
 
 RtfModel = Callable[[Sequence[LayerCount], float], float]  # layers of one forward pass, its seconds of signal -> RTF
 KINDS = ("params", "macs", "rtf", "units")
+NO_BOARD = "a budget of RTF needs a cost model of the machine: name a board"
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,9 @@ class _Axis:
 
 @dataclass(frozen=True)
 class _Parameter:
-    module: str
+    module: str  # layer that holds it
+    user: str  # layer whose matrix products it is part of
+    is_first: bool  # False where other layers share it, so that it counts once in the sum
     shape: tuple[int, ...]
     axes: dict[int, list[_Axis]]
 
@@ -75,6 +79,25 @@ class _Parameter:
                     stays &= torch.cat([kept[part.group], torch.ones(1, dtype=torch.bool)])[part.position]
             n *= int(stays.sum())
         return n
+
+
+def _parameters(model: nn.Module, structure: Structure, layers: set[str]) -> list[_Parameter]:
+    """All parameters under every name that they have, with the units that lie along their axes."""
+    names = dict(model.named_parameters(remove_duplicate=False))
+    axes: dict[int, dict[int, list[_Axis]]] = {}
+    for group in structure.groups:
+        for slot in group.slots:
+            if slot.name in names:
+                mine = axes.setdefault(id(names[slot.name]), {})
+                mine.setdefault(slot.axis, []).append(_Axis(group.name, group.position(slot)))
+    found = []
+    first = {name for name, _ in model.named_parameters()}
+    for name, parameter in names.items():
+        module = user = name.rpartition(".")[0]
+        while user and user not in layers:  # a list of matrices is no layer: whoever holds the list multiplies
+            user = user.rpartition(".")[0]
+        found.append(_Parameter(module, user, name in first, tuple(parameter.shape), axes.get(id(parameter), {})))
+    return found
 
 
 class CostModel:
@@ -94,43 +117,37 @@ class CostModel:
         """
         self.structure, self.seconds, self._rtf = structure, seconds, rtf
         self.count = count(model, inputs)
-        self._parameters: list[_Parameter] = []
-        axes: dict[str, dict[int, list[_Axis]]] = {}
-        for group in structure.groups:
-            for slot in group.slots:
-                part = _Axis(group.name, group.position(slot))
-                axes.setdefault(slot.name, {}).setdefault(slot.axis, []).append(part)
-        for name, parameter in model.named_parameters():
-            self._parameters.append(_Parameter(name.rpartition(".")[0], tuple(parameter.shape), axes.get(name, {})))
-        matrix = {layer.name: 0 for layer in self.count.layers}
-        for entry in self._parameters:
-            if entry.module in matrix and len(entry.shape) > 1:
-                matrix[entry.module] += entry.numel({})
+        self._parameters = _parameters(model, structure, {layer.name for layer in self.count.layers})
+        _, matrix = self._sizes({})
         self._uses = {layer.name: layer.macs / max(matrix[layer.name], 1) for layer in self.count.layers}
+
+    def _sizes(self, kept: Kept) -> tuple[Counter[str], Counter[str]]:
+        """Parameters of each layer, and the elements of the matrices that it multiplies with."""
+        total: Counter[str] = Counter()
+        matrix: Counter[str] = Counter()
+        for entry in self._parameters:
+            n = entry.numel(kept)
+            total[entry.module] += n
+            matrix[entry.user] += n if len(entry.shape) > 1 else 0
+        return total, matrix
 
     def layers(self, kept: Kept) -> tuple[LayerCount, ...]:
         """Figures of each layer at the widths that stay."""
-        total: dict[str, int] = {}
-        matrix: dict[str, int] = {}
-        for entry in self._parameters:
-            n = entry.numel(kept)
-            total[entry.module] = total.get(entry.module, 0) + n
-            if len(entry.shape) > 1:
-                matrix[entry.module] = matrix.get(entry.module, 0) + n
+        total, matrix = self._sizes(kept)
         return tuple(
-            replace(layer, parameters=total[layer.name], macs=round(matrix.get(layer.name, 0) * self._uses[layer.name]))
+            replace(layer, parameters=total[layer.name], macs=round(matrix[layer.name] * self._uses[layer.name]))
             for layer in self.count.layers
         )
 
     def cost(self, kind: str, kept: Kept) -> float:
         """Cost in the unit of a budget."""
         if kind == "params":
-            return float(sum(entry.numel(kept) for entry in self._parameters))
+            return float(sum(entry.numel(kept) for entry in self._parameters if entry.is_first))
         if kind == "macs":
             return sum(layer.macs for layer in self.layers(kept)) / self.seconds
         if kind == "rtf":
             if self._rtf is None:
-                raise UserError("a budget of RTF needs a cost model of the machine: name a board", 2)
+                raise UserError(NO_BOARD, 2)
             return self._rtf(self.layers(kept), self.seconds)
         stays = sum(int(mask.sum()) for mask in kept.values())
         n = sum(len(mask) for mask in kept.values())

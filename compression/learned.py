@@ -40,7 +40,7 @@ def _read(widths: Kept, logits: dict[str, Tensor]) -> Decision:
     notes = (f"{soft:.1%} of the gates were not yet binary; the budget turned {turned:.1%} of them over",)
     # A unit that the budget brings back starts at half: at its gate's zero it would be read by nobody.
     values = {name: kept[name] * gate.clamp(min=0.5) for name, gate in gates.items()}
-    return Decision(kept, values, logits, notes)
+    return Decision(kept, values, notes)
 
 
 def influence(context: Context) -> Decision:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from compression.factored import FactoredLstm, ReducedInputRnn
-from compression.lowrank_conv import factor_conv
+from compression.lowrank_conv import factor_conv, tucker2_macs
 from compression.rnn import replace
 
 
@@ -115,18 +115,15 @@ def factor_gates(rnn: nn.LSTM, ranks: list[int]) -> FactoredLstm:
 Ranks = dict[str, list[int]]  # layer -> ranks; what rebuilds a factored network
 
 
-def choose_ranks(model: nn.Module, thresh: float, gates: bool = False, skip: tuple[str, ...] = ()) -> Ranks:
+def choose_ranks(model: nn.Module, thresh: float, gates: bool = False) -> Ranks:
     """Ranks of all layers where singular values below `thresh` times the largest are dropped, and that saves.
 
     Args:
         thresh: relative to the largest singular value of each matrix, 0..1.
         gates: LSTMs gate by gate, with the cell written out, in place of the input weights alone.
-        skip: layers to leave alone.
     """
     ranks: Ranks = {}
     for path, module in model.named_modules():
-        if path in skip:
-            continue
         if isinstance(module, nn.Linear):
             rank = rank_by_threshold(module.weight, thresh)
             if saves(module.weight, rank):
@@ -154,9 +151,7 @@ def conv_ranks_by_threshold(conv: nn.Conv1d | nn.Conv2d, thresh: float) -> list[
         return [rank] if saves(weight.flatten(1), rank) else []
     r_in = rank_by_threshold(weight.transpose(0, 1).flatten(1), thresh)
     r_out = rank_by_threshold(weight.flatten(1), thresh)
-    n_out, n_in = weight.shape[:2]
-    factors = r_in * n_in + r_in * r_out * weight[0, 0].numel() + r_out * n_out
-    return [r_in, r_out] if factors < weight.numel() else []
+    return [r_in, r_out] if tucker2_macs(conv, r_in, r_out) < weight.numel() else []
 
 
 def _single(rnn: nn.LSTM | nn.GRU) -> bool:

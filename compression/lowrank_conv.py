@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -18,10 +19,11 @@ class FactoredConv(nn.Sequential):
         self.padding, self.dilation = conv.padding, conv.dilation
 
 
-def _conv_like(conv: nn.Module, weight: Tensor, bias: Tensor | None, **settings: Any) -> Any:
-    """A convolution of the same dimension with given weights [n_out, n_in, *kernel]."""
+def _conv_like(conv: Any, weight: Tensor, bias: Tensor | None, **settings: Any) -> Any:
+    """A convolution of the same dimension and kind of padding with given weights [n_out, n_in, *kernel]."""
     n_out, n_in, *kernel = weight.shape
-    new = type(conv)(n_in, n_out, tuple(kernel), bias=bias is not None, **settings).to(weight.device)
+    settings = {"bias": bias is not None, "padding_mode": conv.padding_mode, **settings}
+    new = type(conv)(n_in, n_out, tuple(kernel), **settings).to(weight.device)
     with torch.no_grad():
         new.weight.copy_(weight)
         if bias is not None:
@@ -41,6 +43,12 @@ def factor_pointwise(conv: Any, rank: int) -> FactoredConv:
     ones = (1,) * len(conv.kernel_size)
     first = _conv_like(conv, a.view(*a.shape, *ones), None, stride=conv.stride, padding=conv.padding)
     return FactoredConv(conv, first, _conv_like(conv, b.view(*b.shape, *ones), conv.bias))
+
+
+def tucker2_macs(conv: nn.Conv1d | nn.Conv2d, rank_in: int, rank_out: int) -> int:
+    """Multiplications per output position, edges aside: the first layer runs where the stride has not thinned yet."""
+    n_out, n_in = conv.weight.shape[:2]
+    return math.prod(conv.stride) * rank_in * n_in + rank_in * rank_out * conv.weight[0, 0].numel() + rank_out * n_out
 
 
 def factor_tucker2(conv: Any, rank_in: int, rank_out: int) -> FactoredConv:
@@ -81,15 +89,19 @@ def factor_spatial(conv: nn.Conv2d, rank: int) -> FactoredConv:
 
 
 def factor_conv(conv: nn.Conv1d | nn.Conv2d, ranks: list[int]) -> nn.Module:
-    """SVD for 1 x 1. For k x k, whichever of Tucker-2 and the split errs less at no more parameters."""
+    """SVD for 1 x 1. For k x k, whichever of Tucker-2 and the split errs less at no more parameters and MACs."""
     if conv.weight[0, 0].numel() == 1:
         return factor_pointwise(conv, ranks[0])
     tucker = factor_tucker2(conv, ranks[0], ranks[1])
-    if not isinstance(conv, nn.Conv2d) or isinstance(conv.padding, str) or conv.padding_mode != "zeros":
+    if not isinstance(conv, nn.Conv2d) or isinstance(conv.padding, str):
         return tucker
     n_out, n_in, height, width = conv.weight.shape
     size = sum(p.numel() for n, p in tucker.named_parameters() if n.endswith("weight"))
-    rank = min(size // (n_in * height + n_out * width), min(n_in * height, n_out * width))
+    macs = tucker2_macs(conv, ranks[0], ranks[1])
+    rank = min(
+        size // (n_in * height + n_out * width), macs // (conv.stride[1] * n_in * height + n_out * width),
+        n_in * height, n_out * width,
+    )  # fmt: skip
     if rank < 1 or min(height, width) == 1:
         return tucker
     split = factor_spatial(conv, rank)

@@ -16,6 +16,7 @@ from compression.gates import GateTarget, train_gates
 from compression.influence import mask_gradients
 from compression.surgery import Gates
 from compression.task import Task
+from enhance.errors import UserError
 
 GATES = "ifgo"
 
@@ -70,8 +71,13 @@ def prune_columns(
 
     Returns:
         Masks as multiplied in (0 for columns that went), and notes.
+
+    Raises:
+        UserError: the network has no LSTM that masks fit.
     """
     names = [entry for path in lstm_layers(model) for entry in mask_names(path)]
+    if not names:
+        raise UserError("the network has no LSTM of one direction: set prune.method = 'units' in the recipe", 2)
     start: dict[str, Tensor] = {}
     for batch in task.calibration():
         for name, value in mask_gradients(model, task, batch).items():

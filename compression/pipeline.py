@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from compression.blocks import remove_blocks, without_block
 from compression.checkpoint import Checkpoints, state_of
 from compression.context import Context, Decision
-from compression.cost import Budget, CostModel, RtfModel
+from compression.cost import NO_BOARD, Budget, CostModel, RtfModel
 from compression.count import count
 from compression.criteria import find_criterion
 from compression.finetune import Progress, distilled, finetune, silent
@@ -45,22 +46,26 @@ def compress(
     rtf: RtfModel | None = None,
     folder: Path | None = None,
     progress: Progress = silent,
+    build: Callable[[], nn.Module] | None = None,
 ) -> CompressionResult:
-    """Compresses a trained network by a recipe.
+    """Compresses a trained network by a recipe. Each phase of training hears the batches after those of the one before.
 
     Args:
         model: the parent; it is not changed.
         example_inputs: arguments of its forward, or a callable that makes them from a network (states whose shape
             depends on its widths).
         loss: (network, batch) -> scalar.
-        data: batches, iterated again and again.
+        data: batches, iterated again and again (see `Task`). What they depend on may stand in an attribute `identity`,
+            as plain values; `folder` then refuses other data.
         recipe: what to do.
         predict: (network, batch) -> outputs, for distillation and the criterion `curl`.
         distance: "kl" where these are scores of classes, else "energy".
         seconds: signal time of the example inputs; MACs are counted per second of it.
         rtf: cost model of a machine, for budgets of real-time factor.
-        folder: keeps what each step gave; a second call with the same recipe and parent goes on from there.
+        folder: keeps what each step gave; a second call with the same recipe, parent and data goes on from there.
         progress: called after each batch of training.
+        build: makes the parent with the weights that its training started from, for the criterion `scratch`; without
+            it the layers' own defaults are drawn.
 
     Returns:
         The smaller network with the figures of each step.
@@ -69,7 +74,7 @@ def compress(
         UserError: a budget that cannot be met, data that are missing, an influence or loss that is not finite.
     """
     task = Task(loss, data, predict, distance, recipe.n_calibration)
-    return _Run(model, example_inputs, task, recipe, seconds, rtf, folder, progress).run()
+    return _Run(model, example_inputs, task, recipe, seconds, rtf, folder, progress, build).run()
 
 
 class _Run:
@@ -78,16 +83,21 @@ class _Run:
     def __init__(
         self, parent: nn.Module, example_inputs: Any, task: Task, recipe: Recipe,
         seconds: float, rtf: RtfModel | None, folder: Path | None, progress: Progress,
+        build: Callable[[], nn.Module] | None,
     ) -> None:  # fmt: skip
+        _check(recipe, rtf)
         torch.manual_seed(recipe.seed)
         self.parent = copy.deepcopy(parent).eval()
         self.model = split_layers(copy.deepcopy(parent)).eval()
         self.example_inputs, self.task, self.recipe = example_inputs, task, recipe
-        self.seconds, self.rtf, self.progress = seconds, rtf, progress
-        self.checkpoints = Checkpoints(folder, recipe, parent)
+        self.seconds, self.rtf, self.progress, self.build = seconds, rtf, progress, build
+        self.checkpoints = Checkpoints(folder, recipe, parent, getattr(task.data, "identity", None))
         weight = recipe.finetune.distil
         self.tuning = distilled(task, self.parent, weight, recipe.finetune.temperature) if weight else task
+        self.heard = 0  # batches that the phases so far have trained on, by the recipe: resumed runs count alike
         self.steps: list[StepFigures] = []
+        self.gone: list[str] = []
+        self.whole: dict[str, int] = {}
         self.kept: list[dict[str, Tensor]] = []
         self.left_alone: tuple[str, ...] = ()
         self.masks: dict[str, Tensor] = {}
@@ -128,19 +138,23 @@ class _Run:
                 "gone": list(remove_blocks(self.model, self.example_inputs, self.task, self.recipe.prune.blocks)[1])
             }
 
-        gone = self.checkpoints.step("blocks", work)["gone"]
-        for path in gone:
+        self.gone = self.checkpoints.step("blocks", work)["gone"]
+        for path in self.gone:
             self.model = without_block(self.model, path, self._inputs())
-        self._note("blocks removed", (", ".join(gone) or "the network has no residual block",))
+        self._note("blocks removed", (", ".join(self.gone) or "the network has no residual block",))
 
     def _costs(self, structure: Structure) -> CostModel:
         return CostModel(self.model, structure, self._inputs(), self.seconds, self.rtf)
 
-    def _context(self, structure: Structure, budget: Budget, steps: int) -> Context:
+    def _context(self, structure: Structure, budget: Budget, steps: int, done: float = 1.0) -> Context:
+        """What the criterion is asked; of the ratios by hand, `done` of the way is gone after this cut."""
         recipe, prune = self.recipe, self.recipe.prune
+        ratios = prune.ratios
+        if not isinstance(ratios, str):
+            ratios = {name: ratio**done for name, ratio in ratios.items()}
         return Context(
-            self.model, structure, self.task, self._costs(structure), budget, prune.ratios, prune.floor, steps,
-            recipe.finetune.lr, prune.beta, recipe.seed, self.progress,
+            self.model, structure, replace(self.task, heard=self.heard), self._costs(structure), budget, ratios,
+            prune.floor, self.whole, steps, recipe.finetune.lr, prune.beta, recipe.seed, self.progress,
         )  # fmt: skip
 
     def _units(self) -> None:
@@ -148,36 +162,29 @@ class _Run:
         prune, tune = self.recipe.prune, self.recipe.finetune
         structure = find_groups(self.model, self.example_inputs)
         self.left_alone = structure.left_alone
-        budget = self._prune_budget()
+        self.whole = {group.name: group.n_units for group in structure.groups}
+        budget = self.recipe.prune_budget()
         budgets = (
             gradual_budgets(budget, self._costs(structure), prune.stages) if prune.schedule == "gradual" else [budget]
         )
         if prune.schedule == "soft":
-            self._train("soft", lambda: self._soft(structure, budget, tune.steps // 2))
+            self._train("soft", tune.steps // 2, partial(self._soft, structure, budget))
         for index, stage in enumerate(budgets):
             suffix = f" {index + 1}" if len(budgets) > 1 else ""
             structure = find_groups(self.model, self.example_inputs)
-            decision = self._decide(f"decide{suffix}", structure, stage, prune.steps // len(budgets))
+            context = self._context(structure, stage, prune.steps // len(budgets), (index + 1) / len(budgets))
+            decision = self._decide(f"decide{suffix}", context)
             self._apply(structure, decision, f"cut{suffix}")
             steps = tune.steps // (len(budgets) if prune.schedule != "soft" else 2)
-            self._train(f"fine-tune{suffix}", partial(self._finetune, steps))
+            self._train(f"fine-tune{suffix}", steps, self._finetune)
             self._note(f"fine-tuned{suffix}")
 
-    def _prune_budget(self) -> Budget:
-        """The recipe's budget, with what low rank shall take off on top."""
-        budget = self.recipe.budget
-        if budget is None:
-            raise UserError("a recipe that cuts units needs a budget: parameters, MACs, RTF or units", 2)
-        if self.recipe.lowrank.by != "budget" or budget.kind == "units":
-            return budget
-        return budget.times(1 / (1 - self.recipe.lowrank.share))
-
-    def _decide(self, name: str, structure: Structure, budget: Budget, steps: int) -> Decision:
+    def _decide(self, name: str, context: Context) -> Decision:
         """Asks the criterion; its decision and the weights that it may have trained are kept."""
+        criterion = find_criterion(self.recipe.prune.criterion)
 
         def work() -> dict[str, Any]:
-            criterion = find_criterion(self.recipe.prune.criterion)
-            made = criterion.decide(self._context(structure, budget, steps))
+            made = criterion.decide(context)
             return {
                 "kept": made.kept, "gates": made.gates, "notes": list(made.notes), "fresh": made.fresh,
                 "masks": made.masks, "state": state_of(self.model),
@@ -185,8 +192,8 @@ class _Run:
 
         values = self.checkpoints.step(name, work)
         self.model.load_state_dict(values["state"])
-        notes = tuple(values["notes"])
-        return Decision(values["kept"], values["gates"], {}, notes, values["fresh"], values["masks"])
+        self.heard += context.steps if criterion.trains else 0
+        return Decision(values["kept"], values["gates"], tuple(values["notes"]), values["fresh"], values["masks"])
 
     def _apply(self, structure: Structure, decision: Decision, name: str) -> None:
         notes = decision.notes
@@ -197,12 +204,24 @@ class _Run:
             self.model = cut(self.model, structure, decision.kept, decision.gates)
             self.kept.append(decision.kept)
         if decision.fresh:
-            torch.manual_seed(self.recipe.seed)
+            self._draw_anew()
+            notes = (*notes, "weights drawn anew")
+        self._note(name, notes)
+
+    def _draw_anew(self) -> None:
+        """Fresh weights: those that a new network of these widths starts from, else the defaults of its layers."""
+        torch.manual_seed(self.recipe.seed)
+        if self.build is None:
             for module in self.model.modules():
                 if hasattr(module, "reset_parameters"):
                     module.reset_parameters()
-            notes = (*notes, "weights drawn anew")
-        self._note(name, notes)
+            return
+        fresh = split_layers(self.build()).eval()
+        for path in self.gone:
+            fresh = without_block(fresh, path, example(self.example_inputs, fresh))
+        for kept in self.kept:
+            fresh = cut(fresh, find_groups(fresh, self.example_inputs), kept)
+        self.model = fresh
 
     def _hold(self, step: int) -> None:
         """Keeps single weights at zero."""
@@ -212,65 +231,87 @@ class _Run:
 
     def _finetune(self, steps: int) -> None:
         finetune(
-            self.model, self.tuning, steps, self.recipe.finetune.lr, progress=self.progress,
+            self.model, replace(self.tuning, heard=self.heard), steps, self.recipe.finetune.lr, progress=self.progress,
             after_step=self._hold if self.masks else None,
         )  # fmt: skip
 
     def _soft(self, structure: Structure, budget: Budget, steps: int) -> None:
         decide = find_criterion(self.recipe.prune.criterion).decide
-        context = self._context(structure, budget, 0)
-        soft_finetune(self.tuning, context, decide, steps, self.recipe.prune.stages, self.recipe.finetune.lr)
+        context, tuning = self._context(structure, budget, 0), replace(self.tuning, heard=self.heard)
+        soft_finetune(tuning, context, decide, steps, self.recipe.prune.stages, self.recipe.finetune.lr)
 
-    def _train(self, name: str, work: Callable[[], None]) -> None:
-        """Trains the network in place, or takes the weights of an earlier run."""
+    def _train(self, name: str, steps: int, work: Callable[[int], None]) -> None:
+        """Trains the network in place on so many batches, or takes the weights of an earlier run."""
 
         def trained() -> dict[str, Any]:
-            work()
+            work(steps)
             return state_of(self.model)
 
         self.model.load_state_dict(self.checkpoints.step(name, trained))
         self.model.eval()
+        self.heard += steps
 
     def _lstm_masks(self) -> None:
         """The seed's column masks; the row "pruned" is prune alone, nothing removed."""
         prune, tune = self.recipe.prune, self.recipe.finetune
         notes: list[str] = []
 
-        def work() -> None:
-            _, said = prune_columns(self.model, self.task, prune.keep, prune.steps, tune.lr, prune.beta, self.progress)
+        def work(steps: int) -> None:
+            _, said = prune_columns(self.model, self.task, prune.keep, steps, tune.lr, prune.beta, self.progress)
             notes.extend(said)
-            self.masks = {
-                name: (p != 0).float()
-                for name, p in self.model.named_parameters()
-                if bool((p == 0).any()) and p.dim() == 2
-            }
-            self._finetune(tune.steps)
-            self.masks = {}
 
-        self._train("masks", work)
+        self._train("masks", prune.steps, work)
+        self.masks = {
+            name: (p != 0).float() for name, p in self.model.named_parameters() if bool((p == 0).any()) and p.dim() == 2
+        }
+        self._train("fine-tune", tune.steps, self._finetune)
+        self.masks = {}
         self._note("pruned", tuple(notes))
 
     def _low_rank(self) -> None:
-        low, tune = self.recipe.lowrank, self.recipe.finetune
+        low, budget = self.recipe.lowrank, self.recipe.budget
         if low.by == "none":
             return
-        budget = self.recipe.budget
-        if low.by == "budget" and budget is not None and budget.kind != "units":
-            ranks = ranks_for_budget(self.model, lambda m: self._spent(m, budget), 1.0, low.gates)
+        if self.masks:
+            self._note("not factored", ("single weights are zero, which factors would fill again",))
+            return
+        if low.by == "thresh" or (budget and budget.kind == "units"):
+            budget = None
+        if budget:
+            ranks = ranks_for_budget(self.model, partial(self._spent, budget=budget), 1.0, low.gates)
         else:
             ranks = choose_ranks(self.model, low.thresh, low.gates)
         self.model = fold_norms(self.model, self._inputs(), set(ranks))
         self.model, self.factored = factor(self.model, ranks)
+        if budget and self._spent(self.model, budget) > 1:
+            reached = " and ".join(map(str, self._costs_of(self.model, budget)))
+            raise UserError(f"{budget} cannot be met by low rank: the least is {reached}; cut units, or more of them")
         notes = () if ranks else ("no matrix where two factors would save multiplications",)
         self._note("factored", notes)
         if ranks:
-            self._train("fine-tune factored", lambda: self._finetune(tune.steps // 2))
+            self._train("fine-tune factored", self.recipe.finetune.steps // 2, self._finetune)
             self._note("fine-tuned factored")
 
-    def _spent(self, model: nn.Module, budget: Budget) -> float:
-        """Cost of any network over the budget."""
+    def _costs_of(self, model: nn.Module, budget: Budget) -> list[Budget]:
+        """What any network costs, in the units of each part of a budget."""
         figures = count(model, example(self.example_inputs, model))
         costs = {"params": float(figures.parameters), "macs": figures.macs / self.seconds}
         if self.rtf is not None:
             costs["rtf"] = self.rtf(figures.layers, self.seconds)
-        return max(costs[part.kind] / part.value for part in budget.parts())
+        return [replace(part, value=costs[part.kind]) for part in budget.parts()]
+
+    def _spent(self, model: nn.Module, budget: Budget) -> float:
+        """Cost of any network over the budget."""
+        costs = self._costs_of(model, budget)
+        return max(cost.value / part.value for cost, part in zip(costs, budget.parts(), strict=True))
+
+
+def _check(recipe: Recipe, rtf: RtfModel | None) -> None:
+    """Raises what would else be found out after hours of training."""
+    budget = recipe.budget
+    if recipe.prune.method == "units":
+        recipe.prune_budget()
+    if budget is None and recipe.lowrank.by == "budget":
+        raise UserError("low rank by budget needs one: parameters, MACs or RTF", 2)
+    if budget is not None and rtf is None and any(part.kind == "rtf" for part in budget.parts()):
+        raise UserError(NO_BOARD, 2)

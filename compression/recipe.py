@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 from compression.cost import Budget
 from compression.criteria import find_criterion
@@ -68,17 +68,51 @@ class Recipe:
     n_calibration: int = 8
 
     def __post_init__(self) -> None:
-        _one_of("prune.method", self.prune.method, METHODS)
-        _one_of("prune.schedule", self.prune.schedule, SCHEDULES)
+        prune = self.prune
+        _one_of("prune.method", prune.method, METHODS)
+        _one_of("prune.schedule", prune.schedule, SCHEDULES)
         _one_of("lowrank.by", self.lowrank.by, LOW_RANK)
         _one_of("quantize", self.quantize, QUANTIZE)
-        criterion = find_criterion(self.prune.criterion)
-        if self.prune.schedule == "soft" and criterion.kind == "learned":
+        criterion = find_criterion(prune.criterion)
+        if prune.schedule == "soft" and criterion.kind == "learned":
             raise UserError(f"a soft schedule needs a criterion of scores; '{criterion.name}' learns its gates", 2)
+        _at_least_one("n_calibration", self.n_calibration)
+        _at_least_one("prune.stages", prune.stages)
+        if self.learns_gates and prune.steps < (n := prune.stages if prune.schedule == "gradual" else 1):
+            raise UserError(f"recipe: prune.steps is {prune.steps}; gates need one for each of {n} cuts at least", 2)
+        if not 0 <= self.lowrank.share < 1:
+            raise UserError(f"recipe: lowrank.share is {self.lowrank.share}; it must be at least 0 and below 1", 2)
+
+    @property
+    def learns_gates(self) -> bool:
+        """Whether batches go into gates before anything is cut or factored."""
+        learned = find_criterion(self.prune.criterion).kind == "learned"
+        return self.prune.method == "lstm-masks" or (self.prune.method == "units" and learned)
 
     def with_budget(self, budget: Budget | None) -> Recipe:
-        """This recipe with another budget, or as it is."""
-        return self if budget is None else replace(self, budget=budget)
+        """This recipe with more budgets, which take the place of its own of the same kind."""
+        if budget is None:
+            return self
+        given = {part.kind for part in budget.parts()}
+        for part in self.budget.parts() if self.budget else ():
+            if part.kind not in given:
+                budget = replace(part, also=budget)
+        return replace(self, budget=budget)
+
+    def prune_budget(self) -> Budget:
+        """What the network may cost after the cut: the budget, with what low rank shall take off on top.
+
+        Raises:
+            UserError: there is no budget to take widths from.
+        """
+        cuts = find_criterion(self.prune.criterion).cuts
+        if self.budget is None:
+            if isinstance(self.prune.ratios, str) or not cuts:
+                raise UserError("a recipe that cuts units needs a budget: parameters, MACs, RTF or units", 2)
+            return Budget("units", 1.0)  # ratios by hand: no widths are searched
+        if self.lowrank.by != "budget" or self.budget.kind == "units" or not cuts:
+            return self.budget
+        return self.budget.times(1 / (1 - self.lowrank.share))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as for JSON; `from_dict` reads them back."""
@@ -94,30 +128,51 @@ def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
         raise UserError(f"recipe: {name} is '{value}'; one of {', '.join(allowed)}", 2)
 
 
+def _at_least_one(name: str, value: int) -> None:
+    if value < 1:
+        raise UserError(f"recipe: {name} is {value}; it must be at least 1", 2)
+
+
 def from_dict(values: Mapping[str, Any]) -> Recipe:
     """A recipe from plain values.
 
     Raises:
-        UserError: unknown or ill-typed entries, by name.
+        UserError: unknown, ill-typed or missing entries, by name.
     """
-    parts: dict[str, Any] = {"prune": Prune, "lowrank": LowRank, "finetune": FineTune, "budget": Budget}
-    known = {f.name for f in fields(Recipe)}
-    made: dict[str, Any] = {}
-    for key, value in values.items():
-        if key not in known:
-            raise UserError(f"recipe: unknown entry '{key}'; entries: {', '.join(sorted(known))}", 2)
-        if key in parts:
-            if not isinstance(value, Mapping):
-                raise UserError(f"recipe: '{key}' must be a table", 2)
-            names = [f.name for f in fields(parts[key])]
-            wrong = sorted(set(value) - set(names))
-            if wrong:
-                raise UserError(f"recipe: unknown entry '{key}.{wrong[0]}'; entries: {', '.join(names)}", 2)
-            if isinstance(value.get("also"), Mapping):
-                value = {**value, "also": Budget(**value["also"])}
-            value = parts[key](**value)
-        made[key] = value
-    return Recipe(**made)
+    return _build(Recipe, values, "")
+
+
+TABLES: dict[str, type] = {"prune": Prune, "lowrank": LowRank, "finetune": FineTune, "budget": Budget, "also": Budget}
+KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+
+
+def _build(made: type, values: Mapping[str, Any], prefix: str) -> Any:
+    """One table as a dataclass, with the tables inside."""
+    hints = get_type_hints(made)
+    if wrong := sorted(set(values) - set(hints)):
+        raise UserError(f"recipe: unknown entry '{prefix}{wrong[0]}'; entries: {', '.join(hints)}", 2)
+    entries: dict[str, Any] = {}
+    for name, value in values.items():
+        is_table = name in TABLES
+        if not (isinstance(value, Mapping) if is_table else _fits(value, hints[name])):
+            kind = "a table" if is_table else KINDS.get(hints[name], "text or a table of numbers")
+            raise UserError(f"recipe: '{prefix}{name}' is {value!r}; it must be {kind}", 2)
+        entries[name] = _build(TABLES[name], value, f"{prefix}{name}.") if is_table else value
+    for entry in fields(made):
+        if entry.name not in entries and entry.default is MISSING and entry.default_factory is MISSING:
+            raise UserError(f"recipe: '{prefix}{entry.name}' is missing", 2)
+    return made(**entries)
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value of a TOML file is of the type of an entry."""
+    if get_origin(kind) is Mapping:
+        return isinstance(value, Mapping) and all(_fits(part, float) for part in value.values())
+    if get_args(kind):
+        return any(_fits(value, part) for part in get_args(kind))
+    if kind in (int, float):
+        return isinstance(value, int | kind) and not isinstance(value, bool)
+    return isinstance(value, kind)
 
 
 def read_recipe(path: str | Path) -> Recipe:

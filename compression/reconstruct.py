@@ -14,9 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from compression.allocate import Scores, best
 from compression.calibration import as_maps, observe
 from compression.context import Context, Decision
 from compression.count import CONVOLUTIONS, TRANSPOSED
+from compression.data_scores import influence_static
 from compression.groups import Group, Slot
 from compression.surgery import Gates, Kept
 
@@ -149,16 +151,26 @@ def lasso_path(gram: Tensor, steps: int = 60, sweeps: int = 20) -> Tensor:
     return scores
 
 
+def _kept(context: Context, scores: Scores) -> Kept:
+    """Units that stay: the best of each group, as many as influence per unit of cost gives it.
+
+    The scores order the units of one group and say nothing between groups.
+    """
+    if context.ratios in ("auto", "global"):
+        widths = context.allocate(influence_static(context)[0])
+        return {name: best(score, int(widths[name].sum())) for name, score in scores.items()}
+    return context.allocate({name: (1 + score) / (1 + score).max() for name, score in scores.items()})
+
+
 def _decide(context: Context, order: str) -> Decision:
     grams = gram_matrices(context)
     scores = {name: greedy_order(a) if order == "greedy" else lasso_path(a) for name, a in grams.items()}
-    share = {name: (1 + score) / (1 + score).max() for name, score in scores.items()}  # comparable between groups
-    kept: Kept = context.allocate(share)
+    kept = _kept(context, scores)
     gates: Gates = {}
     for name, gram in grams.items():
         gates[name] = torch.zeros(len(gram))
         gates[name][kept[name]] = least_squares(gram, kept[name]).float()
-    return Decision(kept, gates, share)
+    return Decision(kept, gates)
 
 
 def thinet(context: Context) -> Decision:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,9 @@ from models.data import SceneSource
 from models.losses import Perceptual, band_loss, scale_of, spectra_loss
 from models.mixing import mix
 from models.precision import bfloat16_where_fast
+from models.registry import build
 from models.spectra import analysis
+from models.structure import changes
 from models.train import batches
 from models.train_config import TrainConfig
 
@@ -30,6 +34,8 @@ STFT = StftConfig()
 EXAMPLE_FRAMES = 10
 HOP_S = STFT.hop_length / STFT.sample_rate
 EXAMPLE_S = EXAMPLE_FRAMES * HOP_S
+DECISIVE = ("mix", "batch_size", "bands", "mics", "seed", "pesq_weight", "stoi_weight")  # what batches depend on
+FRAMES_PER_SCENE = 25  # for the calibration of int8
 OPERATORS_PER_LAYER = 6  # ONNX operators around one layer with weights, where no graph of the parent tells
 
 
@@ -37,6 +43,15 @@ def example_inputs(model: Any) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     """A short signal of one microphone with the states that fit the network's widths."""
     noisy = torch.randn(1, 1, STFT.n_freqs, EXAMPLE_FRAMES, 2, generator=torch.Generator().manual_seed(0))
     return noisy, noisy[:, 0], model.initial_state(1)
+
+
+def fresh_like(network: Any) -> Callable[[], nn.Module] | None:
+    """Builds the network with the weights that its training starts from; None where its layers were compressed."""
+
+    def fresh() -> nn.Module:
+        return build(network.family, **asdict(network.config))
+
+    return None if changes(fresh(), network) else fresh
 
 
 @dataclass(frozen=True)
@@ -55,7 +70,7 @@ class SpeechBatch:
 
 
 class SpeechData:
-    """Training scenes, the same from each iteration on; the parent's mask drives the beamformer of arrays."""
+    """Training scenes without end, the same in each iteration; the parent's mask drives the beamformer of arrays."""
 
     def __init__(self, source: SceneSource, config: TrainConfig, parent: Any, first: int = 0) -> None:
         self.source, self.config, self.parent, self.first = source, config, parent.eval(), first
@@ -69,6 +84,23 @@ class SpeechData:
                 bands = drawn[: self.config.bands].sort().values
             beam = beam_or_reference(noisy, bands, partial(self._mask, noisy, bands))
             yield SpeechBatch(noisy, beam, batch.noisy[:, 0], batch.target, bands, self.config.perceptual)
+
+    def skip(self, n: int) -> SpeechData:
+        """The scenes from batch n on, at no cost."""
+        return SpeechData(self.source, self.config, self.parent, self.first + n)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the batches depend on, as plain values: packs, rooms, measured responses, settings of the training."""
+        source, measured = self.source, hashlib.sha256()
+        for response in source.measured:
+            measured.update(response.tobytes())
+        settings = asdict(self.config)
+        return {
+            "speech": source.speech.sha256, "noise": source.noise.sha256, "rooms": len(source.rooms),
+            "measured": measured.hexdigest() if source.measured else None, "first": self.first,
+            **{name: settings[name] for name in DECISIVE},
+        }  # fmt: skip
 
     @torch.no_grad()
     def _mask(self, noisy: Tensor, bands: Tensor | None) -> Tensor:
@@ -133,20 +165,23 @@ def operators_of(path: Path) -> int:
     return sum(node.op_type not in ("Constant", "Identity") for node in onnx.load(str(path)).graph.node)
 
 
-def real_frames(path: Path, data: SpeechData, n_frames: int = 100) -> Iterator[dict[str, np.ndarray]]:
-    """Inputs of an ONNX enhancer frame by frame over training scenes, states included: calibration of int8."""
+def real_frames(path: Path, data: SpeechData, n_scenes: int = 6) -> Iterator[dict[str, np.ndarray]]:
+    """Inputs of an ONNX enhancer over training scenes, states included: calibration of int8.
+
+    FRAMES_PER_SCENE frames over the whole of each scene, which starts without a past.
+    """
     network = OnnxNetwork(path)
-    for batch in data:
+    for batch in islice(data, n_scenes):
         state = network.initial_state()
         noisy, beam = batch.noisy[:1].numpy(), batch.beam[:1].numpy()
-        for t in range(noisy.shape[3]):
-            if n_frames <= 0:
-                return
+        n_frames = noisy.shape[3]
+        chosen = {i * n_frames // FRAMES_PER_SCENE for i in range(FRAMES_PER_SCENE)}
+        for t in range(n_frames):
             frame = np.ascontiguousarray(noisy[:, :, :, t : t + 1])
             own = np.ascontiguousarray(beam[:, :, t : t + 1])
-            yield {"noisy": frame, **({"beam": own} if network.uses_beam else {}), **state}
+            if t in chosen:
+                yield {"noisy": frame, **({"beam": own} if network.uses_beam else {}), **state}
             _, _, state = network.step(frame, own, state)
-            n_frames -= 1
 
 
 def measured_rtf(path: Path, n_hops: int = 200) -> float:

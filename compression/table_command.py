@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
 import torch
 from torch import nn
 
+from compression.checkpoint import weights_sha256
 from compression.command import Bar, Parent, Request, Sources, find_parent, open_data
 from compression.compare import Row, for_criterion, for_value, run_rows, summary, to_json, to_markdown
 from compression.criteria import CRITERIA
@@ -25,7 +27,7 @@ from enhance.config import ModelCard
 from enhance.distribute import WorkerDied, run_on_cluster
 from enhance.errors import UserError
 from enhance.jsonfile import write_json
-from enhance.records import hash_file
+from enhance.records import hash_file, hash_files
 from enhance.remote import find_weights
 from models.export import export
 from models.progress import read_scenes, score_network
@@ -55,6 +57,17 @@ def judge_by(scenes: Path | None, data: SpeechData, parent: Parent) -> Callable[
     return judge
 
 
+def identity_of(request: Request, data: SpeechData, scenes: Path | None) -> dict[str, Any]:
+    """What all rows of a table depend on: weights of the parent, data, scenes, and the board where there is one."""
+    files = sorted(scenes.rglob("*.flac")) if scenes else []
+    return {
+        "parent": weights_sha256(request.parent.network),
+        "data": data.identity,
+        "scenes": hash_files(files) if files else None,
+        "hop_s": request.hop_seconds(1e6, 100, 1e6) if request.hop_seconds else None,
+    }
+
+
 def _run_table(request: Request, recipes: list[tuple[str, Recipe]], scenes: Path | None, out: Path) -> list[Row]:
     data = open_data(request.parent, request.sources)
     with Bar() as bar:
@@ -62,7 +75,8 @@ def _run_table(request: Request, recipes: list[tuple[str, Recipe]], scenes: Path
         def run(recipe: Recipe) -> CompressionResult:
             return request.compress(recipe, data, bar)
 
-        return run_rows(recipes, run, judge_by(scenes, data, request.parent), out / "rows")
+        judge = judge_by(scenes, data, request.parent)
+        return run_rows(recipes, run, judge, out / "rows", identity_of(request, data, scenes))
 
 
 @dataclass(frozen=True)
@@ -97,8 +111,9 @@ def make_row(job: RowJob) -> Row:
     judge = judge_by(job.scenes, data, request.parent)
     with Bar() as bar:
         return run_rows(
-            [(job.label, job.recipe)], lambda recipe: request.compress(recipe, data, bar), judge, job.folder
-        )[0]
+            [(job.label, job.recipe)], lambda recipe: request.compress(recipe, data, bar), judge, job.folder,
+            identity_of(request, data, job.scenes),
+        )[0]  # fmt: skip
 
 
 @lru_cache(maxsize=1)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
+from operator import length_hint
 from typing import Any
 
 import torch
@@ -18,10 +20,12 @@ class Task:
 
     Attributes:
         loss: (network, batch) -> scalar to make small.
-        data: batches; iterated again and again, so a list, a data set or a loader (an iterator ends).
+        data: batches; iterated again and again, so a list, a data set or a loader (an iterator ends). Data without
+            end may have a method `skip(n)` that gives those from batch n on; of others these are read and dropped.
         predict: (network, batch) -> the output that counts; for distillation and for the criterion `curl`.
         distance: how outputs are compared: "kl" for scores of classes (last axis), "energy" for signals.
         n_calibration: batches over which scores are averaged.
+        heard: batches that training has had before: `batches` goes on behind them.
     """
 
     loss: Callable[[nn.Module, Any], Tensor]
@@ -29,26 +33,21 @@ class Task:
     predict: Callable[[nn.Module, Any], Tensor] | None = None
     distance: str = "energy"
     n_calibration: int = 8
+    heard: int = 0
     _cache: list[Any] = field(default_factory=list, repr=False, compare=False)
 
     def batches(self) -> Iterator[Any]:
-        """Batches without end."""
-        if self.data is None:
-            raise UserError("this step needs data and there is none: give batches of the task", 2)
-        while True:
-            n = 0
-            for n, batch in enumerate(self.data, start=1):  # noqa: B007  # n is read behind the loop
-                yield batch
-            if n == 0:
-                raise UserError(
-                    "the data have no more batches: give a list, a data set or a loader, not an iterator", 2
-                )
+        """Batches without end, from the first one on that training has not had."""
+        skip = getattr(self.data, "skip", None)
+        if skip is not None:
+            return _again_and_again(skip(self.heard))
+        length = length_hint(self.data, 0)  # 0: unknown
+        return islice(_again_and_again(self.data), self.heard % length if length else self.heard, None)
 
     def calibration(self) -> list[Any]:
-        """The same few batches each time."""
+        """The same few batches each time, the first of the data."""
         if not self._cache:
-            batches = self.batches()
-            self._cache.extend(next(batches) for _ in range(self.n_calibration))
+            self._cache.extend(islice(_again_and_again(self.data), self.n_calibration))
         return self._cache
 
     def outputs(self, model: nn.Module, batch: Any) -> Tensor:
@@ -72,3 +71,15 @@ class Task:
             values = [float(self.loss(model, batch)) for batch in self.calibration()]
         model.train(training)
         return sum(values) / len(values)
+
+
+def _again_and_again(data: Iterable[Any] | None) -> Iterator[Any]:
+    """Batches without end."""
+    if data is None:
+        raise UserError("this step needs data and there is none: give batches of the task", 2)
+    while True:
+        n = 0
+        for n, batch in enumerate(data, start=1):  # noqa: B007  # n is read behind the loop
+            yield batch
+        if n == 0:
+            raise UserError("the data have no more batches: give a list, a data set or a loader, not an iterator", 2)

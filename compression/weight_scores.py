@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor, nn
 
@@ -127,7 +125,7 @@ def random(context: Context) -> Result:
 def scratch(context: Context) -> Decision:
     """The widths that l1 would give, from fresh weights: the control that every paper on pruning needs."""
     scores, _ = l1(context)
-    return Decision(context.allocate(scores), scores=scores, fresh=True)
+    return Decision(context.allocate(scores), fresh=True)
 
 
 def unstructured(context: Context) -> Decision:
@@ -145,7 +143,7 @@ def unstructured(context: Context) -> Decision:
     share = (part * whole - (whole - n_free)) / n_free
     masks = {name: _largest(w.abs(), share) for name, w in weights.items()}
     notes = ("single weights are zero: smaller as a sparse file, not faster; the network keeps its widths",)
-    return replace(Decision(everything, notes=notes), masks=masks)
+    return Decision(everything, notes=notes, masks=masks)
 
 
 def _largest(magnitudes: Tensor, share: float) -> Tensor:

@@ -10,6 +10,7 @@ from compression.allocate import allocate
 from compression.cost import Budget, CostModel
 from compression.count import count
 from compression.groups import find_groups
+from compression.lowrank import factor
 from compression.rnn import split_layers
 from compression.surgery import cut
 from enhance.errors import UserError
@@ -82,3 +83,17 @@ def test_a_budget_out_of_reach_says_what_can_be_met():
     _, _, scores, costs = NETS["lstm"]()
     with pytest.raises(UserError, match=r"0\.001M parameters cannot be met.*smallest network has 0\.0\d\dM"):
         allocate(scores, costs, Budget("params", 1000), "uniform")
+
+
+def test_costs_of_a_written_out_lstm_and_of_shared_weights():
+    model, ranks = split_layers(LanguageModel(n_hidden=64)), [16] * 8
+    model, _ = factor(model, {"rnn.layers.0": ranks, "rnn.layers.1": ranks})
+    model.decoder = torch.nn.Linear(64, 100, bias=False)
+    model.decoder.weight = model.embedding.weight
+    structure = find_groups(model, (SYMBOLS,))
+    costs, figures = CostModel(model, structure, (SYMBOLS,)), count(model, (SYMBOLS,))
+    assert costs.cost("macs", costs.everything()) == figures.macs
+    assert costs.cost("params", costs.everything()) == figures.parameters
+    kept = {group.name: torch.arange(group.n_units) < group.n_units // 2 for group in structure.groups}
+    smaller = count(cut(model, structure, kept), (SYMBOLS,))
+    assert (costs.cost("macs", kept), costs.cost("params", kept)) == (smaller.macs, smaller.parameters)

@@ -4,24 +4,37 @@ import itertools
 import json
 import shutil
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 import torch
 from test_surgery import half, shake
+from test_training import write_corpus
 
 from app import main
 from compression import command, table_command
 from compression.count import count
 from compression.groups import find_groups
-from compression.speech import SpeechBatch, example_inputs, rtf_model
+from compression.speech import (
+    SpeechBatch,
+    SpeechData,
+    example_inputs,
+    fresh_like,
+    operators_of,
+    real_frames,
+    rtf_model,
+)
 from compression.surgery import cut, gated
 from enhance.catalog import list_models
+from enhance.config import ModelCard
 from enhance.errors import UserError
 from enhance.network import OnnxNetwork
 from enhance.records import hash_file
-from models.export import check
+from models.export import check, export
 from models.registry import build, load_network, save_network
 from models.spectra import analysis
+from models.train_command import open_source
+from models.train_config import TrainConfig
 
 SIZES = {
     "tcn": {"encoder": (6, 8), "width": 16, "n_units": 24, "dilations": (1, 2)},
@@ -43,6 +56,7 @@ class FakeData:
     """Batches of noise in the form of the training data."""
 
     source = config = None
+    identity: ClassVar[dict] = {}
 
     def __iter__(self):
         generator = torch.Generator().manual_seed(0)
@@ -58,6 +72,14 @@ def parent(tmp_path, request):
     path = tmp_path / f"{request.param}.pt"
     save_network(build(request.param, **SIZES[request.param]), path, {"data": {"speech": {"hours": 1}}})
     (tmp_path / "recipe.toml").write_text(RECIPE)
+    return path
+
+
+@pytest.fixture
+def parent_onnx(tmp_path):
+    torch.manual_seed(0)
+    path = tmp_path / "tcn.onnx"
+    export(build("tcn", **SIZES["tcn"]), ModelCard("tcn", command.STFT, 8, 0, None, None, None, 0, 0), path)
     return path
 
 
@@ -151,9 +173,15 @@ def test_dry_run_predicts(parent, tmp_path, capsys):
     assert main([*arguments, "--macs", "2M", "--board", "rpi4"]) == 0
     captured = capsys.readouterr()
     rows = json.loads(captured.out)
-    assert 1.96e6 <= rows["compressed"]["macs"] <= 2e6
-    assert rows["compressed"]["rtf"] < rows["parent"]["rtf"]
+    assert 1.96e6 <= rows["cut"]["macs"] <= 2e6
+    assert rows["cut"]["rtf"] < rows["parent"]["rtf"]
+    assert rows["notes"] == []
     assert "rpi4: costs estimated" in captured.err
+    (tmp_path / "recipe.toml").write_text("[prune]\nsteps = 2\n[lowrank]\nby = 'budget'\nshare = 0.2")
+    assert main([*arguments, "--macs", "2M"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert 1.96e6 <= 0.8 * rows["cut"]["macs"] <= 2e6  # the rest is left to low rank
+    assert ["weights alone" in rows["notes"][0], "2.00M MACs" in rows["notes"][1]] == [True, True]
     assert main([*arguments, "--params", "10"]) == 1
     assert "smallest network has" in capsys.readouterr().err
 
@@ -167,14 +195,68 @@ def test_tables_are_written_and_kept(parent, tmp_path, monkeypatch):
     table = (tmp_path / "table" / "criteria.md").read_text()
     assert "| l1 |" in table
     assert len(list((tmp_path / "table" / "rows").iterdir())) == 4
+    monkeypatch.setattr(FakeData, "identity", {"rooms": 3})
+    assert main(["compare-criteria", *shared, "--params", "8k", "--criteria", "l1", "--seeds", "0"]) == 0
+    assert len(list((tmp_path / "table" / "rows").iterdir())) == 5  # other data: the row there does not count
+    assert main(["sweep", *shared, "--over", "beta", "--values", "0.1", "--params", "8k"]) == 2
     assert main(["sweep", *shared, "--over", "r", "--values", "0.5,0.8"]) == 0
     assert (tmp_path / "table" / "sweep-r.png").is_file()
+
+
+@pytest.mark.parametrize("parent", ["tcn"], indirect=True)
+def test_scenes_and_parents_have_an_identity(parent, tmp_path):
+    request = command.Request(command.find_parent(str(parent)), None, None)
+    (tmp_path / "clean").mkdir()
+    found = []
+    for content in (b"a", b"b"):
+        (tmp_path / "clean" / "a.flac").write_bytes(content)
+        found.append(table_command.identity_of(request, FakeData(), tmp_path))
+    assert found[0]["scenes"] != found[1]["scenes"]
+    assert found[0]["parent"] == found[1]["parent"]
+
+
+@pytest.mark.parametrize("family", SIZES)
+def test_a_compressed_network_cannot_be_built_afresh(family):
+    model = build(family, **SIZES[family])
+    assert fresh_like(model)().state_dict().keys() == model.state_dict().keys()
+    structure = find_groups(model, example_inputs)
+    assert fresh_like(cut(model, structure, half(structure)[0])) is None
+
+
+def test_calibration_hears_several_scenes_from_their_start(parent_onnx):
+    frames = list(real_frames(parent_onnx, FakeData(), n_scenes=3))
+    n = len(frames) // 3
+    assert 1 < n <= 25
+    for start, after in zip(frames[::n], frames[1::n], strict=True):
+        assert not any(value.any() for name, value in start.items() if name not in ("noisy", "beam"))
+        assert any(value.any() for name, value in after.items() if name not in ("noisy", "beam"))
 
 
 def test_rtf_follows_the_boards_cost_of_a_hop():
     layer = SimpleNamespace(macs=1000, parameters=500)
     model = rtf_model(lambda macs, operators, size: 1e-6 * macs + 1e-5 * operators + 1e-9 * size, n_operators=10)
     assert model([layer], 0.032) == pytest.approx((1e-6 * 500 + 1e-4 + 2e-6) / 0.016)
+
+
+def test_the_predicted_rtf_counts_the_operators_of_the_budget(parent_onnx, tmp_path):
+    save_network(build("tcn", **SIZES["tcn"]), tmp_path / "tcn.pt")
+    request = command.Request(
+        command.find_parent(str(tmp_path / "tcn.pt")), None, None, lambda macs, operators, size: 1e-5 * operators
+    )
+    result = SimpleNamespace(model=request.parent.network)
+    assert request.predicted_rtf(result) == pytest.approx(1e-5 * operators_of(parent_onnx) / 0.016)
+
+
+def test_scenes_go_on_and_have_an_identity(tmp_path):
+    write_corpus(tmp_path / "speech", 3, 0)
+    write_corpus(tmp_path / "noise", 2, 1)
+    config = TrainConfig(batch_size=1)
+    source, _ = open_source(tmp_path / "speech", tmp_path / "noise", None, 2, config, tmp_path / "cache", 1)
+    data = SpeechData(source, config, build("tcn", **SIZES["tcn"]), first=5)
+    later = next(itertools.islice(data, 2, None))
+    assert torch.equal(next(iter(data.skip(2))).noisy, later.noisy)
+    other = SpeechData(source, TrainConfig(batch_size=1, seed=1), data.parent, first=5)
+    assert json.dumps(data.identity) != json.dumps(other.identity)
 
 
 def test_amounts_and_budgets():

@@ -10,6 +10,7 @@ from compression.allocate import best
 from compression.context import Context
 from compression.cost import Budget, CostModel
 from compression.criteria import CRITERIA, find_criterion
+from compression.data_scores import influence_static
 from compression.gates import GateLearner, next_beta, penalty_weight
 from compression.groups import find_groups
 from compression.reconstruct import gram_matrices, greedy_order, lasso_path, least_squares
@@ -133,6 +134,20 @@ def test_gram_matrix_of_a_convolution():
     given = Context(model, structure, task, CostModel(model, structure, (x,)), Budget("params", 1))
     y = model(x) - model[2].bias[:, None]
     assert gram_matrices(given)["0"].sum().item() == pytest.approx(y.square().sum().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["thinet", "channel-lasso"])
+def test_widths_come_from_influence_where_they_are_free(name):
+    given = context("conv")
+    with torch.no_grad():  # what the second convolution makes matters least
+        given.model.out.weight[:] *= 3
+        given.model.b.weight *= 0.01
+    widths = given.allocate(influence_static(given)[0])
+    kept = CRITERIA[name].decide(given).kept
+    assert {g: int(mask.sum()) for g, mask in kept.items()} == {g: int(mask.sum()) for g, mask in widths.items()}
+    if name == "thinet":
+        orders = {g: greedy_order(gram) for g, gram in gram_matrices(given).items()}
+        assert all(torch.equal(mask, best(orders[g], int(mask.sum()))) for g, mask in kept.items())
 
 
 def test_greedy_and_lasso_find_the_redundant_channel():

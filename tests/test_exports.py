@@ -119,6 +119,7 @@ def test_int8_dynamic_and_static_keep_the_accuracy(tmp_path):
     assert static.bytes_after < 0.5 * static.bytes_before
     assert static.operators["DequantizeLinear"] > 0
     assert dynamic.left["Conv"] == 3
+    assert static.left == {"Conv": 1, "MatMul": 1}  # the first layer and the last are small
     for name in ("static", "dynamic"):
         session = onnxruntime.InferenceSession(str(tmp_path / f"{name}.onnx"))
         assert accuracy(session) > 1 - digits_error(model) - 0.01

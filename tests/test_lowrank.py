@@ -10,6 +10,7 @@ from compression.count import count
 from compression.factored import FactoredLstm, ReducedInputRnn
 from compression.lowrank import (
     choose_ranks,
+    conv_ranks_by_threshold,
     factor,
     factor_gates,
     factor_linear,
@@ -69,6 +70,27 @@ def test_convolutions_at_full_rank_change_nothing():
     assert torch.allclose(factor_spatial(conv, 12)(x), conv(x), atol=1e-5)
     point = nn.Conv1d(4, 6, 1, stride=2)
     assert torch.allclose(factor_pointwise(point, 4)(x[..., 0]), point(x[..., 0]), atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["zeros", "reflect", "circular"])
+def test_padding_keeps_its_kind(mode):
+    torch.manual_seed(0)
+    conv, x = nn.Conv2d(4, 6, 3, padding=1, padding_mode=mode), torch.randn(2, 4, 9, 9)
+    for factored in (factor_tucker2(conv, 4, 6), factor_spatial(conv, 12)):
+        assert torch.allclose(factored(x), conv(x), atol=1e-5)
+
+
+def test_a_stride_makes_the_first_factor_dear():
+    """Fewer parameters, but the first 1 x 1 layer runs at all positions, four times as many as the stride leaves."""
+    torch.manual_seed(0)
+    plain, strided = nn.Conv2d(16, 16, 3, padding=1), nn.Conv2d(16, 16, 3, 2, padding=1)
+    strided.load_state_dict(plain.state_dict())
+    x = torch.randn(1, 16, 16, 16)
+    thresh = next(t / 100 for t in range(100) if conv_ranks_by_threshold(plain, t / 100))
+    assert conv_ranks_by_threshold(strided, thresh) == []
+    for conv in (plain, strided):
+        ranks = conv_ranks_by_threshold(conv, 0.95)
+        assert count(factor_conv(conv, ranks), (x,)).macs < count(conv, (x,)).macs
 
 
 def test_a_separable_kernel_is_split_in_space():

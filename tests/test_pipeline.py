@@ -1,6 +1,8 @@
 """Recipes from end to end on small networks."""
 
+import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,6 +10,7 @@ import torch.nn.functional as F
 from test_criteria import conv_case, lstm_case
 
 from compression import Budget, Recipe, compress
+from compression.compare import for_value, run_rows
 from compression.finetune import distilled
 from compression.recipe import FineTune, LowRank, Prune, from_dict, read_recipe, to_toml
 from compression.task import Task
@@ -71,12 +74,112 @@ def test_resumed_run_equals_one_that_was_not_interrupted(tmp_path):
         run(conv_case, small(Budget("params", 400)), folder=tmp_path)
 
 
+class Numbered:
+    """Batches without end, each with its number in front."""
+
+    def __init__(self, batches, first=0, identity="a"):
+        self.batches, self.first, self.identity = batches, first, {"name": identity}
+
+    def skip(self, n):
+        return Numbered(self.batches, self.first + n)
+
+    def __iter__(self):
+        for i in itertools.count(self.first):
+            yield i, *self.batches[i % len(self.batches)]
+
+
+def numbers_heard(recipe, folder=None, identity="a"):
+    """Numbers of the batches that a compression trains on."""
+    model, task, inputs = conv_case()
+    heard = []
+
+    def loss(net, batch):
+        if net.training:
+            heard.append(batch[0])
+        return task.loss(net, batch[1:])
+
+    compress(model, inputs, loss, Numbered(task.data, identity=identity), recipe, folder=folder)
+    return heard
+
+
+@pytest.mark.parametrize(("criterion", "n"), [("influence", 3 + 4 + 2), ("gamma", 3 + 4 + 2), ("l1", 4 + 2)])
+def test_no_phase_hears_what_one_before_it_heard(criterion, n, tmp_path):
+    prune = Prune(criterion=criterion, steps=3)
+    recipe = small(Budget("params", 300), prune=prune, lowrank=LowRank("thresh", 0.9))
+    assert numbers_heard(recipe, tmp_path) == list(range(n))
+    (tmp_path / "fine-tune.pt").unlink()
+    assert numbers_heard(recipe, tmp_path) == list(range(n - 6, n - 2))  # resumed: the same batches again
+    with pytest.raises(UserError, match="recipe, parent or data"):
+        numbers_heard(recipe, tmp_path, identity="b")
+
+
+def test_phases_of_gradual_and_soft_schedules_go_on():
+    for schedule in ("gradual", "soft"):
+        prune = Prune(criterion="l1", schedule=schedule, stages=2)
+        assert numbers_heard(small(Budget("params", 300), prune=prune)) == list(range(4))
+
+
+def test_data_of_any_kind_go_on():
+    assert list(itertools.islice(Task(None, [0, 1, 2], heard=4).batches(), 4)) == [1, 2, 0, 1]
+    assert next(Task(None, itertools.count(), heard=4).batches()) == 4
+
+
 def test_single_weights_stay_zero_through_fine_tuning():
     model, result = run(conv_case, small(Budget("params", 300), prune=Prune(criterion="unstructured")))
     assert parameters(result.model) == parameters(model)
     assert sum(int((p == 0).sum()) for p in result.model.parameters()) >= parameters(model) - 300
     assert result.steps[-1].parameters <= 300
     assert all((p != 0).any() for p in result.model.parameters())  # no layer is emptied
+
+
+def test_single_weights_are_not_factored():
+    recipe = small(Budget("params", 300), prune=Prune(criterion="unstructured"), lowrank=LowRank("budget", share=0.2))
+    _, result = run(conv_case, recipe)
+    assert result.steps[-1].name == "not factored"
+    assert result.steps[-1].parameters == pytest.approx(300, abs=3)  # nothing was left to low rank
+
+
+def test_masks_need_an_lstm():
+    with pytest.raises(UserError, match="no LSTM") as caught:
+        run(conv_case, small(prune=Prune(method="lstm-masks")))
+    assert caught.value.exit_code == 2
+
+
+def test_low_rank_that_misses_the_budget_says_so():
+    recipe = small(Budget("params", 50), prune=Prune(method="none"), lowrank=LowRank("budget"))
+    with pytest.raises(UserError, match=r"cannot be met by low rank: the least is 0\.000M parameters"):
+        run(conv_case, recipe)
+    with pytest.raises(UserError, match="name a board"):
+        run(conv_case, replace(recipe, budget=Budget("rtf", 0.1)))
+    with pytest.raises(UserError, match="needs one"):
+        run(conv_case, replace(recipe, budget=None))
+
+
+def test_scratch_starts_as_the_network_does():
+    def build():
+        model = conv_case()[0]
+        torch.nn.init.constant_(model.out.bias, 0.7)
+        return model
+
+    recipe = small(Budget("params", 300), prune=Prune(criterion="scratch"), finetune=FineTune(steps=0))
+    _, result = run(conv_case, recipe, build=build)
+    assert result.model.out.bias.tolist() == pytest.approx([0.7] * 3)
+    assert parameters(result.model) <= 300
+    _, plain = run(conv_case, recipe)
+    assert [p.shape for p in plain.model.parameters()] == [p.shape for p in result.model.parameters()]
+
+
+@pytest.mark.parametrize(("schedule", "stages"), [("once", 1), ("gradual", 2), ("gradual", 3)])
+def test_ratios_by_hand_need_no_budget_and_hold_over_all_stages(schedule, stages):
+    prune = Prune(criterion="l1", ratios={"*": 0.5}, schedule=schedule, stages=stages)
+    _, result = run(conv_case, small(prune=prune))
+    assert [module.out_channels for module in (result.model.a, result.model.b)] == [5, 5]
+
+
+def test_the_floor_is_that_of_the_parent():
+    prune = Prune(criterion="l1", schedule="gradual", stages=2, floor=0.5)
+    with pytest.raises(UserError, match="lower the floor"):
+        run(conv_case, small(Budget("params", 100), prune=prune))
 
 
 def test_blocks_go_first():
@@ -145,6 +248,14 @@ def test_recipes_survive_toml(tmp_path):
         ("[prune]\nschedule = 'soft'", "soft schedule needs a criterion of scores"),
         ("[budget]\nkind = 'joules'\nvalue = 3", "unknown budget 'joules'"),
         ("= 3", "not TOML"),
+        ("[budget]", r"'budget\.kind' is missing"),
+        ("[budget]\nkind = 'params'\nvalue = 'many'", r"'budget\.value' is 'many'; it must be a number"),
+        ("[prune]\nsteps = 2.5", r"'prune\.steps' is 2.5; it must be a whole number"),
+        ("[prune.ratios]\nencoder = 'half'", r"'prune\.ratios' .* must be text or a table of numbers"),
+        ("prune = 3", r"'prune' is 3; it must be a table"),
+        ("n_calibration = 0", "n_calibration is 0"),
+        ("[lowrank]\nshare = 1", r"lowrank\.share is 1"),
+        ("[prune]\nschedule = 'gradual'\nsteps = 3", "gates need one for each of 4 cuts"),
     ],
 )
 def test_wrong_recipes_say_what_is_wrong(tmp_path, text, message):
@@ -157,3 +268,31 @@ def test_wrong_recipes_say_what_is_wrong(tmp_path, text, message):
 def test_a_recipe_without_budget_says_so():
     with pytest.raises(UserError, match="needs a budget"):
         run(conv_case, small())
+
+
+def test_budgets_of_the_recipe_hold_beside_those_of_the_options():
+    recipe = small(Budget("params", 100))
+    assert recipe.with_budget(Budget("macs", 5)).budget == Budget("params", 100, Budget("macs", 5))
+    assert recipe.with_budget(Budget("params", 50)).budget == Budget("params", 50)
+    assert recipe.with_budget(None) is recipe
+
+
+def test_what_is_swept_has_an_effect():
+    recipe = small(Budget("params", 100), lowrank=LowRank("budget"))
+    assert for_value(recipe, "thresh", 0.3).lowrank == LowRank("thresh", 0.3)
+    assert for_value(recipe, "beta", 0.3).prune.beta == 0.3
+    with pytest.raises(UserError, match="'l1' has no gates"):
+        for_value(replace(recipe, prune=Prune(criterion="l1")), "beta", 0.3)
+
+
+def test_rows_of_other_data_are_made_anew(tmp_path):
+    recipe = small(Budget("params", 300), prune=Prune(criterion="l1"), finetune=FineTune(steps=0))
+    made = []
+
+    def judge(model):
+        made.append(model)
+        return {}
+
+    for identity in ({"data": 1}, {"data": 1}, {"data": 2}):
+        run_rows([("l1", recipe)], lambda recipe: run(conv_case, recipe)[1], judge, tmp_path, identity)
+    assert len(made) == len(list(tmp_path.iterdir())) == 2
