@@ -67,8 +67,9 @@ def test_resumed_run_equals_one_that_was_not_interrupted(tmp_path):
     _, first = run(conv_case, recipe, folder=tmp_path)
     (tmp_path / "fine-tune.pt").unlink()
     _, second = run(conv_case, recipe, folder=tmp_path)
-    for a, b in zip(first.model.state_dict().values(), whole.model.state_dict().values(), strict=True):
-        assert torch.equal(a, b)
+    for result in (first, second):
+        for a, b in zip(result.model.state_dict().values(), whole.model.state_dict().values(), strict=True):
+            assert torch.equal(a, b)
     assert [s.parameters for s in second.steps] == [s.parameters for s in first.steps]
     with pytest.raises(UserError, match="another recipe"):
         run(conv_case, small(Budget("params", 400)), folder=tmp_path)
