@@ -10,7 +10,7 @@ import torch
 
 from models.data import MixConfig, SceneSource
 from models.pack import pack_folder
-from models.parallel import close_team, open_team
+from models.parallel import Team, close_team, open_team
 from models.rooms import RoomCache
 from models.train import Trainer, batches
 from models.train_config import TrainConfig
@@ -24,6 +24,11 @@ SIZES = {
 def main(data: Path, out: Path, model: str, n_steps: int) -> None:
     torch.set_num_threads(1)
     team = open_team(torch.device("cpu"))
+    share(team, data, out, model, n_steps)
+    close_team(team)
+
+
+def share(team: Team, data: Path, out: Path, model: str, n_steps: int) -> None:
     config = TrainConfig(
         model=model, sizes=SIZES[model], mix=MixConfig(segment_s=0.5, sensor_noise=1.0), batch_size=4,
         mics=(1, 2), bands=16 if model == "fullsubnet" else 0,
@@ -42,7 +47,6 @@ def main(data: Path, out: Path, model: str, n_steps: int) -> None:
     trainer.save(out / "state.pt")
     if team.leads:
         (out / f"losses-{trainer.step}.json").write_text(json.dumps(losses))
-    close_team(team)
 
 
 if __name__ == "__main__":
