@@ -13,9 +13,11 @@ from enhance.errors import UserError
 
 def check_json(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     """Refuses to write figures over something else, such as the recording behind a --json without a file."""
-    if value not in (None, "-") and Path(value).is_dir():
+    if value is None or value == "-":
+        return value
+    if Path(value).is_dir():
         raise click.BadParameter(f"{value} is a directory, but the figures need a file")
-    if value not in (None, "-") and Path(value).is_file() and Path(value).suffix.lower() != ".json":
+    if Path(value).is_file() and Path(value).suffix.lower() != ".json":
         raise click.BadParameter(f"{value} exists: figures only replace a file that ends in .json")
     return value
 

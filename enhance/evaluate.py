@@ -122,9 +122,9 @@ def _check_scene(scene: Scene) -> int:
     Raises:
         UserError: a file cannot be read, or is damaged as far as its header tells.
     """
-    noisy = _read_info(scene.noisy)
+    noisy = read_info(scene.noisy)
     if scene.clean:
-        clean = _read_info(scene.clean)
+        clean = read_info(scene.clean)
         noisy_s, clean_s = noisy.n_samples / noisy.sample_rate, clean.n_samples / clean.sample_rate
         if abs(noisy_s - clean_s) > _MAX_DIFFERENCE_S:
             print(
@@ -135,7 +135,12 @@ def _check_scene(scene: Scene) -> int:
     return noisy.n_channels
 
 
-def _read_info(path: Path) -> audio.AudioInfo:
+def read_info(path: Path) -> audio.AudioInfo:
+    """What the header of a sound file tells.
+
+    Raises:
+        UserError: the file cannot be read, or is damaged as far as its header tells.
+    """
     with audio.AudioReader(path) as reader:
         reader.refuse_damage()
         return reader.info

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from enhance.audio import AudioReader
 from enhance.catalog import WEIGHTS, list_models
 from enhance.config import ModelCard, StftConfig
 from enhance.dataset import find_scenes
 from enhance.errors import UserError
+from enhance.evaluate import read_info
 from enhance.evaluate_command import run_evaluation
 from enhance.network import OnnxNetwork
 from enhance.records import hash_file, write_record
@@ -163,7 +163,7 @@ def card_data(facts: dict[str, Any]) -> dict[str, Any]:
 
 def measure(path: Path, scenes: Path, mics: tuple[int, ...] = (1, 2, 4), jobs: int = 2) -> dict[str, Any]:
     """Means over a scenes folder by number of microphones, as far as it has them, the noisy reference included."""
-    most = max(_n_channels(scene.noisy) for scene in find_scenes(scenes))
+    most = max(read_info(scene.noisy).n_channels for scene in find_scenes(scenes))
     systems = {n: model_system(str(path), n) for n in mics if n <= most}
     record = run_evaluation(scenes, list(systems.values()), jobs)
     summary = record["figures"]["summary"]
@@ -172,8 +172,3 @@ def measure(path: Path, scenes: Path, mics: tuple[int, ...] = (1, 2, 4), jobs: i
     for key, label in labels.items():
         metrics[key] = {name: summary[label][name]["mean"] for name in REPORTED}
     return metrics
-
-
-def _n_channels(path: Path) -> int:
-    with AudioReader(path) as reader:
-        return reader.info.n_channels
