@@ -16,6 +16,7 @@ from models.noise import draw_noise
 from models.pack import Pack, pack_folder
 from models.rooms import MAX_TAPS, N_NOISES, SAMPLE_RATE, SPEED_OF_SOUND, RoomCache, early_part
 
+SPEECH_OCTAVES = 0.2  # a talker's speed and pitch go up or down by so much at most
 N_WAVES = 8  # plane waves that stand for a diffuse field at an array; one is enough for a single microphone
 
 
@@ -35,6 +36,7 @@ class MixConfig:
     babble: float = 0.08
     synthetic_noise: float = 0.15
     noise_speed: float = 0.4
+    speech_speed: float = 0.0
     equaliser: float = 0.3
     low_pass: float = 0.08
     clipping: float = 0.05
@@ -113,7 +115,7 @@ class SceneSource:
     def draw_scene(self, rng: np.random.Generator, n_mics: int, room: int | None = None) -> Scene:
         """One scene, in a drawn room or a given one; its speaker, noise classes, SNR and RT60 are its facts."""
         c = self.config
-        speech, speaker = self.draw_speech(rng, self.n_samples)
+        speech, speaker = self._draw_talker(rng)
         kind = rng.random()
         if kind < c.noise_only:
             speech = np.zeros_like(speech)
@@ -151,6 +153,16 @@ class SceneSource:
             sensor_db=float(rng.uniform(-50, -25)) if rng.random() < c.sensor_noise else -np.inf,
             facts={"speaker": speaker, "noise": " + ".join(names), "snr_db": snr_db, "rt60_s": rt60_s},
         )
+
+    def _draw_talker(self, rng: np.random.Generator) -> tuple[np.ndarray, str]:
+        """Running speech [n_samples], perhaps faster or slower with its pitch, which makes more voices of few."""
+        if not self.config.speech_speed or rng.random() >= self.config.speech_speed:
+            return self.draw_speech(rng, self.n_samples)
+        import soxr
+
+        speed = float(2 ** rng.uniform(-SPEECH_OCTAVES, SPEECH_OCTAVES))
+        speech, speaker = self.draw_speech(rng, int(self.n_samples * speed) + 2)
+        return soxr.resample(speech, speed, 1.0)[: self.n_samples], speaker
 
     def draw_speech(self, rng: np.random.Generator, n_samples: int) -> tuple[np.ndarray, str]:
         """Running speech [n_samples] of one speaker: utterances joined with pauses, or a piece of a long one."""

@@ -102,7 +102,12 @@ def _neighbours(n_freqs: int, n_each_side: int) -> Tensor:
 
 
 def _run(layers: nn.ModuleList, x: Tensor, part: str, state: State, new: State) -> Tensor:
-    """x [T, N, n_in] through LSTM layers, their states taken from `state` and put into `new`."""
-    for i, lstm in enumerate(layers):
-        x, (new[f"{part}{i}_h"], new[f"{part}{i}_c"]) = lstm(x, (state[f"{part}{i}_h"], state[f"{part}{i}_c"]))
+    """x [T, N, n_in] through LSTM layers, their states taken from `state` and put into `new`.
+
+    In mixed precision a GPU runs them in float16, in which gradients of a mean over all units would vanish.
+    """
+    with torch.autocast("cuda", enabled=False):
+        x = x.float() if x.is_cuda else x
+        for i, lstm in enumerate(layers):
+            x, (new[f"{part}{i}_h"], new[f"{part}{i}_c"]) = lstm(x, (state[f"{part}{i}_h"], state[f"{part}{i}_c"]))
     return x

@@ -15,6 +15,7 @@ Scenes = dict[str, Tensor]
 
 ACTIVE_FRAME = 320  # 20 ms
 ACTIVE_DB = 35.0  # frames that far below the loudest do not count as speech
+EQUALISER_OCTAVES = 7.06  # from 60 Hz to 8 kHz
 
 
 @dataclass
@@ -52,7 +53,7 @@ def mix(scenes: Scenes, device: torch.device, seed: int, share: tuple[int, int] 
     freqs = torch.arange(n_fft // 2 + 1, device=device) * (SAMPLE_RATE / n_fft)
     noise = images[:, 1:].sum(dim=1) + _diffuse(scenes, freqs, n_fft)  # [B, M, K]
     device_filter = _microphones(scenes, freqs)  # [B, M, K]
-    tone = _tone(scenes, freqs)  # [B, 1, K]
+    tone = tone_filter(scenes, freqs)  # [B, 1, K]
     parts = torch.stack([images[:, 0] * device_filter, noise * device_filter], dim=1) * tone[:, None]
     parts = torch.fft.irfft(parts, n_fft)[..., :n_samples]  # [B, 2, M, N]
     target = torch.fft.irfft(spectra[:, 0] * early * tone[:, 0], n_fft)[..., :n_samples]
@@ -80,17 +81,16 @@ def _microphones(scenes: Scenes, freqs: Tensor) -> Tensor:
     return torch.polar(gains[..., None].expand_as(angle).contiguous(), angle)
 
 
-def _tone(scenes: Scenes, freqs: Tensor) -> Tensor:
+def tone_filter(scenes: Scenes, freqs: Tensor) -> Tensor:
     """Equaliser and band limit [B, 1, K] common to all microphones, the target included."""
-    grid = freqs.cpu().numpy()
-    octaves = np.log2(np.maximum(grid, 60) / 60)
-    curves = []
-    for points, low_pass_hz in zip(scenes["equaliser_db"].cpu().numpy(), scenes["low_pass_hz"].tolist(), strict=True):
-        curve = np.interp(octaves, np.linspace(0, 7.06, len(points)), points)
-        if low_pass_hz:
-            curve = curve - 80 * np.clip((grid - low_pass_hz) / 300, 0, 1)
-        curves.append(10 ** (curve / 20))
-    return torch.from_numpy(np.stack(curves).astype(np.float32)).to(freqs.device)[:, None]
+    points = scenes["equaliser_db"]  # [B, n_points], evenly over the octaves from 60 Hz to 8 kHz
+    octaves = torch.log2(freqs.clamp_min(60.0) / 60.0)
+    place = (octaves * ((points.shape[1] - 1) / EQUALISER_OCTAVES)).clamp(max=points.shape[1] - 1.001)
+    left = place.long()
+    curve = torch.lerp(points[:, left], points[:, left + 1], place - left)  # [B, K]
+    low_pass_hz = scenes["low_pass_hz"][:, None]
+    stop = ((freqs - low_pass_hz) / 300.0).clamp(0.0, 1.0) * (low_pass_hz > 0)
+    return (10 ** ((curve - 80.0 * stop) / 20.0))[:, None]
 
 
 def active_power(wave: Tensor) -> Tensor:

@@ -44,7 +44,7 @@ class _Steps(Dataset):
 
 SAVE_MINUTES = 5.0
 VALID_MINUTES = 20.0
-NORM_BATCHES = 60
+NORM_SCENES = 360
 
 Teacher = Callable[[np.ndarray], np.ndarray]  # noisy [B, n_samples] -> enhanced [B, n_samples]
 Chosen = dict[str, Tensor]  # {"bands": [n_bands] frequencies to train}, or nothing for all
@@ -171,7 +171,8 @@ def batches(
 ) -> Iterator[dict[str, Tensor]]:
     """This process's share of stacked scenes from step `first` on, drawn by `workers` processes (0: by this one)."""
     steps = _Steps(source, config, first, (team or Team()).share(config.batch_size))
-    return iter(DataLoader(steps, batch_size=None, shuffle=False, num_workers=workers))
+    pinned = workers > 0 and torch.cuda.is_available()  # copied to the GPU while it computes
+    return iter(DataLoader(steps, batch_size=None, shuffle=False, num_workers=workers, pin_memory=pinned))
 
 
 def train(
@@ -284,7 +285,7 @@ def measure_norms(trainer: Trainer, source: SceneSource) -> None:
         norm.reset_running_stats()
         norm.momentum = None  # a plain mean over all batches
     network.train()
-    for i in range(NORM_BATCHES):
+    for i in range(-(-NORM_SCENES // config.batch_size)):
         scenes = stack_scenes(source.draw((config.seed, i, 2), config.batch_size, 1))
         noisy = analysis(mix(scenes, trainer.device, i).noisy, trainer.stft)
         state = {name: value.to(trainer.device) for name, value in network.initial_state(config.batch_size).items()}

@@ -93,6 +93,9 @@ def run_training(
     if chosen.type == "cpu":
         torch.set_num_threads(jobs)
         torch.set_flush_denormal(True)
+    else:
+        torch.set_float32_matmul_precision("high")  # TF32
+        torch.backends.cudnn.benchmark = True
     facts: dict[str, Any] = {"data": data}
     enhance_by = None
     if teacher:

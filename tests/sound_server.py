@@ -50,10 +50,10 @@ class SoundServer:
     def start(self) -> None:
         """Starts the server and waits until it answers."""
         sink = "module-null-sink rate=16000 channels=1 format=s16le channel_map=mono sink_name"
-        modules = (
-            f"module-native-protocol-unix socket={self._socket} auth-anonymous=1",
+        modules = (  # the socket last: who finds it finds the devices too
             f"{sink}=mic",
             f"{sink}=speaker",
+            f"module-native-protocol-unix socket={self._socket} auth-anonymous=1",
         )
         loads = [part for module in modules for part in ("-L", module)]
         self._server = subprocess.Popen(

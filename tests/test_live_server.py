@@ -109,7 +109,7 @@ def test_the_stream_heals_when_the_server_restarts(server: SoundServer, voice: N
     app.process.send_signal(signal.SIGINT)
     figures = app.finish()
     check_voice(voice, read_raw(recording))
-    assert figures["reconnects"] == 1
+    assert figures["reconnects"] >= 1  # a busy machine's server may be lost again while it starts
 
 
 @pytest.mark.parametrize("kind", ["card", "list"])

@@ -1,0 +1,93 @@
+"""The training loss against the metrics that it stands for, and the filters in it against scipy's."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from scipy.signal import butter, lfilter
+
+from enhance.config import StftConfig
+from enhance.metrics import pesq_wb, stoi
+from models.losses import (
+    Perceptual,
+    filter_spectrum,
+    first_those_kept,
+    negative_snr,
+    pesq_loss,
+    spectra_loss,
+    stoi_loss,
+    wave_loss,
+)
+from models.spectra import analysis, synthesis
+
+
+def test_loss_is_lowest_at_the_target_and_finite_without_speech() -> None:
+    rng = torch.Generator().manual_seed(0)
+    target, noise = torch.randn(2, 8000, generator=rng), torch.randn(2, 8000, generator=rng)
+    noisy = target + noise
+    losses = [float(wave_loss(target + share * noise, target, noisy)) for share in (0.0, 0.3, 1.0)]
+    assert losses == sorted(losses)
+    assert float(negative_snr(noisy, target, noisy).mean()) == pytest.approx(0.0, abs=0.3)
+    silent = wave_loss(0.1 * noise, torch.zeros_like(noise), noise)
+    assert torch.isfinite(silent)
+    assert float(silent) < float(wave_loss(noise, torch.zeros_like(noise), noise))
+
+
+def test_pesq_loss_orders_as_pesq_does(recordings: Path) -> None:
+    """More noise costs more; a scene without speech nothing; the gradient leads to a better score."""
+    clean = torch.from_numpy(soundfile.read(recordings / "mono_keyboard_clean.flac", dtype="float32")[0])[None, :48000]
+    noise = 0.05 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    signals = [clean + gain * noise for gain in (0.0, 0.1, 0.3, 1.0)]
+    costs = [float(pesq_loss(signal, clean, signal)) for signal in signals]
+    scores = [pesq_wb(clean[0].numpy(), signal[0].numpy(), 16000) or 0.0 for signal in signals]
+    assert costs == sorted(costs)
+    assert scores == sorted(scores, reverse=True)
+    assert float(pesq_loss(noise, torch.zeros_like(noise), noise)) == 0.0
+    pushed = signals[3].clone().requires_grad_()
+    pesq_loss(pushed, clean, pushed.detach()).backward()
+    better = pushed.detach() - 1e-3 * pushed.grad / pushed.grad.abs().mean()
+    assert float(pesq_loss(better, clean, better)) < costs[3]
+
+
+def test_stoi_loss_is_what_stoi_misses(recordings: Path) -> None:
+    clean = torch.from_numpy(soundfile.read(recordings / "mono_keyboard_clean.flac", dtype="float32")[0])[None, :48000]
+    noise = 0.05 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    for gain in (0.1, 0.3, 1.0):
+        noisy = clean + gain * noise
+        expected = 1 - (stoi(clean[0].numpy(), noisy[0].numpy(), 16000) or 0.0)
+        assert float(stoi_loss(noisy, clean, noisy)) == pytest.approx(expected, abs=0.02)
+    assert float(stoi_loss(noise, torch.zeros_like(noise), noise)) == 0.0
+    pushed = noisy.clone().requires_grad_()
+    stoi_loss(pushed, clean, noisy).backward()
+    better = noisy - 1e-3 * pushed.grad / pushed.grad.abs().mean()
+    assert float(stoi_loss(better, clean, better)) < float(stoi_loss(noisy, clean, noisy))
+
+
+def test_perceptual_terms_add_to_the_loss_of_spectra(recordings: Path) -> None:
+    clean = torch.from_numpy(soundfile.read(recordings / "mono_keyboard_clean.flac", dtype="float32")[0])[None, :32000]
+    noisy = clean + 0.02 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    stft = StftConfig()
+    n_samples = synthesis(analysis(noisy, stft), stft).shape[1]
+    pair = noisy[:, :n_samples], clean[:, :n_samples]
+    plain, pesq, both = (
+        float(spectra_loss(analysis(noisy, stft), clean, noisy, stft, weights))
+        for weights in (None, Perceptual(pesq=0.5), Perceptual(0.5, 2.0))
+    )
+    assert pesq - plain == pytest.approx(0.5 * float(pesq_loss(*pair, pair[0])), rel=1e-3)
+    assert both - pesq == pytest.approx(2 * float(stoi_loss(*pair, pair[0])), rel=1e-3)
+
+
+def test_filter_by_spectra_is_the_recursive_one() -> None:
+    wave = np.random.default_rng(0).normal(size=(2, 20000)).astype(np.float32)
+    b, a = (np.asarray(part, np.float32) for part in butter(5, [325, 3250], fs=16000, btype="band"))
+    expected = lfilter(b.astype(float), a.astype(float), wave.astype(float))
+    got = filter_spectrum(torch.from_numpy(wave), torch.from_numpy(a), torch.from_numpy(b))
+    np.testing.assert_allclose(got.numpy(), expected, atol=1e-5)
+
+
+def test_kept_frames_move_to_the_front_in_order() -> None:
+    frames = torch.arange(1.0, 9.0).reshape(2, 4, 1)
+    kept = torch.tensor([[False, True, False, True], [True, True, True, False]])
+    assert first_those_kept(frames, kept)[..., 0].tolist() == [[2, 4, 0, 0], [5, 6, 7, 0]]
