@@ -40,12 +40,14 @@ class TcnConfig:
 class Tcn(nn.Module):
     """Reference and beamformer spectra in, enhanced spectrum and speech-presence mask out; causal, no look-ahead.
 
-    It hears the mean of the two: the beamformer alone would move the talker's phase, and with one microphone both are
-    the same signal, so that it needs no training on arrays.
+    Its mask is computed from mostly the beamformer's output, in which speech is easiest to tell from noise, and goes on
+    the mean of the two, as the beamformer alone would move the talker's phase. With one microphone all are the same
+    signal, so that it needs no training on arrays.
     """
 
     family = "tcn"
     N_FEATURES = 3  # real part, imaginary part, magnitude
+    HEARD, MASKED = 0.7, 0.5  # the beamformer's share of what features are made of, and of what the mask goes on
 
     def __init__(self, config: TcnConfig | None = None) -> None:
         super().__init__()
@@ -93,7 +95,8 @@ class Tcn(nn.Module):
 
     def forward(self, noisy: Tensor, beam: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
         """noisy [B, n_mics, F, T, 2], beam [B, F, T, 2] -> enhanced [B, F, T, 2], presence [B, F, T], state."""
-        heard = (noisy[:, 0] + beam) / 2
+        reference, change = noisy[:, 0], beam - noisy[:, 0]
+        heard, masked = reference + self.HEARD * change, reference + self.MASKED * change
         new: State = {}
         level, new["level"] = self.level(heard.square().sum(dim=-1).mean(dim=1), state["level"])
         spectrum, magnitude = compress(normalise(heard, level))
@@ -109,4 +112,4 @@ class Tcn(nn.Module):
         for i in reversed(range(len(self.decoder))):
             x = self.decoder[i](x + self.skips[i](levels[i]))
         mask = x.permute(0, 2, 3, 1)  # [B, 2, F, T] -> [B, F, T, 2]
-        return complex_mask(mask, heard), presence(mask), new
+        return complex_mask(mask, masked), presence(mask), new

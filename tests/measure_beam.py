@@ -43,6 +43,17 @@ def enhance(network: OnnxNetwork, noisy: np.ndarray, settings: BeamSettings) -> 
     return output[stream.delay :]
 
 
+def score_streams(network: OnnxNetwork, pairs: list[tuple[np.ndarray, np.ndarray]], settings: BeamSettings) -> str:
+    """The means over pairs of noisy [n_mics, n_samples] and clean [n_samples], as the end of a table's row."""
+    rows = []
+    for noisy, clean in pairs:
+        output = enhance(network, noisy, settings)
+        si_sdr = metrics.si_sdr(clean, output)
+        rows.append((si_sdr, metrics.stoi(clean, output, 16000), metrics.pesq_wb(clean, output, 16000)))
+    means = np.mean(np.array(rows, float), axis=0)
+    return " | {:.2f} | {:.3f} | {:.3f} |".format(*means)
+
+
 @click.command()
 @click.argument("scenes", type=click.Path(path_type=Path, exists=True))
 @click.option("--model", default="tcn-small")
@@ -50,18 +61,11 @@ def enhance(network: OnnxNetwork, noisy: np.ndarray, settings: BeamSettings) -> 
 def main(scenes: Path, model: str, count: int) -> None:
     """Prints the table."""
     network = OnnxNetwork(find_model(model))
+    pairs = list(read_scenes(scenes, count))
     print("| beamformer | SI-SDR dB | STOI | PESQ-WB |\n" + "|---" * 4 + "|")
-    for name, settings in {"one microphone": BeamSettings(), **SETTINGS}.items():
-        rows = []
-        for noisy, clean in read_scenes(scenes, count):
-            output = enhance(network, noisy[:1] if name == "one microphone" else noisy, settings)
-            rows.append([f(clean, output, 16000) for f in (_si_sdr, metrics.stoi, metrics.pesq_wb)])
-        si_sdr, stoi, pesq = np.mean(np.array(rows, float), axis=0)
-        print(f"| {name} | {si_sdr:.2f} | {stoi:.3f} | {pesq:.3f} |", flush=True)
-
-
-def _si_sdr(clean: np.ndarray, output: np.ndarray, sample_rate: int) -> float | None:
-    return metrics.si_sdr(clean, output)
+    print("| one microphone" + score_streams(network, [(noisy[:1], clean) for noisy, clean in pairs], BeamSettings()))
+    for name, settings in SETTINGS.items():
+        print(f"| {name}" + score_streams(network, pairs, settings), flush=True)
 
 
 if __name__ == "__main__":

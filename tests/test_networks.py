@@ -102,6 +102,18 @@ def test_silence_stays_silent(family: str) -> None:
 
 
 @torch.no_grad()
+def test_the_tcn_masks_the_mean_by_what_it_hears_in_more_of_the_beam() -> None:
+    network = make("tcn")
+    noisy, beam = signals()
+    enhanced = torch.view_as_complex(network(noisy, beam, network.initial_state())[0].contiguous())
+    heard = 0.3 * noisy[:, 0] + 0.7 * beam
+    alone = network(heard[:, None], heard, network.initial_state())[0]
+    mask = torch.view_as_complex(alone.contiguous()) / torch.view_as_complex(heard)
+    expected = mask * torch.view_as_complex((noisy[:, 0] + beam) / 2)
+    torch.testing.assert_close(enhanced, expected, atol=1e-4, rtol=1e-3)
+
+
+@torch.no_grad()
 def test_one_microphone_has_no_pair_features() -> None:
     noisy, _ = signals(1)
     assert make("fullsubnet").pairs(noisy, torch.linspace(0, 1, 257)).abs().max() == 0
