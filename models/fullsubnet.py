@@ -104,7 +104,7 @@ def _neighbours(n_freqs: int, n_each_side: int) -> Tensor:
 def _run(layers: nn.ModuleList, x: Tensor, part: str, state: State, new: State) -> Tensor:
     """x [T, N, n_in] through LSTM layers, their states taken from `state` and put into `new`.
 
-    In mixed precision a GPU runs them in float16, in which gradients of a mean over all units would vanish.
+    Never in mixed precision on a GPU: it may mean float16 there, in which gradients of a mean over all units vanish.
     """
     with torch.autocast("cuda", enabled=False):
         x = x.float() if x.is_cuda else x
