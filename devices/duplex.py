@@ -1,6 +1,8 @@
 """Sound in and out through PortAudio: callbacks that only copy between the cards and two rings."""
 
 import contextlib
+import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +18,7 @@ from devices.tally import Tally
 _RING_S = 4.0
 _FIRST_BLOCK_S = 6.0  # sound servers may take more than a second until the first block
 _SILENT_S = 2.0
+_CLOSING_S = 3.0
 
 
 class Duplex:
@@ -178,10 +181,24 @@ class Duplex:
             return float(sum(self._streams[0].latency))
         return float(sum(stream.latency for stream in self._streams))
 
-    def close(self) -> None:
-        """Closes the streams; harmless when called again."""
-        for stream in self._streams:
+    def close(self) -> bool:
+        """Closes the streams; harmless when called again.
+
+        Returns:
+            Whether they closed. ALSA's plugin for PulseAudio sometimes never comes back when the server died: then what
+            waits for it is left behind.
+        """
+        streams, self._streams = self._streams, []
+        if sys.platform != "linux":  # where a stream may have to be closed by the thread that opened it
+            self._close(streams)
+            return True
+        closing = threading.Thread(target=self._close, args=(streams,), name="closing", daemon=True)
+        closing.start()
+        closing.join(_CLOSING_S)
+        return not closing.is_alive()
+
+    def _close(self, streams: list[Any]) -> None:
+        for stream in streams:
             # A device that is gone cannot be closed properly.
             with contextlib.suppress(self._backend.PortAudioError):
                 stream.close(ignore_errors=True)
-        self._streams = []

@@ -1,5 +1,6 @@
 """A live run from start to end: opens the devices, watches them, heals, obeys, and sums up."""
 
+import atexit
 import contextlib
 import sys
 import threading
@@ -19,7 +20,7 @@ from devices.listing import find_again, list_devices
 from devices.mixer import Mixer
 from devices.options import LiveOptions
 from devices.plan import DuplexPlan, plan_duplex
-from devices.priority import audio_priority
+from devices.priority import audio_priority, lower_other_threads
 from devices.stepdown import NextEngine, StepDown
 from devices.tally import Tally
 from devices.tuning import choose_jitter_s, choose_latency
@@ -83,6 +84,7 @@ class Session:
         self._latency_s = 0.0
         self._n_losses, self._losses_until = 0, _LOSSES_WINDOW_S
         self.n_reconnects = 0
+        self._is_stuck = False
 
     @property
     def plan(self) -> DuplexPlan:
@@ -130,9 +132,16 @@ class Session:
         self._stopping.set()
         if self._thread:  # first, as it asks the streams for their latency
             self._thread.join()
-        if self._duplex:
-            self._duplex.close()
+        if self._duplex and not self._duplex.close():
+            self._leave_behind()
         self._duplex = self._thread = None
+
+    def _leave_behind(self) -> None:
+        """Goes on beside streams that do not close; PortAudio cannot be ended then, as it would wait for them."""
+        self.log("the old stream does not close and is left behind")
+        self._is_stuck = True
+        atexit.unregister(self._backend._exit_handler)
+        lower_other_threads()
 
     def run(self, tick: Callable[[], None] | None = None) -> None:
         """Runs until the time is over, someone quits or interrupts.
@@ -213,9 +222,10 @@ class Session:
 
     def _reconnect(self) -> None:
         # PortAudio lists devices once, when it is initialised; it is not if that failed the last time.
-        with contextlib.suppress(self._backend.PortAudioError):
-            self._backend._terminate()
-        self._backend._initialize()
+        if not self._is_stuck:
+            with contextlib.suppress(self._backend.PortAudioError):
+                self._backend._terminate()
+            self._backend._initialize()
         if self._before_reconnect:
             self._before_reconnect()
         old, devices = self._plan, list_devices(self._backend)

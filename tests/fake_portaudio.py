@@ -114,6 +114,9 @@ class FakePortAudio:
     def OutputStream(self, **settings: Any) -> FakeStream:
         return self._open("output", settings)
 
+    def _exit_handler(self) -> None:
+        """What sounddevice calls at the end of the process."""
+
     def _terminate(self) -> None:
         self.n_restarts += 1
 

@@ -1,6 +1,7 @@
 """A whole session on a fake PortAudio: devices that vanish and come back, keys, messages, the view."""
 
 import re
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -171,13 +172,34 @@ def test_the_worker_ends_before_the_streams_are_closed(backend: FakePortAudio, m
     was_working = []
     close = Duplex.close
 
-    def look(duplex: Duplex) -> None:
+    def look(duplex: Duplex) -> bool:
         was_working.append(session._thread is not None and session._thread.is_alive())
-        close(duplex)
+        return close(duplex)
 
     monkeypatch.setattr(Duplex, "close", look)
     session.run()
     assert was_working == [False]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere streams are closed by the thread that opened them")
+def test_a_stream_that_does_not_close_is_left_behind(backend: FakePortAudio, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with ALSA's plugin for PulseAudio when the server died at the wrong moment."""
+    monkeypatch.setattr("devices.duplex._CLOSING_S", 0.2)
+    monkeypatch.setattr("devices.session._FIRST_PAUSE_S", 0.1)
+    session = make_session(backend, duration_s=60)
+    thread = run_in_thread(session)
+    wait_for(session, "->")
+    freed = threading.Event()
+    monkeypatch.setattr(backend.streams[0], "close", lambda ignore_errors: freed.wait(20))
+    backend.streams[0].active = False
+    wait_for(session, "the old stream does not close and is left behind")
+    wait_for(session, "the sound devices are back")
+    assert backend.n_restarts == 0  # ending PortAudio would wait for the stream
+    session.controls.press("q")
+    thread.join(10)
+    freed.set()
+    assert not thread.is_alive()
+    assert session.n_reconnects == 1
 
 
 def test_a_device_that_falls_silent_counts_as_lost(backend: FakePortAudio, monkeypatch: pytest.MonkeyPatch) -> None:
