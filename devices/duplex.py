@@ -64,6 +64,7 @@ class Duplex:
         self.output_ring = Ring(plan.n_output_channels, round(_RING_S * plan.output_rate))
         self.one_clock = False
         self._streams: list[Any] = []
+        self._closing: threading.Thread | None = None
         self._input_time = self._output_time = 0.0
         self._starts = 0.0
         try:
@@ -182,7 +183,7 @@ class Duplex:
         return float(sum(stream.latency for stream in self._streams))
 
     def close(self) -> bool:
-        """Closes the streams; harmless when called again.
+        """Closes the streams; harmless when called again, and with the same answer.
 
         Returns:
             Whether they closed. ALSA's plugin for PulseAudio sometimes never comes back when the server died: then what
@@ -192,10 +193,11 @@ class Duplex:
         if sys.platform != "linux":  # where a stream may have to be closed by the thread that opened it
             self._close(streams)
             return True
-        closing = threading.Thread(target=self._close, args=(streams,), name="closing", daemon=True)
-        closing.start()
-        closing.join(_CLOSING_S)
-        return not closing.is_alive()
+        if streams:
+            self._closing = threading.Thread(target=self._close, args=(streams,), name="closing", daemon=True)
+            self._closing.start()
+            self._closing.join(_CLOSING_S)
+        return self._closing is None or not self._closing.is_alive()
 
     def _close(self, streams: list[Any]) -> None:
         for stream in streams:

@@ -40,17 +40,21 @@ def raise_priority() -> None:
 def lower_priority() -> None:
     """Makes the calling thread an ordinary one again: for long work beside the audio."""
     if sys.platform == "linux":
-        with contextlib.suppress(OSError):
-            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        _make_ordinary(0)
 
 
 def lower_other_threads() -> None:
     """Makes all threads but the calling one ordinary: those of a driver that lost its senses may run without end."""
     if sys.platform == "linux":
-        for thread in os.listdir("/proc/self/task"):
-            if int(thread) != threading.get_native_id():
-                with contextlib.suppress(OSError):
-                    os.sched_setscheduler(int(thread), os.SCHED_OTHER, os.sched_param(0))
+        for thread_id in map(int, os.listdir("/proc/self/task")):
+            if thread_id != threading.get_native_id():
+                _make_ordinary(thread_id)
+
+
+def _make_ordinary(thread_id: int) -> None:
+    """Takes real-time scheduling from a thread (Linux), 0 being the calling one."""
+    with contextlib.suppress(OSError):
+        os.sched_setscheduler(thread_id, os.SCHED_OTHER, os.sched_param(0))
 
 
 @contextlib.contextmanager

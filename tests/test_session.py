@@ -189,12 +189,13 @@ def test_a_stream_that_does_not_close_is_left_behind(backend: FakePortAudio, mon
     session = make_session(backend, duration_s=60)
     thread = run_in_thread(session)
     wait_for(session, "->")
-    freed = threading.Event()
+    freed, duplex = threading.Event(), session._duplex
     monkeypatch.setattr(backend.streams[0], "close", lambda ignore_errors: freed.wait(20))
     backend.streams[0].active = False
     wait_for(session, "the old stream does not close and is left behind")
     wait_for(session, "the sound devices are back")
     assert backend.n_restarts == 0  # ending PortAudio would wait for the stream
+    assert duplex and not duplex.close()  # asked again, it says the same
     session.controls.press("q")
     thread.join(10)
     freed.set()
