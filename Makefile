@@ -1,5 +1,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
+ROOMS := quietmic/__init__.py quietmic/cli enhance models compression devices
 
 .PHONY: demo test test-slow test-arm check clean
 
@@ -14,12 +15,15 @@ test-slow: .venv/test.stamp
 
 # An emulated Cortex-A72: apt-get install qemu-user-static. Minutes; not part of the tests.
 test-arm: .venv/run-time.stamp
-	PYTHON=$(CURDIR)/$(BIN)/python tests/arm/build.sh build/arm
-	PYTHON=$(CURDIR)/$(BIN)/python tests/arm/compare.sh build/arm recordings/mono_keyboard_noisy.flac $(MODEL)
+	PYTHON=$(CURDIR)/$(BIN)/python tools/arm/build.sh build/arm
+	PYTHON=$(CURDIR)/$(BIN)/python tools/arm/compare.sh build/arm recordings/mono_keyboard_noisy.flac $(MODEL)
 
+# mypy sees the packages where they are once installed: links to the folders of the checkout.
 check: .venv/test.stamp
 	$(BIN)/ruff check .
-	$(BIN)/mypy
+	mkdir -p build/typed/quietmic
+	ln -sfn $(foreach room,$(ROOMS),$(CURDIR)/$(room)) build/typed/quietmic/
+	cd build/typed && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml
 
 clean:
 	rm -rf .venv build out *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -3,10 +3,10 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from compression.cost import Budget
-    from compression.pipeline import compress
-    from compression.recipe import Recipe, read_recipe
-    from compression.result import CompressionResult
+    from quietmic.compression.cost import Budget
+    from quietmic.compression.pipeline import compress
+    from quietmic.compression.recipe import Recipe, read_recipe
+    from quietmic.compression.result import CompressionResult
 
 __all__ = ["Budget", "CompressionResult", "Recipe", "compress", "read_recipe"]
 _HOMES = {
@@ -17,7 +17,7 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     """Imports on first use, so that naming the package does not load torch."""
     if name not in _HOMES:
-        raise AttributeError(f"module 'compression' has no attribute '{name}'")
+        raise AttributeError(f"module 'quietmic.compression' has no attribute '{name}'")
     from importlib import import_module
 
-    return getattr(import_module(f"compression.{_HOMES[name]}"), name)
+    return getattr(import_module(f"quietmic.compression.{_HOMES[name]}"), name)

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compression.recipe import Recipe
-from enhance.errors import UserError
+from quietmic.compression.recipe import Recipe
+from quietmic.enhance.errors import UserError
 
 
 def weights_sha256(model: nn.Module) -> str:

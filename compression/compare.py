@@ -13,11 +13,11 @@ from typing import Any
 
 from torch import nn
 
-from compression.cost import Budget
-from compression.criteria import find_criterion
-from compression.recipe import Recipe
-from compression.result import CompressionResult
-from enhance.errors import UserError
+from quietmic.compression.cost import Budget
+from quietmic.compression.criteria.table import find_criterion
+from quietmic.compression.recipe import Recipe
+from quietmic.compression.result import CompressionResult
+from quietmic.enhance.errors import UserError
 
 SWEEPS = ("r", "beta", "thresh")
 T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)  # Student, two-sided, 1 to 9 degrees of freedom

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from compression.count import LayerCount, count
-from compression.groups import Structure
-from compression.surgery import Kept
-from enhance.errors import UserError
+from quietmic.compression.structure.count import LayerCount, count
+from quietmic.compression.structure.groups import Structure
+from quietmic.compression.structure.surgery import Kept
+from quietmic.enhance.errors import UserError
 
 RtfModel = Callable[[Sequence[LayerCount], float], float]  # layers of one forward pass, its seconds of signal -> RTF
 KINDS = ("params", "macs", "rtf", "units")

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compression.task import Task
-from enhance.errors import UserError
+from quietmic.compression.task import Task
+from quietmic.enhance.errors import UserError
 
 Progress = Callable[[str, int, int, float], None]  # what runs, step, steps, loss
 CLIP = 3.0  # largest norm of a gradient

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from compression.compare import Row, summary
-from compression.result import CompressionResult
+from quietmic.compression.compare import Row, summary
+from quietmic.compression.result import CompressionResult
 
 
 def draw_result(result: CompressionResult, path: Path) -> Path:

@@ -13,24 +13,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compression.blocks import remove_blocks, without_block
-from compression.checkpoint import Checkpoints, state_of
-from compression.context import Context, Decision
-from compression.cost import NO_BOARD, Budget, CostModel, RtfModel
-from compression.count import count
-from compression.criteria import find_criterion
-from compression.finetune import Progress, distilled, finetune, silent
-from compression.fold import fold_norms
-from compression.groups import Structure, example, find_groups
-from compression.lowrank import choose_ranks, factor, ranks_for_budget
-from compression.masks import prune_columns
-from compression.recipe import Recipe
-from compression.result import CompressionResult, StepFigures
-from compression.rnn import split_layers
-from compression.schedules import gradual_budgets, soft_finetune
-from compression.surgery import cut
-from compression.task import Task
-from enhance.errors import UserError
+from quietmic.compression.checkpoint import Checkpoints, state_of
+from quietmic.compression.cost import NO_BOARD, Budget, CostModel, RtfModel
+from quietmic.compression.criteria.context import Context, Decision
+from quietmic.compression.criteria.masks import prune_columns
+from quietmic.compression.criteria.table import find_criterion
+from quietmic.compression.factor.lowrank import choose_ranks, factor, ranks_for_budget
+from quietmic.compression.finetune import Progress, distilled, finetune, silent
+from quietmic.compression.recipe import Recipe
+from quietmic.compression.result import CompressionResult, StepFigures
+from quietmic.compression.schedules import gradual_budgets, soft_finetune
+from quietmic.compression.structure.blocks import remove_blocks, without_block
+from quietmic.compression.structure.count import count
+from quietmic.compression.structure.fold import fold_norms
+from quietmic.compression.structure.groups import Structure, example, find_groups
+from quietmic.compression.structure.rnn import split_layers
+from quietmic.compression.structure.surgery import cut
+from quietmic.compression.task import Task
+from quietmic.enhance.errors import UserError
 
 
 def compress(

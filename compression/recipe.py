@@ -8,9 +8,9 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
-from compression.cost import Budget
-from compression.criteria import find_criterion
-from enhance.errors import UserError
+from quietmic.compression.cost import Budget
+from quietmic.compression.criteria.table import find_criterion
+from quietmic.enhance.errors import UserError
 
 METHODS = ("units", "lstm-masks", "none")
 SCHEDULES = ("once", "gradual", "soft")

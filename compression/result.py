@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from compression.lowrank import Factored
-from compression.recipe import Recipe
+from quietmic.compression.factor.lowrank import Factored
+from quietmic.compression.recipe import Recipe
 
 
 @dataclass(frozen=True)

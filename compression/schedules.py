@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import torch
 
-from compression.context import Context, Decision
-from compression.cost import Budget, CostModel
-from compression.finetune import finetune
-from compression.surgery import gated_weights
-from compression.task import Task
+from quietmic.compression.cost import Budget, CostModel
+from quietmic.compression.criteria.context import Context, Decision
+from quietmic.compression.finetune import finetune
+from quietmic.compression.structure.surgery import gated_weights
+from quietmic.compression.task import Task
 
 
 def gradual_budgets(budget: Budget, costs: CostModel, stages: int) -> list[Budget]:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from enhance.errors import UserError
+from quietmic.enhance.errors import UserError
 
 
 @dataclass(frozen=True)

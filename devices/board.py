@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from devices.errors import DeviceError
-from devices.geometry import BOARDS_FILE
+from quietmic.devices.errors import DeviceError
+from quietmic.devices.geometry import BOARDS_FILE
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from devices.engine import Candidate, measure_engine
-from devices.errors import DeviceError
-from devices.priority import audio_priority
+from quietmic.devices.engine import Candidate, measure_engine
+from quietmic.devices.errors import DeviceError
+from quietmic.devices.priority import audio_priority
 
 MAX_LOAD = 0.5
 """A model is fit for a machine if the 99th percentile of its hops takes at most this part of a hop."""

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from math import inf
 from pathlib import Path
 
-from devices.mixer import Mixer
-from devices.recorder import Recorder
+from quietmic.devices.mixer import Mixer
+from quietmic.devices.recorder import Recorder
 
 NO_LIMIT = inf
 LIMITS_DB = (6.0, 9.0, 12.0, 15.0, 18.0, 24.0, 30.0, 36.0, NO_LIMIT)

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from devices.errors import DeviceError
-from devices.plan import SAMPLE_TYPE, DuplexPlan
-from devices.ring import Ring
-from devices.tally import Tally
+from quietmic.devices.errors import DeviceError
+from quietmic.devices.plan import SAMPLE_TYPE, DuplexPlan
+from quietmic.devices.ring import Ring
+from quietmic.devices.tally import Tally
 
 _RING_S = 4.0
 _FIRST_BLOCK_S = 6.0  # sound servers may take more than a second until the first block

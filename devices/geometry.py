@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from devices.errors import DeviceError
+from quietmic.devices.errors import DeviceError
 
 BOARDS_FILE = Path(__file__).with_name("boards.toml")
 

@@ -4,7 +4,7 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from devices.errors import DeviceError
+from quietmic.devices.errors import DeviceError
 
 
 @dataclass(frozen=True)

@@ -8,18 +8,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from devices.board import Board
-from devices.choice import choose_model, smaller_candidates
-from devices.engine import Candidate, Engine, measure_engine
-from devices.errors import DeviceError
-from devices.keys import Keys
-from devices.listing import list_devices, load_backend
-from devices.options import LiveOptions
-from devices.plan import plan_duplex
-from devices.priority import audio_priority, raise_priority
-from devices.session import Session
-from devices.stepdown import NextEngine
-from devices.virtual import DEVICE, VirtualMicrophone
+from quietmic.devices.board import Board
+from quietmic.devices.choice import choose_model, smaller_candidates
+from quietmic.devices.engine import Candidate, Engine, measure_engine
+from quietmic.devices.errors import DeviceError
+from quietmic.devices.keys import Keys
+from quietmic.devices.listing import list_devices, load_backend
+from quietmic.devices.options import LiveOptions
+from quietmic.devices.plan import plan_duplex
+from quietmic.devices.priority import audio_priority, raise_priority
+from quietmic.devices.session import Session
+from quietmic.devices.stepdown import NextEngine
+from quietmic.devices.virtual import DEVICE, VirtualMicrophone
 
 _MEASURE_S = 0.5
 _VIEW_EVERY = 4  # ticks
@@ -102,7 +102,7 @@ def _press(session: Session, keys: Keys) -> None:
 def _run_with_view(session: Session, keys: Keys) -> None:
     from rich.live import Live
 
-    from devices.view import render
+    from quietmic.devices.view import render
 
     ticks = 0
     with _quiet_libraries(), Live(render(session), auto_refresh=False) as live:

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from devices.engine import AlignedEngine, Engine
+from quietmic.devices.engine import AlignedEngine, Engine
 
 Array = NDArray[np.float32]
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from devices.board import Board
-from devices.errors import DeviceError
-from devices.geometry import find_array
+from quietmic.devices.board import Board
+from quietmic.devices.errors import DeviceError
+from quietmic.devices.geometry import find_array
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from devices.errors import DeviceError
-from devices.listing import Device, find_device, list_devices
+from quietmic.devices.errors import DeviceError
+from quietmic.devices.listing import Device, find_device, list_devices
 
 SAMPLE_TYPE = "int16"
 """What the cards are asked for: every card speaks it, and the callback needs no conversion."""

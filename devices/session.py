@@ -11,20 +11,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from devices.controls import Controls
-from devices.duplex import Duplex
-from devices.engine import Engine, EngineTiming
-from devices.errors import DeviceError
-from devices.levels import Levels
-from devices.listing import find_again, list_devices
-from devices.mixer import Mixer
-from devices.options import LiveOptions
-from devices.plan import DuplexPlan, plan_duplex
-from devices.priority import audio_priority, lower_other_threads
-from devices.stepdown import NextEngine, StepDown
-from devices.tally import Tally
-from devices.tuning import choose_jitter_s, choose_latency
-from devices.worker import Worker
+from quietmic.devices.controls import Controls
+from quietmic.devices.duplex import Duplex
+from quietmic.devices.engine import Engine, EngineTiming
+from quietmic.devices.errors import DeviceError
+from quietmic.devices.levels import Levels
+from quietmic.devices.listing import find_again, list_devices
+from quietmic.devices.mixer import Mixer
+from quietmic.devices.options import LiveOptions
+from quietmic.devices.plan import DuplexPlan, plan_duplex
+from quietmic.devices.priority import audio_priority, lower_other_threads
+from quietmic.devices.stepdown import NextEngine, StepDown
+from quietmic.devices.tally import Tally
+from quietmic.devices.tuning import choose_jitter_s, choose_latency
+from quietmic.devices.worker import Worker
 
 _FIRST_PAUSE_S, _LAST_PAUSE_S = 0.5, 8.0
 _TICK_S = 0.05

@@ -3,10 +3,10 @@
 import threading
 from collections.abc import Callable
 
-from devices.engine import Engine, measure_engine
-from devices.mixer import Mixer
-from devices.priority import lower_priority
-from devices.watchdog import Watchdog
+from quietmic.devices.engine import Engine, measure_engine
+from quietmic.devices.mixer import Mixer
+from quietmic.devices.priority import lower_priority
+from quietmic.devices.watchdog import Watchdog
 
 _FIRST_RETRY_S = 10.0
 _LAST_RETRY_S = 160.0

@@ -2,8 +2,8 @@
 
 from math import ceil
 
-from devices.engine import EngineTiming
-from devices.plan import DuplexPlan
+from quietmic.devices.engine import EngineTiming
+from quietmic.devices.plan import DuplexPlan
 
 _LEAST_BLOCKS, _MOST_BLOCKS = 2, 12
 _BUSY_S = 0.005

@@ -5,8 +5,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from devices.controls import HELP, NO_LIMIT
-from devices.session import Session
+from quietmic.devices.controls import HELP, NO_LIMIT
+from quietmic.devices.session import Session
 
 _LOWEST_DB = -60.0
 _BAR_LENGTH = 40

@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 
-from devices.errors import DeviceError
+from quietmic.devices.errors import DeviceError
 
 SOURCE = "quietmic"
 SINK = "quietmic_feed"

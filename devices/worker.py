@@ -6,14 +6,14 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from devices.controls import Controls
-from devices.drift import DriftController, DriftResampler
-from devices.duplex import Duplex
-from devices.levels import Levels
-from devices.mixer import Mixer
-from devices.stepdown import StepDown
-from devices.trim import Trimmer
-from enhance.resample import StreamResampler
+from quietmic.devices.controls import Controls
+from quietmic.devices.drift import DriftController, DriftResampler
+from quietmic.devices.duplex import Duplex
+from quietmic.devices.levels import Levels
+from quietmic.devices.mixer import Mixer
+from quietmic.devices.stepdown import StepDown
+from quietmic.devices.trim import Trimmer
+from quietmic.enhance.resample import StreamResampler
 
 Array = NDArray[np.float32]
 

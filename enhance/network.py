@@ -6,8 +6,8 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from enhance.config import CARD_KEY, ModelCard
-from enhance.errors import UserError
+from quietmic.enhance.card import CARD_KEY, ModelCard
+from quietmic.enhance.errors import UserError
 
 Array = NDArray[np.float32]
 State = dict[str, Array]

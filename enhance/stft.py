@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from enhance.config import StftConfig
+from quietmic.enhance.card import StftConfig
 
 Array = NDArray[np.float32]
 Spectra = NDArray[np.complex64]

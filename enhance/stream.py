@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from enhance.beamform import Beamformer, BeamState
-from enhance.errors import UserError
-from enhance.network import OnnxNetwork, State
-from enhance.reference import ReferenceState, initial_reference, update_reference
-from enhance.resample import ResamplerState, StreamResampler
-from enhance.stft import Spectra, Stft, StftState
+from quietmic.enhance.beamform import Beamformer, BeamState
+from quietmic.enhance.catalogue import find_model
+from quietmic.enhance.errors import UserError
+from quietmic.enhance.network import OnnxNetwork, State
+from quietmic.enhance.reference import ReferenceState, initial_reference, update_reference
+from quietmic.enhance.resample import ResamplerState, StreamResampler
+from quietmic.enhance.stft import Spectra, Stft, StftState
 
 Array = NDArray[np.float32]
 
@@ -235,3 +236,20 @@ def _check(network: OnnxNetwork, n_mics: int, sample_rate: int, limit_db: float 
         raise UserError(f"{card.name} looks {card.look_ahead} frames ahead, which a stream does not offer")
     if n_mics > 1 and network.uses_beam and not network.gives_mask:
         raise UserError(f"{card.name} takes a beam but gives no speech mask to steer it: export it again")
+
+
+def open_stream(
+    name: str = "default", n_mics: int = 1, sample_rate: int = 16000, attenuation_limit_db: float | None = None
+) -> StreamEnhancer:
+    """A fresh stream of a model: feed it blocks with `process`, end with `flush`.
+
+    Args:
+        name: of a model in the catalogue, "default", or the path of an .onnx file.
+        n_mics: microphones of one scene, 1..8; channel 0 is the reference.
+        sample_rate: Hz of input and output, 8000..192000.
+        attenuation_limit_db: nothing is attenuated by more than this; None for no limit.
+
+    Raises:
+        UserError: unknown model, or a number of microphones or a rate that cannot be served.
+    """
+    return StreamEnhancer(OnnxNetwork(find_model(name)), n_mics, sample_rate, attenuation_limit_db)

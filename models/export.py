@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from enhance.config import CARD_KEY, ModelCard, StftConfig
-from enhance.errors import UserError
-from enhance.network import OnnxNetwork
-from enhance.records import hash_file
+from quietmic.enhance.card import CARD_KEY, ModelCard, StftConfig
+from quietmic.enhance.errors import UserError
+from quietmic.enhance.measure.records import hash_file
+from quietmic.enhance.network import OnnxNetwork
 
 TOLERANCE = 1e-5  # of the largest output
 OPSET = 17
@@ -84,7 +84,7 @@ def export(network: nn.Module, card: ModelCard, path: Path) -> Path:
     """Write a network as ONNX with its card.
 
     Args:
-        network: as from models.registry; left as it is.
+        network: as from quietmic.models.networks.registry; left as it is.
         card: parameters and macs_per_second are filled in here.
         path: the .onnx file; replaced only by a file that passed every check.
 

@@ -5,7 +5,7 @@ import signal
 import time
 from dataclasses import dataclass
 
-from enhance.batch import FileJob, FileResult, enhance_file
+from quietmic.enhance.files.batch import FileJob, FileResult, enhance_file
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,6 @@ def process_id(job: Number) -> int:
 
 def loaded_sessions() -> tuple[int, int]:
     """(process, how often it opened a session)."""
-    from enhance.batch import _load_network
+    from quietmic.enhance.files.batch import _load_network
 
     return os.getpid(), _load_network.cache_info().misses

@@ -9,7 +9,7 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, helper
 
-from enhance.config import CARD_KEY, ModelCard, StftConfig
+from quietmic.enhance.card import CARD_KEY, ModelCard, StftConfig
 
 N_FREQS = StftConfig().n_freqs
 FLOAT = TensorProto.FLOAT

@@ -10,9 +10,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import app
-from enhance import catalog, stream
-from enhance.network import OnnxNetwork
+from quietmic import cli
+from quietmic.enhance import catalogue as catalog
+from quietmic.enhance import stream
+from quietmic.enhance.network import OnnxNetwork
 
 HOP_TAKES_S = 0.04
 
@@ -30,7 +31,7 @@ def main(folder: Path, arguments: list[str]) -> int:
     stream.StreamEnhancer.process = slow_process  # type: ignore[method-assign]
     entries = [catalog.ModelEntry(p.stem, p, p.stem, OnnxNetwork(p).card, False) for p in sorted(folder.glob("*.onnx"))]
     catalog.list_models = lambda: entries  # type: ignore[assignment]
-    return app.main(["live", *arguments])
+    return cli.main(["live", *arguments])
 
 
 if __name__ == "__main__":

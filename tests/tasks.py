@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from nets.lm import LanguageModel
 from torch import Tensor, nn
 
-from compression.finetune import finetune
-from compression.task import Task
+from quietmic.compression.finetune import finetune
+from quietmic.compression.task import Task
 
 
 class DigitsNet(nn.Module):

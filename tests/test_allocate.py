@@ -6,14 +6,14 @@ from nets.lm import LanguageModel
 from nets.mobilenet import MobileNetV3Large
 from nets.resnet import resnet56
 
-from compression.allocate import allocate
-from compression.cost import Budget, CostModel
-from compression.count import count
-from compression.groups import find_groups
-from compression.lowrank import factor
-from compression.rnn import split_layers
-from compression.surgery import cut
-from enhance.errors import UserError
+from quietmic.compression.cost import Budget, CostModel
+from quietmic.compression.criteria.allocate import allocate
+from quietmic.compression.factor.lowrank import factor
+from quietmic.compression.structure.count import count
+from quietmic.compression.structure.groups import find_groups
+from quietmic.compression.structure.rnn import split_layers
+from quietmic.compression.structure.surgery import cut
+from quietmic.enhance.errors import UserError
 
 IMAGE = torch.zeros(1, 3, 32, 32)
 SYMBOLS = torch.zeros(1, 5, dtype=torch.long)

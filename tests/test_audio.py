@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from enhance.audio import AudioReader, AudioWriter, is_audio_name, read, write
-from enhance.errors import UserError
+from quietmic.enhance.errors import UserError
+from quietmic.enhance.files.audio import AudioReader, AudioWriter, is_audio_name, read, write
 
 
 def sound(n_channels: int, n_samples: int) -> np.ndarray:

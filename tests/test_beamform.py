@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from enhance.beamform import Beamformer, BeamSettings, BeamState
+from quietmic.enhance.beamform import Beamformer, BeamSettings, BeamState
 
 N_FREQS = 33
 

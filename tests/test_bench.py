@@ -5,11 +5,11 @@ import json
 import pytest
 from make_models import make_card, make_passthrough
 
-import app
-from enhance.bench import _limit, bench
-from enhance.plan import plan
-from enhance.probe import probe
-from enhance.systems import model_system
+from quietmic import cli
+from quietmic.enhance.measure.plan import plan
+from quietmic.enhance.measure.probe import probe
+from quietmic.enhance.measure.speed import _limit, bench
+from quietmic.enhance.measure.systems import model_system
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_plan_adds_up(small_model):
 def test_the_command_prints_json_alone(small_model, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     arguments = ["bench", "--model", str(small_model), "--peer", "nsnet2", "--seconds", "1", "--threads", "1"]
-    assert app.main([*arguments, "--json", "--markdown", "bench.md"]) == 0
+    assert cli.main([*arguments, "--json", "--markdown", "bench.md"]) == 0
     figures = json.loads(capsys.readouterr().out)
     assert [system["label"] for system in figures["systems"]] == ["tcn-small", "nsnet2"]
     assert figures["systems"][1]["rtf_live"] is None  # it works on whole files
@@ -73,5 +73,5 @@ def test_the_command_prints_json_alone(small_model, tmp_path, monkeypatch, capsy
     assert figures["machine"]["cores"] >= 1
     text = (tmp_path / "bench.md").read_text()
     assert "not measured" in text and "GMAC/s" in text
-    assert app.main(["bench", "--model", str(small_model), "--plan", "10", "--cores", "2", "--json"]) == 0
+    assert cli.main(["bench", "--model", str(small_model), "--plan", "10", "--cores", "2", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["cores"] == 2

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from devices.board import CostTable, detect_board, find_board, format_board, list_boards
-from devices.choice import MAX_LOAD, choose_model, smaller_candidates
-from devices.engine import Candidate, Engine
-from devices.errors import DeviceError
-from devices.geometry import find_array
+from quietmic.devices.board import CostTable, detect_board, find_board, format_board, list_boards
+from quietmic.devices.choice import MAX_LOAD, choose_model, smaller_candidates
+from quietmic.devices.engine import Candidate, Engine
+from quietmic.devices.errors import DeviceError
+from quietmic.devices.geometry import find_array
 
 
 def machine(tmp_path: Path, name: str | None) -> Path:

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from enhance import catalog, open_stream
-from enhance.errors import UserError
+from quietmic import open_stream
+from quietmic.enhance import catalogue as catalog
+from quietmic.enhance.errors import UserError
 
 
 @pytest.fixture

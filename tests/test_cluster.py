@@ -18,18 +18,18 @@ from cluster_jobs import Number, double, enhance_or_die, enhance_slowly, fail_at
 from cluster_processes import ROOT, DaskProcesses
 from reports_fixtures import write_pairs
 
-import app
-from enhance import denoise as command
-from enhance.audio import read, write
-from enhance.cluster import Cluster, choose_cluster
-from enhance.dataset import find_scenes
-from enhance.distribute import LOOK_AHEAD, WINDOW, run_on_cluster
-from enhance.errors import UserError
-from enhance.evaluate import evaluate
-from enhance.order import longest_first
-from enhance.records import hash_file
-from enhance.remote import Needs, find_weights, needs_of, run_checked
-from enhance.systems import model_system
+from quietmic import cli
+from quietmic.enhance.cluster.connect import Cluster, choose_cluster
+from quietmic.enhance.cluster.distribute import LOOK_AHEAD, WINDOW, run_on_cluster
+from quietmic.enhance.cluster.order import longest_first
+from quietmic.enhance.cluster.remote import Needs, find_weights, needs_of, run_checked
+from quietmic.enhance.errors import UserError
+from quietmic.enhance.files import run as command
+from quietmic.enhance.files.audio import read, write
+from quietmic.enhance.measure.quality import evaluate
+from quietmic.enhance.measure.recordings import find_scenes
+from quietmic.enhance.measure.records import hash_file
+from quietmic.enhance.measure.systems import model_system
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def make_files(folder: Path, n_files: int, n_samples: int = 16000) -> Path:
 
 
 def denoise(model: Path, folder: Path, out: str, *options: str) -> int:
-    return app.main(["denoise", str(folder), "-o", out, "--model", str(model), *options])
+    return cli.main(["denoise", str(folder), "-o", out, "--model", str(model), *options])
 
 
 def same_folders(first: Path, second: Path) -> bool:
@@ -255,7 +255,7 @@ def test_a_local_cluster_ends_with_the_command(passthrough_model: Path, tmp_path
 def test_no_scheduler_and_wrong_use(
     passthrough_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("enhance.cluster.CONNECT_S", 0.5)
+    monkeypatch.setattr("quietmic.enhance.cluster.connect.CONNECT_S", 0.5)
     folder = make_files(tmp_path / "in", 1)
     assert denoise(passthrough_model, folder, "out", "--cluster", "tcp://127.0.0.1:9") == 1
     assert "no scheduler answers at tcp://127.0.0.1:9" in capsys.readouterr().err
@@ -274,8 +274,8 @@ def test_no_scheduler_and_wrong_use(
 WITHOUT_CLUSTER = """
 import sys
 sys.path.insert(0, sys.argv[1])
-import app
-assert app.main(["denoise", sys.argv[2], "-o", "out.wav", "--model", sys.argv[3]]) == 0
+from quietmic import cli
+assert cli.main(["denoise", sys.argv[2], "-o", "out.wav", "--model", sys.argv[3]]) == 0
 assert not {"dask", "distributed", "fsspec"} & set(sys.modules)
 """
 
@@ -324,6 +324,6 @@ def test_tls_with_certificates_of_our_own(
         options = ["--cluster", started.address, "--tls-ca", str(ca), "--tls-cert", str(cert), "--tls-key", str(key)]
         assert denoise(passthrough_model, Path("in"), "out", *options) == 0
         assert len(list((tmp_path / "out").iterdir())) == 4
-        monkeypatch.setattr("enhance.cluster.CONNECT_S", 1)
+        monkeypatch.setattr("quietmic.enhance.cluster.connect.CONNECT_S", 1)
         plain = f"tcp://127.0.0.1:{started.port}"
         assert denoise(passthrough_model, Path("in"), "other", "--cluster", plain) == 1

@@ -8,8 +8,8 @@ import torch
 from cluster_processes import DaskProcesses
 from test_training import write_corpus
 
-import app
-from models.registry import build, save_network
+from quietmic import cli
+from quietmic.models.networks.registry import build, save_network
 
 SIZES = {"encoder": (6, 8), "width": 16, "n_units": 24, "dilations": (1, 2)}
 RECIPE = """
@@ -33,11 +33,11 @@ def test_scenes_and_criteria_on_a_cluster(tmp_path: Path, monkeypatch: pytest.Mo
     scenes = ["scenes", *data, "--count", "4", "--split", "train", "-o"]
     table = ["compare-criteria", *data, "--rooms", "4", "--model", "tcn.pt", "--recipe", "recipe.toml",
              "--params", "5k", "--criteria", "l1,random", "-o"]  # fmt: skip
-    assert app.main([*scenes, "scenes-here"]) == 0
-    assert app.main([*table, "table-here"]) == 0
+    assert cli.main([*scenes, "scenes-here"]) == 0
+    assert cli.main([*table, "table-here"]) == 0
     with DaskProcesses(tmp_path) as started:
-        assert app.main([*scenes, "scenes-there", "--cluster", started.address]) == 0
-        assert app.main([*table, "table-there", "--cluster", started.address]) == 0
+        assert cli.main([*scenes, "scenes-there", "--cluster", started.address]) == 0
+        assert cli.main([*table, "table-there", "--cluster", started.address]) == 0
     here, there = tmp_path / "scenes-here", tmp_path / "scenes-there"
     for name in ("manifest.csv", *(f"{part}/scene-{i:03d}.flac" for part in ("noisy", "clean") for i in range(4))):
         assert (here / name).read_bytes() == (there / name).read_bytes()

@@ -11,11 +11,10 @@ import torch
 from test_surgery import half, shake
 from test_training import write_corpus
 
-from app import main
-from compression import command, table_command
-from compression.count import count
-from compression.groups import find_groups
-from compression.speech import (
+from quietmic.cli import main
+from quietmic.compression.enhancer import request as command
+from quietmic.compression.enhancer import tables as table_command
+from quietmic.compression.enhancer.speech import (
     SpeechBatch,
     SpeechData,
     example_inputs,
@@ -24,17 +23,19 @@ from compression.speech import (
     real_frames,
     rtf_model,
 )
-from compression.surgery import cut, gated
-from enhance.catalog import list_models
-from enhance.config import ModelCard
-from enhance.errors import UserError
-from enhance.network import OnnxNetwork
-from enhance.records import hash_file
-from models.export import check, export
-from models.registry import build, load_network, save_network
-from models.spectra import analysis
-from models.train_command import open_source
-from models.train_config import TrainConfig
+from quietmic.compression.structure.count import count
+from quietmic.compression.structure.groups import find_groups
+from quietmic.compression.structure.surgery import cut, gated
+from quietmic.enhance.card import ModelCard
+from quietmic.enhance.catalogue import list_models
+from quietmic.enhance.errors import UserError
+from quietmic.enhance.measure.records import hash_file
+from quietmic.enhance.network import OnnxNetwork
+from quietmic.models.export import check, export
+from quietmic.models.networks.registry import build, load_network, save_network
+from quietmic.models.networks.spectra import analysis
+from quietmic.models.publish import open_source
+from quietmic.models.training.config import TrainConfig
 
 SIZES = {
     "tcn": {"encoder": (6, 8), "width": 16, "n_units": 24, "dilations": (1, 2)},

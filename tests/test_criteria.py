@@ -6,18 +6,18 @@ import torch.nn.functional as F
 from nets.lm import LanguageModel
 from torch import nn
 
-from compression.allocate import best
-from compression.context import Context
-from compression.cost import Budget, CostModel
-from compression.criteria import CRITERIA, find_criterion
-from compression.data_scores import influence_static
-from compression.gates import GateLearner, next_beta, penalty_weight
-from compression.groups import find_groups
-from compression.reconstruct import gram_matrices, greedy_order, lasso_path, least_squares
-from compression.rnn import split_layers
-from compression.surgery import cut
-from compression.task import Task
-from enhance.errors import UserError
+from quietmic.compression.cost import Budget, CostModel
+from quietmic.compression.criteria.allocate import best
+from quietmic.compression.criteria.context import Context
+from quietmic.compression.criteria.data_scores import influence_static
+from quietmic.compression.criteria.gates import GateLearner, next_beta, penalty_weight
+from quietmic.compression.criteria.reconstruct import gram_matrices, greedy_order, lasso_path, least_squares
+from quietmic.compression.criteria.table import CRITERIA, find_criterion
+from quietmic.compression.structure.groups import find_groups
+from quietmic.compression.structure.rnn import split_layers
+from quietmic.compression.structure.surgery import cut
+from quietmic.compression.task import Task
+from quietmic.enhance.errors import UserError
 
 
 class Conv(nn.Module):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from enhance.dataset import find_scenes
-from enhance.errors import UserError
+from quietmic.enhance.errors import UserError
+from quietmic.enhance.measure.recordings import find_scenes
 
 
 def touch(*paths: Path) -> None:

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import app
-from enhance.audio import read, write
-from enhance.catalog import list_models
-from enhance.metrics import si_sdr
+from quietmic import cli
+from quietmic.enhance.catalogue import list_models
+from quietmic.enhance.files.audio import read, write
+from quietmic.enhance.measure.metrics import si_sdr
 
 
 def test_demo_makes_sounds_pictures_and_a_table(
@@ -23,7 +23,7 @@ def test_demo_makes_sounds_pictures_and_a_table(
         write(tmp_path / f"{name}_clean.flac", clean[:n_clean], rate)
     write(tmp_path / "wild_noisy.wav", noise[:1], 16000)
     out = tmp_path / "out"
-    assert app.main(["demo", "--recordings", str(tmp_path), "-o", str(out), "--model", str(passthrough_model)]) == 0
+    assert cli.main(["demo", "--recordings", str(tmp_path), "-o", str(out), "--model", str(passthrough_model)]) == 0
     names = {"voice", "stereo", "array4", "wild"}
     assert {path.stem for path in out.glob("*.png")} == names
     assert {path.name.split("_enhanced")[0] for path in out.glob("*_enhanced.*")} == names
@@ -38,7 +38,7 @@ def test_demo_makes_sounds_pictures_and_a_table(
 
 def test_demo_without_recordings(tmp_path: Path, capsys: pytest.CaptureFixture[str], passthrough_model: Path) -> None:
     arguments = ["demo", "--recordings", str(tmp_path), "-o", str(tmp_path), "--model", str(passthrough_model)]
-    assert app.main(arguments) == 2
+    assert cli.main(arguments) == 2
     assert "NAME_noisy" in capsys.readouterr().err
 
 
@@ -64,7 +64,7 @@ def test_default_model_improves_the_recordings(recordings: Path, tmp_path: Path)
         name = path.stem.removesuffix("_noisy")
         options = ["--array"] if "array" in name else []
         target = tmp_path / path.name
-        assert app.main(["denoise", str(path), "-o", str(target), *options]) == 0
+        assert cli.main(["denoise", str(path), "-o", str(target), *options]) == 0
         for clean_path in recordings.glob(f"{name}_clean.*"):
             clean, noisy, enhanced = (read(file)[0][0] for file in (clean_path, path, target))
             before, after = si_sdr(clean, noisy), si_sdr(clean, enhanced)

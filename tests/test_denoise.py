@@ -12,10 +12,10 @@ import pytest
 import soundfile
 from make_models import make_counter
 
-import app
-from enhance.audio import read, write
+from quietmic import cli
+from quietmic.enhance.files.audio import read, write
 
-ROOT = Path(app.__file__).parent
+ROOT = Path(__file__).resolve().parent.parent
 
 
 Run = Callable[..., int]
@@ -26,7 +26,7 @@ def denoise(passthrough_model: Path) -> Run:
     """Runs the command with the pass-through model; gives the exit code."""
 
     def run(*arguments: object) -> int:
-        return app.main(["denoise", "--model", str(passthrough_model), *map(str, arguments)])
+        return cli.main(["denoise", "--model", str(passthrough_model), *map(str, arguments)])
 
     return run
 
@@ -78,19 +78,19 @@ def test_channels_and_array(denoise: Run, tmp_path: Path) -> None:
 def test_attenuation_limit(model_folder: Path, tmp_path: Path) -> None:
     write(tmp_path / "a.wav", sound(), 16000, "FLOAT")
     arguments = ["denoise", str(tmp_path / "a.wav"), "--model", str(model_folder / "tenth.onnx"), "-o"]
-    assert app.main([*arguments, str(tmp_path / "free.wav")]) == 0
-    assert app.main([*arguments, str(tmp_path / "limit.wav"), "--attenuation-limit", "0"]) == 0
+    assert cli.main([*arguments, str(tmp_path / "free.wav")]) == 0
+    assert cli.main([*arguments, str(tmp_path / "limit.wav"), "--attenuation-limit", "0"]) == 0
     assert np.abs(read(tmp_path / "free.wav")[0] - 0.1 * sound()).max() < 1e-6
     assert np.abs(read(tmp_path / "limit.wav")[0] - sound()).max() < 1e-6
 
 
 def test_file_and_stream_give_the_same_samples(tmp_path: Path) -> None:
     """Blocks of a second from a file, with T = 62, against blocks of one hop."""
-    from enhance import open_stream
+    from quietmic import open_stream
 
     model = make_counter(tmp_path / "counter.onnx")
     write(tmp_path / "a.wav", sound(1, 50_000), 16000, "FLOAT")
-    assert app.main(["denoise", str(tmp_path / "a.wav"), "-o", str(tmp_path / "b.wav"), "--model", str(model)]) == 0
+    assert cli.main(["denoise", str(tmp_path / "a.wav"), "-o", str(tmp_path / "b.wav"), "--model", str(model)]) == 0
     stream = open_stream(str(model))
     parts = [stream.process(block) for block in np.array_split(sound(1, 50_000), 200, axis=1)]
     expected = np.concatenate([*parts, stream.flush()])[stream.delay :]
@@ -201,8 +201,8 @@ def test_wrong_use(denoise: Run, tmp_path: Path, model_folder: Path, capsys: pyt
         assert message in error
         assert good.read_bytes() == before
         assert not (tmp_path / "x").exists()
-    assert app.main(["nonsense"]) == 2
-    assert app.main(["--help"]) == 0
+    assert cli.main(["nonsense"]) == 2
+    assert cli.main(["--help"]) == 0
 
 
 def test_an_output_folder_inside_the_input_is_not_enhanced_again(denoise: Run, tmp_path: Path) -> None:
@@ -224,9 +224,9 @@ def test_console_is_quiet_about_names_that_look_like_markup(
 MEMORY = """
 import sys
 sys.path.insert(0, sys.argv[1])
-import app
-from enhance.probe import peak_memory_bytes
-assert app.main(["denoise", sys.argv[2], "-o", sys.argv[3], "--model", sys.argv[4]]) == 0
+from quietmic import cli
+from quietmic.enhance.measure.probe import peak_memory_bytes
+assert cli.main(["denoise", sys.argv[2], "-o", sys.argv[3], "--model", sys.argv[4]]) == 0
 print(peak_memory_bytes() / 2**20)
 """
 

@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from devices.drift import DriftController, DriftResampler
+from quietmic.devices.drift import DriftController, DriftResampler
 
 SAMPLE_RATE = 16000
 

@@ -9,16 +9,16 @@ import pytest
 import soundfile
 from reports_fixtures import RATE, voice, write_pairs
 
-import app
-from enhance import evaluate as evaluation
-from enhance.dataset import find_scenes
-from enhance.errors import UserError
-from enhance.evaluate_command import choose_systems
-from enhance.metrics import METRIC_NAMES
-from enhance.records import read_records, write_record
-from enhance.statistics import paired_difference, summarise
-from enhance.summary import FIGURE_NAMES, summarise_rows
-from enhance.systems import model_system
+from quietmic import cli
+from quietmic.cli.evaluate import choose_systems
+from quietmic.enhance.errors import UserError
+from quietmic.enhance.measure import quality as evaluation
+from quietmic.enhance.measure.metrics import METRIC_NAMES
+from quietmic.enhance.measure.recordings import find_scenes
+from quietmic.enhance.measure.records import read_records, write_record
+from quietmic.enhance.measure.statistics import paired_difference, summarise
+from quietmic.enhance.measure.summary import FIGURE_NAMES, summarise_rows
+from quietmic.enhance.measure.systems import model_system
 
 
 def test_bootstrap_interval_is_that_of_the_normal_theory():
@@ -191,7 +191,7 @@ def test_the_command_in_a_pool_writes_all_its_files(tmp_path, passthrough_model,
     monkeypatch.chdir(tmp_path)
     write_pairs(tmp_path / "scenes", n_mics=2)
     arguments = ["evaluate", "scenes", "--model", str(passthrough_model), "--mics", "1,2", "--jobs", "2"]
-    assert app.main([*arguments, "--json", "--csv", "r.csv", "--markdown", "r.md"]) == 0
+    assert cli.main([*arguments, "--json", "--csv", "r.csv", "--markdown", "r.md"]) == 0
     figures = json.loads(capsys.readouterr().out)
     with open("r.csv", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -206,9 +206,9 @@ def test_the_command_in_a_pool_writes_all_its_files(tmp_path, passthrough_model,
 
 
 def test_wrong_use_is_code_2(tmp_path, passthrough_model, capsys):
-    assert app.main(["evaluate", str(tmp_path / "nowhere"), "--model", str(passthrough_model)]) == 2
-    assert app.main(["evaluate", str(tmp_path), "--mics", "0"]) == 2
-    assert app.main(["evaluate", str(tmp_path), "--model", str(passthrough_model), "--mics", "9"]) == 2
+    assert cli.main(["evaluate", str(tmp_path / "nowhere"), "--model", str(passthrough_model)]) == 2
+    assert cli.main(["evaluate", str(tmp_path), "--mics", "0"]) == 2
+    assert cli.main(["evaluate", str(tmp_path), "--model", str(passthrough_model), "--mics", "9"]) == 2
     assert "takes 1 to 8 microphones" in capsys.readouterr().err
 
 

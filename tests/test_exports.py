@@ -14,11 +14,11 @@ from tasks import digits, digits_error, trained_digits
 from test_surgery import shake
 from torch import nn
 
-from compression import Budget, Recipe, compress
-from compression.fold import fold_norms, norm_pairs
-from compression.quantize import kmeans, quantize_onnx, share_weights, sparse_bytes
-from compression.recipe import FineTune, LowRank, Prune
-from enhance.errors import UserError
+from quietmic.compression import Budget, Recipe, compress
+from quietmic.compression.factor.quantize import kmeans, quantize_onnx, share_weights, sparse_bytes
+from quietmic.compression.recipe import FineTune, LowRank, Prune
+from quietmic.compression.structure.fold import fold_norms, norm_pairs
+from quietmic.enhance.errors import UserError
 
 IMAGE = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 SYMBOLS = torch.arange(6).view(1, 6)

@@ -6,9 +6,9 @@ from pathlib import Path
 import onnx
 from make_models import make_gain
 
-from enhance.config import CARD_KEY
-from enhance.graph_hash import hash_graph
-from enhance.records import hash_file
+from quietmic.enhance.card import CARD_KEY
+from quietmic.enhance.measure.graph_hash import hash_graph
+from quietmic.enhance.measure.records import hash_file
 
 
 def with_card(source: Path, path: Path, **changes: object) -> Path:

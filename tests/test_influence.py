@@ -7,12 +7,12 @@ import torch
 from nets.lm import LanguageModel
 from torch import nn
 
-from compression.groups import find_groups
-from compression.influence import batch_influences, mask_gradients, unit_influence
-from compression.surgery import cut, gated
-from compression.swap import swapped
-from compression.task import Task
-from enhance.errors import UserError
+from quietmic.compression.criteria.influence import batch_influences, mask_gradients, unit_influence
+from quietmic.compression.structure.groups import find_groups
+from quietmic.compression.structure.surgery import cut, gated
+from quietmic.compression.structure.swap import swapped
+from quietmic.compression.task import Task
+from quietmic.enhance.errors import UserError
 
 
 def small():

@@ -6,8 +6,8 @@ import sys
 import pytest
 from fake_portaudio import FakePortAudio
 
-from devices.errors import DeviceError
-from devices.listing import find_device, format_devices, list_devices
+from quietmic.devices.errors import DeviceError
+from quietmic.devices.listing import find_device, format_devices, list_devices
 
 
 def test_devices_carry_channels_rates_and_defaults() -> None:
@@ -43,4 +43,5 @@ def test_what_does_not_fit_is_wrong_use(wanted: str, message: str) -> None:
 
 def test_duplex_imports_without_portaudio_and_torch() -> None:
     blocked = "import sys; sys.modules.update(sounddevice=None, torch=None, onnx=None, torchaudio=None)\n"
-    subprocess.run([sys.executable, "-c", blocked + "import devices.duplex, devices.session"], check=True)
+    code = blocked + "import quietmic.devices.duplex, quietmic.devices.session"
+    subprocess.run([sys.executable, "-c", code], check=True)

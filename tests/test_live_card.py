@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from virtual_card import SAMPLE_RATE, VirtualCard, aligned_si_sdr_db, card, needs_card, to_pcm
 
-from enhance import open_stream
+from quietmic import open_stream
 
 pytestmark = needs_card
 __all__ = ["card"]

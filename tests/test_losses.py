@@ -8,9 +8,10 @@ import soundfile
 import torch
 from scipy.signal import butter, lfilter
 
-from enhance.config import StftConfig
-from enhance.metrics import pesq_wb, stoi
-from models.losses import (
+from quietmic.enhance.card import StftConfig
+from quietmic.enhance.measure.metrics import pesq_wb, stoi
+from quietmic.models.networks.spectra import analysis, synthesis
+from quietmic.models.training.losses import (
     Perceptual,
     filter_spectrum,
     first_those_kept,
@@ -20,7 +21,6 @@ from models.losses import (
     stoi_loss,
     wave_loss,
 )
-from models.spectra import analysis, synthesis
 
 
 def test_loss_is_lowest_at_the_target_and_finite_without_speech() -> None:

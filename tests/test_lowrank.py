@@ -6,9 +6,8 @@ from nets.lm import LanguageModel
 from nets.vgg import Vgg
 from torch import nn
 
-from compression.count import count
-from compression.factored import FactoredLstm, ReducedInputRnn
-from compression.lowrank import (
+from quietmic.compression.factor.factored import FactoredLstm, ReducedInputRnn
+from quietmic.compression.factor.lowrank import (
     choose_ranks,
     conv_ranks_by_threshold,
     factor,
@@ -20,8 +19,9 @@ from compression.lowrank import (
     saves,
     svd_low_rank,
 )
-from compression.lowrank_conv import factor_conv, factor_pointwise, factor_spatial, factor_tucker2
-from compression.rnn import split_layers
+from quietmic.compression.factor.lowrank_conv import factor_conv, factor_pointwise, factor_spatial, factor_tucker2
+from quietmic.compression.structure.count import count
+from quietmic.compression.structure.rnn import split_layers
 
 
 def test_svd_error_is_that_of_eckart_and_young():

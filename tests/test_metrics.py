@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from enhance import metrics
+from quietmic.enhance.measure import metrics
 
 RATE = 16000
 

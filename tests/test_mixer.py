@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from devices.engine import Engine, measure_engine
-from devices.mixer import Mixer
-from devices.stepdown import StepDown
+from quietmic.devices.engine import Engine, measure_engine
+from quietmic.devices.mixer import Mixer
+from quietmic.devices.stepdown import StepDown
 
 HOP = 256
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from make_models import make_card
 
-from enhance.config import ModelCard, StftConfig
-from enhance.errors import UserError
-from enhance.network import OnnxNetwork
+from quietmic.enhance.card import ModelCard, StftConfig
+from quietmic.enhance.errors import UserError
+from quietmic.enhance.network import OnnxNetwork
 
 
 def test_card_survives_json() -> None:

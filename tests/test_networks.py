@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from enhance.config import ModelCard, StftConfig
-from enhance.errors import UserError
-from enhance.network import OnnxNetwork
-from models.export import check, count_macs, count_parameters, export, fold_norms, round_to_half
-from models.registry import build, load_network, save_network
+from quietmic.enhance.card import ModelCard, StftConfig
+from quietmic.enhance.errors import UserError
+from quietmic.enhance.network import OnnxNetwork
+from quietmic.models.export import check, count_macs, count_parameters, export, fold_norms, round_to_half
+from quietmic.models.networks.registry import build, load_network, save_network
 
 SMALL: dict[str, dict[str, Any]] = {
     "tcn": {"encoder": (4, 6, 8), "width": 12, "n_units": 20, "dilations": (1, 2, 4)},
@@ -180,7 +180,7 @@ def test_unknown_network_and_size_are_named() -> None:
 
 
 def test_running_level_is_the_debiased_recursion() -> None:
-    from models.blocks import RunningLevel
+    from quietmic.models.networks.blocks import RunningLevel
 
     power = np.random.default_rng(0).uniform(size=30).astype(np.float32)
     layer, mean, weight, wanted = RunningLevel(), 0.0, 0.0, []

@@ -12,13 +12,13 @@ import pytest
 import torch
 from test_training import SMALL_ROOMS, write_corpus
 
-from enhance.errors import UserError
-from models.pack import pack_folder
-from models.parallel import Team
-from models.rooms import build_rooms
+from quietmic.enhance.errors import UserError
+from quietmic.models.mixtures.pack import pack_folder
+from quietmic.models.mixtures.rooms import build_rooms
+from quietmic.models.training.parallel import Team
 
 LOOPBACK = next(name for _, name in socket.if_nameindex() if name.startswith("lo"))  # a host name may lead nowhere
-SCRIPT = Path(__file__).parent / "share_training.py"
+SCRIPT = Path(__file__).parent.parent / "tools" / "share_training.py"
 
 
 @pytest.fixture(scope="module")

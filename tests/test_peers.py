@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from reports_fixtures import RATE, lag, voice
 
-from enhance import audio, metrics
-from enhance.errors import UserError
-from enhance.peers import EXAMPLES, find_peer, list_peers, run_peer
-from enhance.peers.streaming_onnx import StreamingOnnx
+from quietmic.enhance.errors import UserError
+from quietmic.enhance.files import audio
+from quietmic.enhance.measure import metrics
+from quietmic.enhance.measure.peers import EXAMPLES, find_peer, list_peers, run_peer
+from quietmic.enhance.measure.peers.streaming_onnx import StreamingOnnx
 
 PACKAGED = {
     "noisereduce": "noisereduce",
@@ -130,7 +131,7 @@ def test_a_peer_of_ones_own_is_a_class(tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(
         textwrap.dedent("""
         import numpy as np
-        from enhance.peers import Peer
+        from quietmic.enhance.measure.peers import Peer
 
         class Halver(Peer):
             delay = 7
@@ -151,7 +152,7 @@ def test_unknown_names_and_missing_files_say_what_to_do(tmp_path):
         find_peer("gtcrn", tmp_path)
     with pytest.raises(UserError, match="pip install"):
         find_peer("no_such_module:Peer")
-    for name in ("enhance.peers:Peer", "os.path:join", "os:a:b", ":Peer"):
+    for name in ("quietmic.enhance.measure.peers:Peer", "os.path:join", "os:a:b", ":Peer"):
         with pytest.raises(UserError) as told:
             find_peer(name)
         assert told.value.exit_code == 2

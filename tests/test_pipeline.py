@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from test_criteria import conv_case, lstm_case
 
-from compression import Budget, Recipe, compress
-from compression.compare import for_value, run_rows
-from compression.finetune import distilled
-from compression.recipe import FineTune, LowRank, Prune, from_dict, read_recipe, to_toml
-from compression.task import Task
-from enhance.errors import UserError
+from quietmic.compression import Budget, Recipe, compress
+from quietmic.compression.compare import for_value, run_rows
+from quietmic.compression.finetune import distilled
+from quietmic.compression.recipe import FineTune, LowRank, Prune, from_dict, read_recipe, to_toml
+from quietmic.compression.task import Task
+from quietmic.enhance.errors import UserError
 
 
 def run(case, recipe, **settings):

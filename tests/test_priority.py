@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from devices.priority import audio_priority
+from quietmic.devices.priority import audio_priority
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="real-time scheduling as Linux has it")
 

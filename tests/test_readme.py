@@ -9,8 +9,8 @@ import click
 import numpy as np
 import pytest
 
-import app
-from enhance.catalog import list_models
+from quietmic import cli
+from quietmic.enhance.catalogue import list_models
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -28,7 +28,7 @@ def test_every_documented_command_and_option_exists(page: Path, monkeypatch: pyt
     monkeypatch.setattr(click.Path, "convert", lambda self, value, parameter, context: Path(value))
     for line in calls(page):
         name, *words = shlex.split(line, comments=True)
-        command = app.cli.get_command(click.Context(app.cli), name)
+        command = cli.cli.get_command(click.Context(cli.cli), name)
         assert command is not None, f"{page.name}: no command {name}"
         try:
             command.make_context(name, [word for word in words if word not in ("|", "...")])
@@ -48,7 +48,7 @@ def test_the_readmes_file_commands_run(tmp_path: Path, monkeypatch: pytest.Monke
     block = re.search(r"## Files\s+```sh\n(.*?)```", PAGES[0].read_text(encoding="utf-8"), re.DOTALL)
     assert block
     for line in CALL.findall(block.group(1)):
-        assert app.main(shlex.split(line)) == 0, line
+        assert cli.main(shlex.split(line)) == 0, line
     assert len(list((tmp_path / "out" / "clean").rglob("*.*"))) == len(list((ROOT / "recordings").glob("*_*.*")))
 
 
@@ -64,7 +64,7 @@ def test_the_readmes_python_runs() -> None:
 
 @needs_models
 def test_the_table_of_models_is_the_generated_one() -> None:
-    from enhance.model_table import models_markdown
+    from quietmic.enhance.report.model_table import models_markdown
 
     assert models_markdown(list_models()) in PAGES[0].read_text(encoding="utf-8")
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from devices.recorder import GrowingFlac, Recorder
-from enhance.audio import read
+from quietmic.devices.recorder import GrowingFlac, Recorder
+from quietmic.enhance.files.audio import read
 
 SAMPLE_RATE = 16000
 ROOT = Path(__file__).parent.parent
@@ -50,7 +50,7 @@ def test_a_killed_program_leaves_readable_files(tmp_path: Path) -> None:
     program = f"""
 import time, numpy as np
 from pathlib import Path
-from devices.recorder import Recorder
+from quietmic.devices.recorder import Recorder
 recorder = Recorder(Path({str(tmp_path)!r}), 2, {SAMPLE_RATE}, print)
 noise = np.random.default_rng(0).uniform(-0.5, 0.5, (2, 256)).astype(np.float32)
 for hop in range(1000):
@@ -75,7 +75,7 @@ def test_a_full_disk_is_said_at_once_and_ends_cleanly(tmp_path: Path) -> None:
     program = f"""
 import json, resource, time, numpy as np
 from pathlib import Path
-from devices.recorder import Recorder
+from quietmic.devices.recorder import Recorder
 resource.setrlimit(resource.RLIMIT_FSIZE, (60000, 60000))  # Python ignores the signal that comes with it
 messages = []
 recorder = Recorder(Path({str(tmp_path)!r}), 2, {SAMPLE_RATE}, messages.append)

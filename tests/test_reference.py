@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from enhance.reference import initial_reference, update_reference
+from quietmic.enhance.reference import initial_reference, update_reference
 
 HOP = 256
 

@@ -13,9 +13,9 @@ import pytest
 import soundfile
 from reports_fixtures import RATE, voice, write_pairs
 
-import app
-from enhance.media import peak_db, sound_uri, spectrogram_uri
-from enhance.report import _script_data
+from quietmic import cli
+from quietmic.enhance.report.media import peak_db, sound_uri, spectrogram_uri
+from quietmic.enhance.report.report import _script_data
 
 CHROMIUM, DRIVER = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
 
@@ -57,7 +57,7 @@ def page(tmp_path_factory, passthrough_model, model_folder) -> Path:
     arguments = ["report", str(folder / "scenes"), "-o", str(folder / "report.html"), "--peer", "noisereduce"]
     arguments += ["--model", str(passthrough_model), "--model", str(model_folder / "tenth.onnx")]
     arguments += ["--cache", str(folder / "cache"), "--records", str(folder / "records")]
-    assert app.main(arguments) == 0
+    assert cli.main(arguments) == 0
     return folder / "report.html"
 
 
@@ -77,7 +77,7 @@ def test_the_page_needs_no_network_and_its_files_agree(page):
 def test_a_second_report_draws_from_the_records(page):
     before = sorted((page.parent / "records").iterdir())
     arguments = ["report", "-o", str(page.parent / "again.html"), "--records", str(page.parent / "records")]
-    assert app.main(arguments) == 0
+    assert cli.main(arguments) == 0
     assert sorted((page.parent / "records").iterdir()) == before
     assert "passthrough" in (page.parent / "again.html").read_text(encoding="utf-8")
 
@@ -86,7 +86,7 @@ def test_without_the_data_the_figures_stay_and_the_sounds_go(page, tmp_path):
     folder = shutil.copytree(page.parent / "records", tmp_path / "records")
     for path in folder.iterdir():
         path.write_text(path.read_text().replace(str(page.parent / "scenes"), str(tmp_path / "gone")))
-    assert app.main(["report", "-o", str(tmp_path / "report.html"), "--records", str(folder)]) == 0
+    assert cli.main(["report", "-o", str(tmp_path / "report.html"), "--records", str(folder)]) == 0
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "nothing to play" in html and "<audio" not in html
     assert "passthrough" in html
@@ -102,7 +102,7 @@ def test_the_script_gets_numbers_for_the_input_snr(page):
 def test_a_system_without_recordings_is_wrong_use(page, passthrough_model, tmp_path, capsys):
     arguments = ["report", str(page.parent / "scenes"), "-o", str(tmp_path / "r.html"), "--mics", "2"]
     arguments += ["--model", str(passthrough_model), "--cache", str(tmp_path / "c"), "--records", str(tmp_path / "r")]
-    assert app.main(arguments) == 2
+    assert cli.main(arguments) == 2
     assert "no recording has 2 channels" in capsys.readouterr().err
     assert not (tmp_path / "r").exists()
 
@@ -111,12 +111,12 @@ def test_listening_page_holds_every_version_of_every_scene(page, passthrough_mod
     out = page.parent / "listen.html"
     scenes = str(page.parent / "scenes")
     assert (
-        app.main(["report", scenes, "--listen", "-o", str(out), "--model", str(passthrough_model), "--count", "2"]) == 0
+        cli.main(["report", scenes, "--listen", "-o", str(out), "--model", str(passthrough_model), "--count", "2"]) == 0
     )
     html = out.read_text(encoding="utf-8")
     assert html.count("data:audio/ogg") == 2 * 3  # noisy, model, clean
     assert "scene_000" in html and "scene_001" in html
-    assert app.main(["report", scenes, "--listen", "--model", str(passthrough_model), "--scene", "nobody"]) == 2
+    assert cli.main(["report", scenes, "--listen", "--model", str(passthrough_model), "--scene", "nobody"]) == 2
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soxr
 
-from enhance.resample import StreamResampler
+from quietmic.enhance.resample import StreamResampler
 
 RATES = [8000, 11025, 22050, 44099, 44100, 48000, 96000, 192000]
 PAIRS = [(rate, 16000) for rate in RATES] + [(16000, rate) for rate in RATES]

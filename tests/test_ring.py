@@ -5,7 +5,7 @@ import threading
 import numpy as np
 import pytest
 
-from devices.ring import Ring
+from quietmic.devices.ring import Ring
 
 
 @pytest.mark.parametrize("block_length", [1, 7, 255, 257, 1000])

@@ -13,22 +13,22 @@ import pytest
 from fake_portaudio import FakePortAudio
 from rich.console import Console
 
-from app import live_candidates
-from devices import session as session_module
-from devices.board import find_board
-from devices.controls import LIMITS_DB, NO_LIMIT
-from devices.duplex import Duplex
-from devices.engine import Engine, EngineTiming
-from devices.errors import DeviceError
-from devices.listing import Device, find_again
-from devices.options import LiveOptions, live_options
-from devices.plan import DuplexPlan, plan_duplex
-from devices.session import Session
-from devices.tuning import choose_jitter_s, choose_latency
-from devices.view import render
-from enhance import catalog
-from enhance.audio import read
-from enhance.network import OnnxNetwork
+from quietmic.cli.commands import live_candidates
+from quietmic.devices import session as session_module
+from quietmic.devices.board import find_board
+from quietmic.devices.controls import LIMITS_DB, NO_LIMIT
+from quietmic.devices.duplex import Duplex
+from quietmic.devices.engine import Engine, EngineTiming
+from quietmic.devices.errors import DeviceError
+from quietmic.devices.listing import Device, find_again
+from quietmic.devices.options import LiveOptions, live_options
+from quietmic.devices.plan import DuplexPlan, plan_duplex
+from quietmic.devices.session import Session
+from quietmic.devices.tuning import choose_jitter_s, choose_latency
+from quietmic.devices.view import render
+from quietmic.enhance import catalogue as catalog
+from quietmic.enhance.files.audio import read
+from quietmic.enhance.network import OnnxNetwork
 
 HOP = 256
 QUICK = EngineTiming(0.001, 0.002, 0)
@@ -184,8 +184,8 @@ def test_the_worker_ends_before_the_streams_are_closed(backend: FakePortAudio, m
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere streams are closed by the thread that opened them")
 def test_a_stream_that_does_not_close_is_left_behind(backend: FakePortAudio, monkeypatch: pytest.MonkeyPatch) -> None:
     """As with ALSA's plugin for PulseAudio when the server died at the wrong moment."""
-    monkeypatch.setattr("devices.duplex._CLOSING_S", 0.2)
-    monkeypatch.setattr("devices.session._FIRST_PAUSE_S", 0.1)
+    monkeypatch.setattr("quietmic.devices.duplex._CLOSING_S", 0.2)
+    monkeypatch.setattr("quietmic.devices.session._FIRST_PAUSE_S", 0.1)
     session = make_session(backend, duration_s=60)
     thread = run_in_thread(session)
     wait_for(session, "->")
@@ -204,7 +204,7 @@ def test_a_stream_that_does_not_close_is_left_behind(backend: FakePortAudio, mon
 
 
 def test_a_device_that_falls_silent_counts_as_lost(backend: FakePortAudio, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("devices.duplex._SILENT_S", 0.3)
+    monkeypatch.setattr("quietmic.devices.duplex._SILENT_S", 0.3)
     session = make_session(backend, duration_s=60)
     thread = run_in_thread(session)
     wait_for(session, "->")
@@ -307,8 +307,8 @@ def test_models_are_opened_no_more_often_than_needed(passthrough_model: Path, mo
     entries = [catalog.ModelEntry(n, passthrough_model, n, replace(card, name=n), n == "default") for n in names]
     opened = []
     listed = []
-    monkeypatch.setattr("enhance.catalog.list_models", lambda: listed.append(1) or entries)
-    monkeypatch.setattr("enhance.network.OnnxNetwork", lambda path: opened.append(path) or OnnxNetwork(path))
+    monkeypatch.setattr("quietmic.enhance.catalogue.list_models", lambda: listed.append(1) or entries)
+    monkeypatch.setattr("quietmic.enhance.network.OnnxNetwork", lambda path: opened.append(path) or OnnxNetwork(path))
 
     def names_of(*arguments: object, **choices: object) -> list[str]:
         return [candidate.name for candidate in live_candidates(*arguments, **choices)]  # type: ignore[arg-type]

@@ -21,17 +21,17 @@ from tasks import (
     trained_lm,
 )
 
-from compression import Budget, Recipe, compress
-from compression.allocate import Scores
-from compression.compare import for_criterion
-from compression.context import Context
-from compression.cost import CostModel
-from compression.data_scores import influence_static
-from compression.finetune import finetune
-from compression.groups import find_groups
-from compression.recipe import FineTune, LowRank, Prune
-from compression.surgery import gated
-from compression.weight_scores import l1
+from quietmic.compression import Budget, Recipe, compress
+from quietmic.compression.compare import for_criterion
+from quietmic.compression.cost import CostModel
+from quietmic.compression.criteria.allocate import Scores
+from quietmic.compression.criteria.context import Context
+from quietmic.compression.criteria.data_scores import influence_static
+from quietmic.compression.criteria.weight_scores import l1
+from quietmic.compression.finetune import finetune
+from quietmic.compression.recipe import FineTune, LowRank, Prune
+from quietmic.compression.structure.groups import find_groups
+from quietmic.compression.structure.surgery import gated
 
 TASKS: dict[str, tuple] = {
     "digits": (trained_digits, digits_task, digits_error, torch.zeros(1, 1, 8, 8), 2e-3),

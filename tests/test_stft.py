@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from enhance.config import StftConfig
-from enhance.stft import Stft
+from quietmic.enhance.card import StftConfig
+from quietmic.enhance.stft import Stft
 
 
 @pytest.mark.parametrize("config", [StftConfig(), StftConfig(hop_length=128), StftConfig(n_fft=512, win_length=256,

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from cluster_processes import DaskProcesses
 
-import app
-from enhance.audio import AudioReader, write
-from enhance.errors import UserError
-from enhance.storage import Url, find_location, stamp
+from quietmic import cli
+from quietmic.enhance.errors import UserError
+from quietmic.enhance.files.audio import AudioReader, write
+from quietmic.enhance.files.storage import Url, find_location, stamp
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +32,7 @@ def make_files(folder: Path, n_files: int, n_samples: int = 8000) -> Path:
 
 
 def denoise(model: Path, *arguments: str) -> int:
-    return app.main(["denoise", *arguments, "--model", str(model)])
+    return cli.main(["denoise", *arguments, "--model", str(model)])
 
 
 def assert_same(folder: Path, url: str) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from enhance.errors import UserError
-from enhance.network import OnnxNetwork
-from enhance.stream import StreamEnhancer
+from quietmic.enhance.errors import UserError
+from quietmic.enhance.network import OnnxNetwork
+from quietmic.enhance.stream import StreamEnhancer
 
 RATES = [8000, 11025, 16000, 22050, 44100, 48000, 96000, 192000]
 

@@ -7,15 +7,15 @@ import torch
 from test_compress_cli import SIZES
 from torch import nn
 
-from compression.factored import FactoredLstm
-from compression.lowrank import choose_ranks, factor
-from compression.rnn import StackedRnn
-from enhance.catalog import WEIGHTS
-from enhance.errors import UserError
-from enhance.network import OnnxNetwork
-from models.export import check
-from models.registry import build, load_network, save_network
-from models.structure import apply_changes, changes, describe, make
+from quietmic.compression.factor.factored import FactoredLstm
+from quietmic.compression.factor.lowrank import choose_ranks, factor
+from quietmic.compression.structure.rnn import StackedRnn
+from quietmic.enhance.catalogue import WEIGHTS
+from quietmic.enhance.errors import UserError
+from quietmic.enhance.network import OnnxNetwork
+from quietmic.models.export import check
+from quietmic.models.networks.registry import build, load_network, save_network
+from quietmic.models.networks.structure import apply_changes, changes, describe, make
 
 
 @pytest.mark.parametrize("gates", [False, True])

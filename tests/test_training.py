@@ -11,24 +11,24 @@ import torch
 from make_models import make_gain
 from reports_fixtures import write_pairs
 
-from enhance.beamform import Beamformer
-from enhance.catalog import list_models
-from enhance.config import StftConfig
-from enhance.errors import UserError
-from enhance.graph_hash import hash_graph
-from enhance.records import hash_file
-from enhance.stft import Stft
-from models.beam import beamform
-from models.data import MixConfig, SceneSource, no_augmentation
-from models.export import add_to_index
-from models.mixing import active_power, mix, stack_scenes, tone_filter
-from models.pack import Pack, pack_folder, written_whole
-from models.registry import save_network
-from models.rooms import RoomCache, RoomRange, build_rooms, early_part, simulate_room
-from models.spectra import analysis, synthesis
-from models.train import Trainer, measure_norms, open_start, train
-from models.train_command import describe_start, measure_listed
-from models.train_config import TrainConfig, read_config
+from quietmic.enhance.beamform import Beamformer
+from quietmic.enhance.card import StftConfig
+from quietmic.enhance.catalogue import list_models
+from quietmic.enhance.errors import UserError
+from quietmic.enhance.measure.graph_hash import hash_graph
+from quietmic.enhance.measure.records import hash_file
+from quietmic.enhance.stft import Stft
+from quietmic.models.export import add_to_index
+from quietmic.models.mixtures.mixing import active_power, mix, stack_scenes, tone_filter
+from quietmic.models.mixtures.pack import Pack, pack_folder, written_whole
+from quietmic.models.mixtures.rooms import RoomCache, RoomRange, build_rooms, early_part, simulate_room
+from quietmic.models.mixtures.source import MixConfig, SceneSource, no_augmentation
+from quietmic.models.networks.beam import beamform
+from quietmic.models.networks.registry import save_network
+from quietmic.models.networks.spectra import analysis, synthesis
+from quietmic.models.publish import describe_start, measure_listed
+from quietmic.models.training.config import TrainConfig, read_config
+from quietmic.models.training.train import Trainer, measure_norms, open_start, train
 
 STFT = StftConfig()
 SMALL_ROOMS = RoomRange(rt60_s=(0.1, 0.15), n_mics=(4,))
@@ -306,7 +306,7 @@ def test_a_pack_that_failed_leaves_nothing(tmp_path: Path) -> None:
 def test_scenes_of_folders_without_a_manifest_warn_of_training_on_them(
     data: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from models.scenes import make_scenes
+    from quietmic.models.mixtures.scenes import make_scenes
 
     shutil.copytree(data["speech"], tmp_path / "plain")
     (tmp_path / "plain" / "manifest.csv").unlink()
@@ -315,7 +315,7 @@ def test_scenes_of_folders_without_a_manifest_warn_of_training_on_them(
 
 
 def test_scenes_are_the_same_twice(data: dict[str, Path], tmp_path: Path) -> None:
-    from models.scenes import make_scenes
+    from quietmic.models.mixtures.scenes import make_scenes
 
     files = []
     for name in ("a", "b"):

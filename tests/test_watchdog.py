@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from devices.levels import Levels
-from devices.watchdog import Watchdog
+from quietmic.devices.levels import Levels
+from quietmic.devices.watchdog import Watchdog
 
 HOP_S = 0.016
 

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from fake_portaudio import FakePortAudio, FakeStream, flags
 
-from devices.controls import Controls
-from devices.duplex import Duplex
-from devices.engine import Engine
-from devices.levels import Levels
-from devices.mixer import Mixer
-from devices.plan import plan_duplex
-from devices.stepdown import StepDown
-from devices.tally import Tally
-from devices.worker import Worker
+from quietmic.devices.controls import Controls
+from quietmic.devices.duplex import Duplex
+from quietmic.devices.engine import Engine
+from quietmic.devices.levels import Levels
+from quietmic.devices.mixer import Mixer
+from quietmic.devices.plan import plan_duplex
+from quietmic.devices.stepdown import StepDown
+from quietmic.devices.tally import Tally
+from quietmic.devices.worker import Worker
 
 HOP = 256
 RATE = 16000
@@ -199,7 +199,7 @@ def soak(rig: Rig, seconds: float) -> tuple[int, int]:
 
 
 def check_soak(model: Path, seconds: float) -> None:
-    from app import live_candidates
+    from quietmic.cli.commands import live_candidates
 
     rig = Rig(FakePortAudio())
     rig.mixer.forced_bypass = True

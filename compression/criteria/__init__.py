@@ -1,0 +1,1 @@
+"""Which units go: every criterion, and how their scores become widths."""

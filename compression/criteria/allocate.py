@@ -1,0 +1,149 @@
+"""Which units stay under a budget: widths of the groups from scores, by a search on one number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from fnmatch import fnmatch
+
+import torch
+from torch import Tensor
+
+from quietmic.compression.cost import Budget, CostModel
+from quietmic.compression.structure.surgery import Kept
+from quietmic.enhance.errors import UserError
+
+TOLERANCE = 0.02  # the search stops within 2% of the budget
+EVENNESS = 0.7  # "auto": no group becomes narrower than this fraction of its width with equal ratios
+Scores = dict[str, Tensor]  # group -> [n_units], higher = keep
+
+
+def best(scores: Tensor, n: int) -> Tensor:
+    """Mask of the n highest scores; the first of equal ones."""
+    mask = torch.zeros(len(scores), dtype=torch.bool)
+    mask[torch.argsort(scores, descending=True, stable=True)[:n]] = True
+    return mask
+
+
+def allocate(
+    scores: Scores,
+    costs: CostModel,
+    budget: Budget,
+    ratios: str | Mapping[str, float] = "auto",
+    floor: float = 0.1,
+    whole: Mapping[str, int] | None = None,
+) -> Kept:
+    """Units that stay.
+
+    Args:
+        scores: group -> [n_units], higher = keep.
+        costs: cost of a network of given widths.
+        budget: what it may cost.
+        ratios: "uniform": the same fraction of every group; "auto": a unit stays if its score per unit of cost lies
+            above one threshold for all groups, and no group gets narrower than EVENNESS of its uniform width (unit
+            costs are those of the whole network: where two widths multiply, each looks dear because of the other);
+            "global": its score itself does; or fractions by name pattern ({"encoder.*": 0.5}), the first that matches;
+            groups without one stay whole, and the budget is not used.
+        floor: least fraction of each group that stays, at least one unit.
+        whole: widths that fractions by name and the floor are fractions of, where groups were cut before; group ->
+            n_units.
+
+    Returns:
+        group -> [n_units] mask. Its cost is at most the budget, and within 2% of it unless single units cost more.
+
+    Raises:
+        UserError: even the smallest widths cost more than the budget; the message says what can be met.
+    """
+    sizes = {name: (whole or {}).get(name, len(score)) for name, score in scores.items()}
+    if not isinstance(ratios, str):
+        return _by_hand(scores, ratios, sizes)
+    least = {name: min(len(score), max(1, math.ceil(floor * sizes[name]))) for name, score in scores.items()}
+    uniform = _uniform(scores, least)
+    if budget.kind == "units":
+        return uniform(budget.value)
+    if ratios == "uniform":
+        return _fill(_search(uniform, 4096, costs, budget), scores, costs, budget)
+    if ratios not in ("auto", "global"):
+        raise UserError(f"unknown ratios '{ratios}': uniform, auto, global or fractions by name", 2)
+    if ratios == "auto":
+        even = _search(uniform, 4096, costs, budget)
+        least = {name: max(n, math.ceil(EVENNESS * int(even[name].sum()))) for name, n in least.items()}
+    weights = costs.unit_costs(budget) if ratios == "auto" else dict.fromkeys(scores, 1.0)
+    values = {name: score.double() / weights[name] for name, score in scores.items()}
+    kept = _search(_threshold(values, least), sum(len(score) for score in scores.values()), costs, budget)
+    return _fill(kept, values, costs, budget)
+
+
+def _by_hand(scores: Scores, ratios: Mapping[str, float], sizes: Mapping[str, int]) -> Kept:
+    for pattern, ratio in ratios.items():
+        if not any(fnmatch(name, pattern) for name in scores):
+            raise UserError(f"no group matches '{pattern}'; groups: {', '.join(scores)}", 2)
+        if not 0 < ratio <= 1:
+            raise UserError(f"the ratio {ratio} of '{pattern}' must lie above 0 and not above 1", 2)
+    chosen = {}
+    for name, score in scores.items():
+        ratio = next((value for pattern, value in ratios.items() if fnmatch(name, pattern)), 1.0)
+        chosen[name] = best(score, max(1, round(ratio * sizes[name])))
+    return chosen
+
+
+def _uniform(scores: Scores, least: dict[str, int]) -> Callable[[float], Kept]:
+    def take(fraction: float) -> Kept:
+        return {name: best(s, max(least[name], min(len(s), round(fraction * len(s))))) for name, s in scores.items()}
+
+    return take
+
+
+def _threshold(values: Scores, least: dict[str, int]) -> Callable[[float], Kept]:
+    """Takes the given fraction of all units, the most valuable ones, wherever they are."""
+    ranked = torch.sort(torch.cat(list(values.values())), descending=True).values
+
+    def take(fraction: float) -> Kept:
+        n = round(fraction * len(ranked))
+        threshold = ranked[n - 1] if n else math.inf
+        return {name: best(v, max(least[name], int((v >= threshold).sum()))) for name, v in values.items()}
+
+    return take
+
+
+def _search(take: Callable[[float], Kept], steps: int, costs: CostModel, budget: Budget) -> Kept:
+    """Largest of `steps` fractions whose cost is within the budget, by bisection (cost grows with the fraction)."""
+    low, high = 0, steps
+    kept = take(0.0)
+    if (short := costs.spent(budget, kept)) > 1:
+        raise UserError(
+            f"{budget} cannot be met by cutting units: the smallest network has {_reached(costs, budget, kept)}, "
+            f"{short:.2f} times as much; lower the floor, or factor as well"
+        )
+    if costs.spent(budget, everything := take(1.0)) <= 1:
+        return everything
+    while high - low > 1:
+        middle = (low + high) // 2
+        candidate = take(middle / steps)
+        spent = costs.spent(budget, candidate)
+        if spent > 1:
+            high = middle
+            continue
+        low, kept = middle, candidate
+        if spent >= 1 - TOLERANCE / 4:
+            break
+    return kept
+
+
+def _reached(costs: CostModel, budget: Budget, kept: Kept) -> str:
+    return " and ".join(str(Budget(part.kind, costs.cost(part.kind, kept))) for part in budget.parts())
+
+
+def _fill(kept: Kept, values: Scores, costs: CostModel, budget: Budget) -> Kept:
+    """Gives units back while they fit: where single units are dear, one threshold stops short of the budget."""
+    full: set[str] = set()
+    while len(full) < len(kept) and costs.spent(budget, kept) < 1 - TOLERANCE:
+        waiting = {name: torch.where(mask, -math.inf, values[name]) for name, mask in kept.items() if name not in full}
+        name = max(waiting, key=lambda key: float(waiting[key].max()))
+        more = kept[name].clone()
+        more[waiting[name].argmax()] = True
+        if bool(kept[name].all()) or costs.spent(budget, kept | {name: more}) > 1:
+            full.add(name)
+        else:
+            kept = kept | {name: more}
+    return kept

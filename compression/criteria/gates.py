@@ -1,0 +1,178 @@
+"""Learned gates: a small learner per group turns the influence of its units into gates that become binary in training.
+
+Gates E = sigmoid(beta * e) stand on the units while the network is fine-tuned; beta starts small and grows until gates
+are on or off (seed: Lai 2022, equations of chapter 3; AutoPruner, Luo and Wu 2020). The loss is that of the task plus
+
+    sum over groups of lambda_l * (mean(E_l) - r_l)^2,
+
+r_l being the fraction of units to keep. (The seed writes ||E_l - T_l||^2 with T_l a number of channels; word by word
+that subtracts a count from numbers between 0 and 1, so we read it as AutoPruner writes it, with r_l = T_l / C_l.)
+lambda_l = 5 * |k - r_l| while k >= r_l, else 0, where k = 1 - B_l / C_l and B_l counts the gates that are off. "Off"
+means below 0.05: with 0.5 the soft gates of the start would count as off at once and switch lambda off. A group's
+lambda is weighted by what its units cost in the budget, and the penalty by the size of the task's loss, so that both
+do not depend on the loss's unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from quietmic.compression.criteria.influence import smooth
+from quietmic.compression.finetune import CLIP, Progress, learning_rate, silent
+from quietmic.compression.structure.surgery import Gates
+from quietmic.compression.structure.swap import swapped
+from quietmic.compression.task import Task
+from quietmic.enhance.errors import UserError
+
+OFF = 0.05  # a gate below is off, one above 1 - OFF is on
+SPAN = 20.0  # size of e for an output of the learner of 1: gates start soft at beta 0.01, nearly binary at beta 0.5
+TRAVEL = 6.0  # how far the learner's output can go over all steps: from open to shut within a third of them
+START = 1.5  # mean output of the learner at the start: nearly all gates open at beta 0.1
+FULLY_CONNECTED = 1 << 18  # largest number of weights for which the learner is fully connected
+
+
+@dataclass(frozen=True)
+class GateTarget:
+    """What one learner decides about."""
+
+    name: str
+    n_units: int
+    ratio: float  # fraction of units to keep
+    weight: float  # of its lambda: what a unit costs, 1 on average
+    features: Callable[[dict[str, Tensor]], Tensor]  # smoothed influences of weights -> [n_units, n_features]
+
+
+def standardise(features: Tensor) -> Tensor:
+    """Logarithm of non-negative features [n_units, n], zero mean and unit deviation over units."""
+    logs = (features + 1e-12 + 1e-6 * features.mean(0)).log()
+    return (logs - logs.mean(0)) / (logs.std(0, correction=0) + 1e-6)
+
+
+class GateLearner(nn.Module):
+    """Features of the units of one group [n_units, n_features] -> e [n_units].
+
+    Fully connected over all units where that is small, else a convolution of width 1 over units. It starts as the
+    mean feature: the more influence, the more open.
+    """
+
+    def __init__(self, n_units: int, n_features: int) -> None:
+        super().__init__()
+        self.own = nn.Parameter(torch.full((n_units,), START))
+        size = n_units * n_features * n_units
+        self.connected = size <= FULLY_CONNECTED
+        self.n_inputs = n_units * n_features if self.connected else 16  # keeps one step of Adam as small as on `own`
+        last: nn.Linear | nn.Conv1d
+        if self.connected:
+            last = nn.Linear(n_units * n_features, n_units)
+            self.mix = nn.Sequential(nn.Flatten(0), last)
+        else:
+            last = nn.Conv1d(16, 1, 1)
+            self.mix = nn.Sequential(nn.Conv1d(n_features, 16, 1), nn.Tanh(), last, nn.Flatten(0))
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        x = standardise(features)
+        mixed = self.mix(x if self.connected else x.T)
+        return SPAN * (self.own + 0.4 * x.mean(1) + mixed / self.n_inputs)
+
+
+def penalty_weight(gates: Tensor, ratio: float) -> float:
+    """lambda = 5 |k - r| while the fraction k that is not off is at least r, else 0."""
+    kept = 1 - float((gates < OFF).float().mean())
+    return 5 * abs(kept - ratio) if kept >= ratio else 0.0
+
+
+def next_beta(beta: float, growth: float, steps: int, done: float, gates: list[Tensor], adaptive: bool) -> float:
+    """beta of the next step: geometric growth by `growth` in all.
+
+    Adaptive (AutoPruner leaves its rule open; this is ours): the share of binary gates should follow the share of
+    steps done. Where it is behind, beta grows up to twice as fast, where it is ahead, down to not at all.
+    """
+    rate = 1.0
+    if adaptive:
+        binary = float(torch.cat([(g < OFF) | (g > 1 - OFF) for g in gates]).float().mean())
+        rate = min(2.0, max(0.0, 1.0 + 2.0 * (done - binary)))
+    return beta * growth ** (rate / steps)
+
+
+def train_gates(
+    model: nn.Module,
+    targets: list[GateTarget],
+    weights: Callable[[Gates], dict[str, Tensor]],
+    task: Task,
+    steps: int,
+    lr: float,
+    beta: float,
+    growth: float = 10.0,
+    adaptive: bool = False,
+    start: dict[str, Tensor] | None = None,
+    progress: Progress = silent,
+) -> dict[str, Tensor]:
+    """Learns gates and fine-tunes the network with them, in place.
+
+    Args:
+        targets: one learner each.
+        weights: gates -> parameters with the gates on them.
+        beta: slope at the start; the best differs by network (0.05 to 0.1 for VGG-16, 0.15 for an LSTM).
+        growth: factor by which beta grows over the steps.
+        adaptive: let beta follow how many gates are binary.
+        start: influences of all weights to start from (averages over calibration batches).
+
+    Returns:
+        Last beta * e, name -> [n_units]: the gates are their sigmoid, which orders no longer where it is flat.
+    """
+    smoothed = start
+    learners = nn.ModuleList(GateLearner(t.n_units, t.features(smoothed or {}).shape[1]) for t in targets)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(
+        [{"params": parameters}, {"params": learners.parameters(), "lr": TRAVEL / steps}], lr=lr, weight_decay=0.0
+    )
+    model.train()
+    gates: Gates = {}
+    scale = 1.0
+    for step, batch in zip(range(steps), task.batches(), strict=False):
+        gates = _gates(targets, learners, smoothed or {}, beta)
+        with swapped(model, weights(gates)):
+            loss = task.loss(model, batch)
+        if not loss.isfinite():
+            raise UserError(f"gates: the loss is {loss.item()} at step {step}; lower the learning rate ({lr}) or beta")
+        scale = max(1.0, abs(loss.item())) if step == 0 else scale
+        optimizer.zero_grad()
+        loss.backward(retain_graph=True)
+        smoothed = smooth(smoothed, _influences(model, gates))
+        penalty = torch.stack([_penalty(target, gates[target.name]) for target in targets]).sum()
+        (scale * penalty).backward()
+        nn.utils.clip_grad_norm_(parameters, CLIP)
+        optimizer.param_groups[0]["lr"] = learning_rate(step, steps, lr)
+        optimizer.step()
+        beta = next_beta(beta, growth, steps, (step + 1) / steps, list(gates.values()), adaptive)
+        progress("gates", step + 1, steps, loss.item())
+    model.eval()
+    with torch.no_grad():
+        return {
+            t.name: beta * learner(t.features(smoothed or {})) for t, learner in zip(targets, learners, strict=True)
+        }
+
+
+def _gates(targets: list[GateTarget], learners: nn.ModuleList, smoothed: dict[str, Tensor], beta: float) -> Gates:
+    gates = {}
+    for target, learner in zip(targets, learners, strict=True):
+        gates[target.name] = torch.sigmoid(beta * learner(target.features(smoothed)))
+        if gates[target.name].requires_grad:
+            gates[target.name].retain_grad()
+    return gates
+
+
+def _penalty(target: GateTarget, gates: Tensor) -> Tensor:
+    return target.weight * penalty_weight(gates.detach(), target.ratio) * (gates.mean() - target.ratio).square()
+
+
+def _influences(model: nn.Module, gates: Gates) -> dict[str, Tensor]:
+    """Size of the mask gradients of the last backward pass: of each weight, and "gate:NAME" of each unit's gate."""
+    found = {n: (p.detach() * p.grad).abs() for n, p in model.named_parameters() if p.grad is not None}
+    return found | {f"gate:{name}": gate.grad.abs() for name, gate in gates.items() if gate.grad is not None}

@@ -1,0 +1,108 @@
+"""Criteria that are trained: influence gates (Lai 2022) and AutoPruner (Luo and Wu 2020)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from quietmic.compression.criteria.allocate import best
+from quietmic.compression.criteria.calibration import watch
+from quietmic.compression.criteria.context import Context, Decision
+from quietmic.compression.criteria.data_scores import influence_static
+from quietmic.compression.criteria.gates import OFF, GateTarget, train_gates
+from quietmic.compression.criteria.influence import mask_gradients, sum_units
+from quietmic.compression.structure.groups import Group, Slot
+from quietmic.compression.structure.surgery import Kept, gated_weights
+
+
+def _lambda_weights(context: Context) -> dict[str, float]:
+    """What a unit of each group costs in the budget, over the mean, within a factor of four."""
+    costs = context.costs.unit_costs(context.budget)
+    mean = sum(costs.values()) / len(costs)
+    return {name: min(4.0, max(0.25, cost / mean)) for name, cost in costs.items()}
+
+
+def _ratio(widths: Kept, group: Group) -> float:
+    """Fraction of a group that the budget leaves."""
+    return float(widths[group.name].float().mean())
+
+
+def _read(widths: Kept, logits: dict[str, Tensor]) -> Decision:
+    """The most open gates of each group stay, as many as the budget allows; their values go into the weights."""
+    kept = {name: best(values, int(widths[name].sum())) for name, values in logits.items()}
+    gates = {name: values.sigmoid() for name, values in logits.items()}
+    n = sum(len(gate) for gate in gates.values())
+    soft = sum(int(((gate > OFF) & (gate < 1 - OFF)).sum()) for gate in gates.values()) / n
+    turned = sum(int(((gates[name] > 0.5) != kept[name]).sum()) for name in gates) / n
+    notes = (f"{soft:.1%} of the gates were not yet binary; the budget turned {turned:.1%} of them over",)
+    # A unit that the budget brings back starts at half: at its gate's zero it would be read by nobody.
+    values = {name: kept[name] * gate.clamp(min=0.5) for name, gate in gates.items()}
+    return Decision(kept, values, notes)
+
+
+def influence(context: Context) -> Decision:
+    """Learned gates on mask gradients; widths by influence per unit of cost (see gates.py)."""
+    model, structure, task = context.model, context.structure, context.task
+    static, _ = influence_static(context)
+    widths = context.allocate(static)
+    start: dict[str, Tensor] = {f"gate:{name}": score for name, score in static.items()}
+    for batch in task.calibration():
+        for name, value in mask_gradients(model, task, batch).items():
+            start[name] = start.get(name, 0) + value.abs() / len(task.calibration())
+    weights = _lambda_weights(context)
+
+    def features(group: Group) -> Callable[[dict[str, Tensor]], Tensor]:
+        def read(influences: dict[str, Tensor]) -> Tensor:
+            made = sum_units(group, influences, group.makes())
+            return torch.stack([influences[f"gate:{group.name}"], sum_units(group, influences, group.reads()), made], 1)
+
+        return read
+
+    targets = [GateTarget(g.name, g.n_units, _ratio(widths, g), weights[g.name], features(g)) for g in structure.groups]
+    logits = train_gates(
+        model, targets, lambda values: gated_weights(model, structure, values), task, context.steps, context.lr,
+        context.beta, start=start, progress=context.progress,
+    )  # fmt: skip
+    return _read(widths, logits)
+
+
+def _pooled(pooled: dict[str, Tensor], group: Group, influences: dict[str, Tensor]) -> Tensor:
+    """Pooled activations of a group in place of its influences."""
+    return pooled[group.name]
+
+
+def autopruner(context: Context) -> Decision:
+    """Gates from pooled activations (mean and maximum over batch and positions) through a learner.
+
+    The activations are those of the batch before, which leaves one forward pass a step; beta follows how many gates
+    are binary already (`gates.next_beta`).
+    """
+    model, structure = context.model, context.structure
+    pooled: dict[str, Tensor] = {}
+
+    def seen(group: Group, slot: Slot, maps: Tensor) -> None:
+        share = group.per_unit(slot, torch.ones(len(slot.units)))
+        top = group.per_unit(slot, maps.detach().abs().amax((0, 2))) / share
+        pooled[group.name] = torch.stack([group.per_unit(slot, maps.detach().abs().mean((0, 2))) / share, top], 1)
+
+    widths = context.allocate(influence_static(context)[0])
+    handles = watch(model, structure, seen)
+    try:
+        with torch.no_grad():
+            context.task.loss(model, context.task.calibration()[0])
+        weights = _lambda_weights(context)
+        targets = [
+            GateTarget(g.name, g.n_units, _ratio(widths, g), weights[g.name], partial(_pooled, pooled, g))
+            for g in structure.groups
+        ]
+        logits = train_gates(
+            model, targets, lambda values: gated_weights(model, structure, values), context.task, context.steps,
+            context.lr, context.beta, adaptive=True, progress=context.progress,
+        )  # fmt: skip
+    finally:
+        for handle in handles:
+            handle.remove()
+    return _read(widths, logits)

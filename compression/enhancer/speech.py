@@ -1,0 +1,199 @@
+"""The enhancers as a task of compression: batches of scenes, the training loss, example inputs, real frames."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from quietmic.compression.cost import RtfModel
+from quietmic.compression.structure.count import LayerCount
+from quietmic.enhance.card import StftConfig
+from quietmic.enhance.network import OnnxNetwork
+from quietmic.models.mixtures.mixing import mix
+from quietmic.models.mixtures.source import SceneSource
+from quietmic.models.networks.beam import beam_or_reference
+from quietmic.models.networks.blocks import compress as compress_spectrum
+from quietmic.models.networks.registry import build
+from quietmic.models.networks.spectra import analysis
+from quietmic.models.networks.structure import changes
+from quietmic.models.training.config import TrainConfig
+from quietmic.models.training.losses import Perceptual, band_loss, scale_of, spectra_loss
+from quietmic.models.training.precision import bfloat16_where_fast
+from quietmic.models.training.train import batches
+
+STFT = StftConfig()
+EXAMPLE_FRAMES = 10
+HOP_S = STFT.hop_length / STFT.sample_rate
+EXAMPLE_S = EXAMPLE_FRAMES * HOP_S
+DECISIVE = ("mix", "batch_size", "bands", "mics", "seed", "pesq_weight", "stoi_weight")  # what batches depend on
+FRAMES_PER_SCENE = 25  # for the calibration of int8
+OPERATORS_PER_LAYER = 6  # ONNX operators around one layer with weights, where no graph of the parent tells
+
+
+def example_inputs(model: Any) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """A short signal of one microphone with the states that fit the network's widths."""
+    noisy = torch.randn(1, 1, STFT.n_freqs, EXAMPLE_FRAMES, 2, generator=torch.Generator().manual_seed(0))
+    return noisy, noisy[:, 0], model.initial_state(1)
+
+
+def fresh_like(network: Any) -> Callable[[], nn.Module] | None:
+    """Builds the network with the weights that its training starts from; None where its layers were compressed."""
+
+    def fresh() -> nn.Module:
+        return build(network.family, **asdict(network.config))
+
+    return None if changes(fresh(), network) else fresh
+
+
+@dataclass(frozen=True)
+class SpeechBatch:
+    """Spectra noisy [B, n_mics, F, T, 2] and beam [B, F, T, 2], audio [B, n_samples] for the loss, bands or None.
+
+    `perceptual` weighs terms of the training's loss.
+    """
+
+    noisy: Tensor
+    beam: Tensor
+    noisy_wave: Tensor
+    target_wave: Tensor
+    bands: Tensor | None
+    perceptual: Perceptual = field(default_factory=Perceptual)
+
+
+class SpeechData:
+    """Training scenes without end, the same in each iteration; the parent's mask drives the beamformer of arrays."""
+
+    def __init__(self, source: SceneSource, config: TrainConfig, parent: Any, first: int = 0) -> None:
+        self.source, self.config, self.parent, self.first = source, config, parent.eval(), first
+
+    def __iter__(self) -> Iterator[SpeechBatch]:
+        for step, scenes in enumerate(batches(self.source, self.config, self.first, 0), start=self.first):
+            batch = mix(scenes, torch.device("cpu"), seed=step)
+            noisy, bands = analysis(batch.noisy, STFT), None
+            if self.config.bands:
+                drawn = torch.randperm(STFT.n_freqs, generator=torch.Generator().manual_seed(step))
+                bands = drawn[: self.config.bands].sort().values
+            beam = beam_or_reference(noisy, bands, partial(self._mask, noisy, bands))
+            yield SpeechBatch(noisy, beam, batch.noisy[:, 0], batch.target, bands, self.config.perceptual)
+
+    def skip(self, n: int) -> SpeechData:
+        """The scenes from batch n on, at no cost."""
+        return SpeechData(self.source, self.config, self.parent, self.first + n)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the batches depend on, as plain values: packs, rooms, measured responses, settings of the training."""
+        source, measured = self.source, hashlib.sha256()
+        for response in source.measured:
+            measured.update(response.tobytes())
+        settings = asdict(self.config)
+        return {
+            "speech": source.speech.sha256, "noise": source.noise.sha256, "rooms": len(source.rooms),
+            "measured": measured.hexdigest() if source.measured else None, "first": self.first,
+            **{name: settings[name] for name in DECISIVE},
+        }  # fmt: skip
+
+    @torch.no_grad()
+    def _mask(self, noisy: Tensor, bands: Tensor | None) -> Tensor:
+        """Speech presence [B, F, T] that the parent sees at the reference alone."""
+        reference, b = noisy[:, :1], len(noisy)
+        if bands is None:
+            return self.parent(reference, reference[:, 0], self.parent.initial_state(b))[1]
+        state = self.parent.initial_state(b, n_bands=len(bands))
+        return self.parent(reference, reference[:, 0], state, bands=bands)[1]
+
+
+def _run(model: Any, batch: SpeechBatch) -> Tensor:
+    """Enhanced spectra of a batch, of its bands where it has some; scores are taken in full precision."""
+    b = len(batch.noisy)
+    with bfloat16_where_fast(batch.noisy.device, enabled=model.training):
+        if batch.bands is None:
+            return model(batch.noisy, batch.beam, model.initial_state(b))[0].float()
+        state = model.initial_state(b, n_bands=len(batch.bands))
+        return model(batch.noisy, batch.beam, state, bands=batch.bands)[0].float()
+
+
+def loss(model: nn.Module, batch: SpeechBatch) -> Tensor:
+    """The training loss of models/training/losses.py."""
+    enhanced = _run(model, batch)
+    if batch.bands is not None:
+        target = analysis(batch.target_wave, STFT)[:, batch.bands]
+        return band_loss(enhanced, target, batch.noisy[:, 0, batch.bands])
+    return spectra_loss(enhanced, batch.target_wave, batch.noisy_wave, STFT, batch.perceptual)
+
+
+def predict(model: nn.Module, batch: SpeechBatch) -> Tensor:
+    """Compressed enhanced spectra at the target's level: what distillation and `curl` compare."""
+    scale = scale_of(batch.target_wave, batch.noisy_wave)[:, None, None, None]
+    return compress_spectrum(_run(model, batch) / scale)[0]
+
+
+HopSeconds = Callable[[float, int, float], float]  # MACs, operators, bytes of weights of one hop -> its time in s
+
+
+def rtf_model(hop_seconds: HopSeconds, n_operators: int | None = None) -> RtfModel:
+    """Real-time factor of a network run frame by frame, from a machine's cost of one hop.
+
+    Args:
+        hop_seconds: devices' cost table; app.py hands it in.
+        n_operators: of the graph; estimated from the layers where it is not known.
+    """
+
+    def rtf(layers: Any, seconds: float) -> float:
+        rows: list[LayerCount] = list(layers)
+        hops = seconds / HOP_S
+        macs = sum(layer.macs for layer in rows) / hops
+        operators = n_operators or OPERATORS_PER_LAYER * len(rows)
+        return hop_seconds(macs, operators, 4.0 * sum(layer.parameters for layer in rows)) / HOP_S
+
+    return rtf
+
+
+def operators_of(path: Path) -> int:
+    """Number of operators of an ONNX graph that do work."""
+    import onnx
+
+    return sum(node.op_type not in ("Constant", "Identity") for node in onnx.load(str(path)).graph.node)
+
+
+def real_frames(path: Path, data: SpeechData, n_scenes: int = 6) -> Iterator[dict[str, np.ndarray]]:
+    """Inputs of an ONNX enhancer over training scenes, states included: calibration of int8.
+
+    FRAMES_PER_SCENE frames over the whole of each scene, which starts without a past.
+    """
+    network = OnnxNetwork(path)
+    for batch in islice(data, n_scenes):
+        state = network.initial_state()
+        noisy, beam = batch.noisy[:1].numpy(), batch.beam[:1].numpy()
+        n_frames = noisy.shape[3]
+        chosen = {i * n_frames // FRAMES_PER_SCENE for i in range(FRAMES_PER_SCENE)}
+        for t in range(n_frames):
+            frame = np.ascontiguousarray(noisy[:, :, :, t : t + 1])
+            own = np.ascontiguousarray(beam[:, :, t : t + 1])
+            if t in chosen:
+                yield {"noisy": frame, **({"beam": own} if network.uses_beam else {}), **state}
+            _, _, state = network.step(frame, own, state)
+
+
+def measured_rtf(path: Path, n_hops: int = 200) -> float:
+    """Real-time factor of an ONNX enhancer on this machine: median hop, one frame a call, one thread."""
+    import time
+
+    network = OnnxNetwork(path)
+    state = network.initial_state()
+    frame = np.random.default_rng(0).normal(size=(1, 1, STFT.n_freqs, 1, 2)).astype(np.float32)
+    times = []
+    for _ in range(n_hops):
+        start = time.perf_counter()
+        _, _, state = network.step(frame, frame[:, 0], state)
+        times.append(time.perf_counter() - start)
+    return float(np.median(times)) / HOP_S

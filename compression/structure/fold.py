@@ -1,0 +1,53 @@
+"""Batch norms folded into the convolutions in front of them, found by what flows where."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from quietmic.compression.structure.count import CONVOLUTIONS, TRANSPOSED
+from quietmic.compression.structure.rnn import replace
+from quietmic.compression.structure.rules import BATCH_NORMS
+
+
+def norm_pairs(model: nn.Module, inputs: tuple) -> dict[str, str]:
+    """Convolution -> batch norm that takes its output and nothing else does, by path."""
+    paths = {module: path for path, module in model.named_modules()}
+    made: dict[int, str] = {}
+    alive: list[Tensor] = []  # keeps ids from being used again
+    pairs: dict[str, str] = {}
+
+    def output(module: nn.Module, args: tuple, value: Tensor) -> None:
+        made[id(value)] = paths[module]
+        alive.append(value)
+
+    def taken(module: nn.Module, args: tuple) -> None:
+        if id(args[0]) in made:
+            pairs[made[id(args[0])]] = paths[module]
+
+    handles: list[Any] = []
+    for module in model.modules():
+        if isinstance(module, (*CONVOLUTIONS, *TRANSPOSED)):
+            handles.append(module.register_forward_hook(output))
+        elif isinstance(module, BATCH_NORMS) and module.track_running_stats:
+            handles.append(module.register_forward_pre_hook(taken))
+    with torch.no_grad():
+        model.eval()(*inputs)
+    for handle in handles:
+        handle.remove()
+    return pairs
+
+
+def fold_norms(model: nn.Module, inputs: tuple, convolutions: set[str]) -> nn.Module:
+    """A copy in which the batch norms behind some convolutions are folded into them; its output is the same."""
+    model = copy.deepcopy(model).eval()
+    for conv, norm in norm_pairs(model, inputs).items():
+        if conv in convolutions:
+            module = model.get_submodule(conv)
+            fused = fuse_conv_bn_eval(module, model.get_submodule(norm), transpose=isinstance(module, TRANSPOSED))
+            replace(replace(model, conv, fused), norm, nn.Identity())
+    return model

@@ -1,0 +1,1 @@
+"""Work spread over the machines of a dask cluster."""

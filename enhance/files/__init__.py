@@ -1,0 +1,1 @@
+"""Audio files and folders of them: read, enhanced, written, wherever they lie."""

@@ -1,0 +1,120 @@
+"""Other people's enhancers behind one small interface, so that they stand in the same tables as ours.
+
+A peer is a class with a rate, a delay and one method. Named ones come with the extra `peers`; a streaming ONNX file
+needs only a TOML (see `streaming_onnx`); anything else is named as `package.module:ClassName`.
+"""
+
+import importlib
+from abc import ABC, abstractmethod
+from inspect import isabstract
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+from quietmic.enhance.errors import UserError
+
+EXAMPLES = Path(__file__).parent / "examples"
+_NAMED = {
+    "noisereduce": "quietmic.enhance.measure.peers.packages:NoiseReduce",
+    "rnnoise": "quietmic.enhance.measure.peers.packages:RNNoise",
+    "webrtc": "quietmic.enhance.measure.peers.packages:WebRTC",
+    "speex": "quietmic.enhance.measure.peers.packages:Speex",
+    "nsnet2": "quietmic.enhance.measure.peers.packages:NSNet2",
+    "deepfilternet3": "quietmic.enhance.measure.peers.packages:DeepFilterNet3",
+}
+
+
+class Peer(ABC):
+    """One mono enhancer. A subclass states its facts and enhances a whole signal, from a fresh state each time.
+
+    Attributes:
+        sample_rate: rate at which `enhance` is called, in hertz; `run_peer` resamples.
+        delay: samples at that rate by which the output lags the input; `run_peer` removes it.
+        causal: whether it could run live.
+        frame_by_frame: whether `enhance` works as live use would, so that its time is the time of live use.
+        parameters: numbers stored in its files, None where there is no network or it is not known.
+        source: where it comes from. licence: of code and weights.
+    """
+
+    sample_rate: int = 16000
+    delay: int = 0
+    causal: bool = True
+    frame_by_frame: bool = True
+    parameters: int | None = None
+    source: str = ""
+    licence: str = ""
+    # Version of the package that does the work, part of the cache key; None for files, which are hashed instead.
+    package: ClassVar[str | None] = None
+
+    @abstractmethod
+    def enhance(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Enhanced signal [n_ready] of `samples` [n_samples]; a missing tail is filled with silence by the caller."""
+
+    def fingerprint(self) -> str:
+        """What identifies the enhancer in caches and records: package and version, or a hash of its files."""
+        from importlib.metadata import version
+
+        return f"{self.package} {version(self.package)}" if self.package else type(self).__qualname__
+
+
+def run_peer(peer: Peer, samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
+    """Output of a peer, at the input's rate and length and aligned with it.
+
+    Args:
+        peer: the enhancer.
+        samples: [n_samples] at `sample_rate`.
+        sample_rate: hertz; the signal is resampled to the peer's own rate and back (soxr, linear phase, no delay).
+    """
+    inside = _resample(samples, sample_rate, peer.sample_rate)
+    padded = np.concatenate([inside, np.zeros(peer.delay, dtype=np.float32)])
+    enhanced = _fit(np.asarray(peer.enhance(padded), dtype=np.float32)[peer.delay :], inside.size)
+    return _fit(_resample(enhanced, peer.sample_rate, sample_rate), samples.size)
+
+
+def list_peers() -> list[str]:
+    """Names that `find_peer` knows without a path, whether their packages or weights are there or not."""
+    return [*_NAMED, *sorted(path.stem for path in EXAMPLES.glob("*.toml"))]
+
+
+def find_peer(name: str, weights: Path | None = None) -> Peer:
+    """The peer of a name, ready to run.
+
+    Args:
+        name: one of `list_peers()`, a path to a TOML file, or `package.module:ClassName`.
+        weights: folder that holds the ONNX files named by a TOML; the TOML's own folder by default.
+
+    Raises:
+        UserError: unknown name, package not installed, or weights not found; the message says what to do.
+    """
+    toml = Path(name) if name.endswith(".toml") else EXAMPLES / f"{name}.toml"
+    if toml.is_file():
+        from quietmic.enhance.measure.peers.streaming_onnx import StreamingOnnx
+
+        return StreamingOnnx(toml, weights)
+    target = _NAMED.get(name, name)
+    if ":" not in target:
+        raise UserError(
+            f"no peer is called {name!r}: use {', '.join(list_peers())}, a TOML file, or package.module:ClassName",
+            exit_code=2,
+        )
+    module_name, _, class_name = target.partition(":")
+    try:
+        kind = getattr(importlib.import_module(module_name), class_name)
+    except ModuleNotFoundError as error:
+        raise UserError(f"peer {name} needs {error.name}: pip install 'quietmic[peers]'") from error
+    except (AttributeError, ValueError) as error:
+        raise UserError(f"peer {name}: {module_name} has no {class_name}", exit_code=2) from error
+    if not isinstance(kind, type) or not issubclass(kind, Peer) or isabstract(kind):
+        raise UserError(f"peer {name}: {class_name} must be a class that derives from {__name__}.Peer", exit_code=2)
+    return kind()
+
+
+def _resample(samples: NDArray[np.float32], rate: int, wanted: int) -> NDArray[np.float32]:
+    return samples if rate == wanted else soxr.resample(samples, rate, wanted)
+
+
+def _fit(samples: NDArray[np.float32], n_samples: int) -> NDArray[np.float32]:
+    return np.pad(samples, (0, max(0, n_samples - samples.size)))[:n_samples]

@@ -1,0 +1,266 @@
+"""Quality of models and peers on a folder of recordings: every file, every system, every measure.
+
+One function does one file with one system (`evaluate_job`); a pool of processes runs them; each result is kept in a
+cache, so that a run that was stopped goes on where it was, and a second one costs nothing.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from itertools import islice
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+from quietmic.enhance.cluster.connect import Cluster
+from quietmic.enhance.cluster.distribute import WorkerDied, run_on_cluster
+from quietmic.enhance.errors import UserError
+from quietmic.enhance.files import audio
+from quietmic.enhance.jsonfile import write_json
+from quietmic.enhance.measure import metrics
+from quietmic.enhance.measure.recordings import Scene
+from quietmic.enhance.measure.records import hash_file
+from quietmic.enhance.measure.summary import GAIN_NAMES, Row, summarise_rows
+from quietmic.enhance.measure.systems import NOISY, System, describe_system, noisy_system, run_system
+
+DEFAULT_CACHE = Path("out/cache/evaluate")
+_MAX_DIFFERENCE_S = 0.05  # noisy and clean file differ by more than this: one of them may be the wrong one
+
+
+@dataclass(frozen=True)
+class Job:
+    """One scene through one system.
+
+    Attributes:
+        scene: the recording.
+        system: what enhances it.
+        key: SHA-256 over the files, the system and the versions of the measures.
+    """
+
+    scene: Scene
+    system: System
+    key: str
+
+
+def evaluate(
+    scenes: list[Scene], systems: list[System], n_jobs: int = 1, cache: Path = DEFAULT_CACHE, progress: bool = True,
+    cluster: Cluster | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Figures of every system on every scene, and what they come to.
+
+    Args:
+        scenes: the recordings; those with fewer channels than a system needs are left out for it, which standard
+            error tells.
+        systems: what to compare; the noisy signal is added.
+        n_jobs: processes.
+        cache: folder of finished results.
+        progress: show a bar on standard error.
+        cluster: workers to use instead of processes.
+
+    Returns:
+        {"systems", "rows", "summary", "splits", "paired"}: plain data for JSON.
+
+    Raises:
+        UserError: a file cannot be read or is damaged, a system needs more channels than any recording has, or a
+            worker died.
+    """
+    systems = [noisy_system(), *systems]
+    jobs = _plan(scenes, systems)
+    rows = {job.key: row for job in jobs if (row := _read_cached(cache, job)) is not None}
+    todo = [job for job in jobs if job.key not in rows]
+    for job, row in _show(_run(todo, n_jobs, cluster), len(jobs), len(rows), progress):
+        write_json(row, _cache_path(cache, job.key))
+        rows[job.key] = row
+    ordered = _add_gains([_label(rows[job.key], job) for job in jobs])
+    return {"systems": [describe_system(system) for system in systems], "rows": ordered} | summarise_rows(ordered)
+
+
+def evaluate_job(job: Job) -> Row:
+    """Measures of one file and one system: the same function in this process, in a pool or on a cluster.
+
+    Measures are taken at 16 kHz; both signals are cut to the shorter one.
+    """
+    noisy, sample_rate = audio.read_undamaged(job.scene.noisy)
+    begin = time.perf_counter()
+    enhanced = run_system(job.system, noisy, sample_rate)
+    elapsed_s = time.perf_counter() - begin
+    clean = _read_clean(job.scene.clean)
+    enhanced = _at_metric_rate(enhanced, sample_rate)
+    if clean is not None:
+        n_samples = min(clean.size, enhanced.size)
+        clean, enhanced = clean[:n_samples], enhanced[:n_samples]
+    seconds = noisy.shape[1] / sample_rate
+    rtf = None if job.system.kind == NOISY or not seconds else elapsed_s / seconds
+    return {"seconds": seconds, "pool_rtf": rtf} | metrics.measure(clean, enhanced, metrics.METRIC_RATE)
+
+
+def _plan(scenes: list[Scene], systems: list[System]) -> list[Job]:
+    counts = [_check_scene(scene) for scene in scenes]
+    _tell_left_out(systems, counts)
+    versions = json.dumps(metrics.metric_versions(), sort_keys=True)
+    jobs = []
+    for scene, n_channels in zip(scenes, counts, strict=True):
+        files = hash_file(scene.noisy) + (hash_file(scene.clean) if scene.clean else "")
+        for system in systems:
+            if system.n_mics <= n_channels:
+                text = "\n".join([files, system.kind, system.fingerprint, str(system.n_mics), versions])
+                jobs.append(Job(scene, system, sha256(text.encode()).hexdigest()))
+    return jobs
+
+
+def _check_scene(scene: Scene) -> int:
+    """Channels of the recording; warns of a clean file of another length.
+
+    Raises:
+        UserError: a file cannot be read, or is damaged as far as its header tells.
+    """
+    noisy = read_info(scene.noisy)
+    if scene.clean:
+        clean = read_info(scene.clean)
+        noisy_s, clean_s = noisy.n_samples / noisy.sample_rate, clean.n_samples / clean.sample_rate
+        if abs(noisy_s - clean_s) > _MAX_DIFFERENCE_S:
+            print(
+                f"warning: {scene.noisy} has {noisy_s:.2f} s, {scene.clean} {clean_s:.2f} s: "
+                "only as much as both have is measured",
+                file=sys.stderr,
+            )
+    return noisy.n_channels
+
+
+def read_info(path: Path) -> audio.AudioInfo:
+    """What the header of a sound file tells.
+
+    Raises:
+        UserError: the file cannot be read, or is damaged as far as its header tells.
+    """
+    with audio.AudioReader(path) as reader:
+        reader.refuse_damage()
+        return reader.info
+
+
+def _tell_left_out(systems: list[System], counts: list[int]) -> None:
+    """Says which systems do not get all recordings, whose channels are counted in `counts`.
+
+    Raises:
+        UserError: a system gets none.
+    """
+    for system in systems:
+        n_left_out = sum(n_channels < system.n_mics for n_channels in counts)
+        if n_left_out == len(counts):
+            raise UserError(
+                f"{system.label}: no recording has {system.n_mics} channels; name fewer with --mics", exit_code=2
+            )
+        if n_left_out:
+            print(
+                f"warning: {system.label}: {n_left_out} of {len(counts)} recordings are left out, "
+                f"having fewer than {system.n_mics} channels",
+                file=sys.stderr,
+            )
+
+
+def _run(jobs: list[Job], n_jobs: int, cluster: Cluster | None) -> Iterator[tuple[Job, Row]]:
+    """Results as they come; a few jobs per worker are handed out at a time."""
+    if cluster:
+        yield from _on_cluster(jobs, cluster)
+        return
+    if n_jobs <= 1:
+        for job in jobs:
+            yield job, evaluate_job(job)
+        return
+    pending = iter(jobs)
+    running: dict[Future[Row], Job] = {}
+    with ProcessPoolExecutor(n_jobs, mp_context=get_context("spawn")) as pool:
+        try:
+            while True:
+                for job in islice(pending, 4 * n_jobs - len(running)):
+                    running[pool.submit(evaluate_job, job)] = job
+                if not running:
+                    return
+                for done in wait(running, return_when=FIRST_COMPLETED).done:
+                    yield running.pop(done), done.result()
+        except BrokenProcessPool as error:
+            raise UserError("a worker process died; the same command goes on where this one stopped") from error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _on_cluster(jobs: list[Job], cluster: Cluster) -> Iterator[tuple[Job, Row]]:
+    """The same on a cluster, whose workers get absolute paths, since they run elsewhere."""
+    asked = {job.key: job for job in jobs}
+    models = {Path(job.system.target).absolute() for job in jobs if job.system.kind == "model"}
+    finished = run_on_cluster(
+        evaluate_job, map(_absolute, jobs), cluster, models, lambda job: job.scene.noisy.stat().st_size
+    )
+    for job, row in finished:
+        if isinstance(row, WorkerDied):
+            raise UserError(f"{job.scene.name} with {job.system.label}: {row.reason}")
+        yield asked[job.key], row
+
+
+def _absolute(job: Job) -> Job:
+    scene, system = job.scene, job.system
+    scene = replace(scene, noisy=scene.noisy.absolute(), clean=scene.clean and scene.clean.absolute())
+    if system.kind == "model":
+        system = replace(system, target=str(Path(system.target).absolute()))
+    elif system.weights:
+        system = replace(system, weights=system.weights.absolute())
+    return Job(scene, system, job.key)
+
+
+def _show(results: Iterable[tuple[Job, Row]], total: int, done: int, progress: bool) -> Iterator[tuple[Job, Row]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not progress, transient=True) as bar:
+        task = bar.add_task("evaluating", total=total, completed=done)
+        for job, row in results:
+            bar.update(task, advance=1, description=f"{job.scene.name[:24]} {job.system.label}")
+            yield job, row
+
+
+def _cache_path(cache: Path, key: str) -> Path:
+    return cache / key[:2] / f"{key}.json"
+
+
+def _read_cached(cache: Path, job: Job) -> Row | None:
+    try:
+        return json.loads(_cache_path(cache, job.key).read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # not there, or cut off in the middle of being written
+        return None
+
+
+def _label(row: Row, job: Job) -> Row:
+    """The names come first as columns, and once more because a manifest's columns may have the same names."""
+    names = {"scene": job.scene.name, "system": job.system.label}
+    return names | job.scene.facts | names | {"mics_used": job.system.n_mics} | row
+
+
+def _add_gains(rows: list[Row]) -> list[Row]:
+    noisy = {row["scene"]: row for row in rows if row["system"] == NOISY}
+    for row in rows:
+        for gain in GAIN_NAMES:
+            name = gain.removesuffix("_gain")
+            value, before = row[name], noisy[row["scene"]][name]
+            row[gain] = None if value is None or before is None else value - before
+    return rows
+
+
+def _read_clean(path: Path | None) -> NDArray[np.float32] | None:
+    if path is None:
+        return None
+    samples, sample_rate = audio.read_undamaged(path)
+    return _at_metric_rate(samples[0], sample_rate)
+
+
+def _at_metric_rate(samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
+    return samples if sample_rate == metrics.METRIC_RATE else soxr.resample(samples, sample_rate, metrics.METRIC_RATE)

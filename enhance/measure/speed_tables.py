@@ -1,0 +1,153 @@
+"""The command `bench`: systems timed, printed, and kept as a record."""
+
+from pathlib import Path
+from typing import Any
+
+from quietmic.cli.evaluate import choose_systems
+from quietmic.enhance.catalogue import find_model, list_models
+from quietmic.enhance.errors import UserError
+from quietmic.enhance.jsonfile import write_json
+from quietmic.enhance.measure.machine import describe_machine, package_versions
+from quietmic.enhance.measure.plan import plan, plan_text
+from quietmic.enhance.measure.records import DEFAULT_FOLDER, write_record
+from quietmic.enhance.measure.speed import bench
+from quietmic.enhance.measure.systems import System
+from quietmic.enhance.measure.tables import MISSING, Table, markdown
+
+
+def bench_systems(
+    models: tuple[str, ...], peers: tuple[str, ...], mics: tuple[int, ...], weights: Path | None
+) -> list[System]:
+    """The models named, or all that are installed, and the peers.
+
+    Raises:
+        UserError: nothing to measure, or unknown names.
+    """
+    names = models or (() if peers else tuple(entry.name for entry in list_models()))
+    if not names and not peers:
+        raise UserError("no models are installed: name one with --model", exit_code=2)
+    return choose_systems(names, peers, mics, weights)
+
+
+def run_bench(
+    systems: list[System], seconds: float, max_threads: int | None, records: Path = DEFAULT_FOLDER
+) -> dict[str, Any]:
+    """Times the systems and leaves a record, which is returned with its path."""
+    result = bench(systems, seconds, max_threads)
+    path = write_record("bench", result, records, seconds=seconds)
+    machine, versions = describe_machine(), package_versions()
+    return {"kind": "bench", "machine": machine, "versions": versions, "figures": result, "path": str(path)}
+
+
+def print_bench(record: dict[str, Any], json_path: str | None, markdown_path: Path | None) -> None:
+    """Writes the files that were asked for, and the tables to the screen unless JSON goes there."""
+    text = bench_markdown(record)
+    if markdown_path:
+        markdown_path.parent.mkdir(parents=True, exist_ok=True)
+        markdown_path.write_text(text, encoding="utf-8")
+    if json_path:
+        facts = {"machine": record["machine"], "versions": record["versions"], "record": record["path"]}
+        write_json({**facts, **record["figures"]}, json_path)
+    if json_path != "-":
+        print(text)
+        print(f"Record: {record['path']}")
+
+
+def print_plan(model: str, hours: float, cores: int, link_mbit: float, json_path: str | None) -> None:
+    """Measures the throughput of a model and prints what an archive of `hours` would cost."""
+    figures = plan(str(find_model(model)), hours, cores, link_mbit)
+    if json_path:
+        write_json(figures, json_path)
+    if json_path != "-":
+        print(plan_text(figures))
+
+
+def bench_markdown(record: dict[str, Any]) -> str:
+    """Machine and tables as Markdown."""
+    return f"{machine_text(record)}\n\n{markdown(bench_tables(record['figures']))}"
+
+
+def machine_text(record: dict[str, Any]) -> str:
+    """Processor, governor, load and versions in a line."""
+    machine, load = record["machine"], record["figures"]["load_average"]
+    return (
+        f"{machine['cpu']}, {machine['cores']} cores, governor {machine['governor'] or 'not readable'}, "
+        f"load average at the start {MISSING if load is None else f'{load:.1f}'}; Python {machine['python']}, "
+        f"onnxruntime {record['versions']['onnxruntime']}"
+    )
+
+
+def bench_tables(result: dict[str, Any]) -> list[Table]:
+    """A bench as tables: times, memory, distance to the limit, threads and ratios."""
+    models = [system for system in result["systems"] if system["kind"] == "model"]
+    tables = [_speed_table(result["systems"])]
+    if models:
+        rate = result["rates"]["macs_per_second"]
+        tables += [_cost_table(models), _limit_table(models, rate), _thread_table(models)]
+    if result["ratios"]:
+        tables.append(_ratio_table(result["ratios"]))
+    return tables
+
+
+def _number(value: float | None, decimals: int, scale: float = 1.0) -> str:
+    return MISSING if value is None else f"{value * scale:,.{decimals}f}"
+
+
+def _speed_table(systems: list[dict[str, Any]]) -> Table:
+    rows = []
+    for system in systems:
+        hop = system["hop_ms"] or {}
+        times = [_number(hop.get(name), 3) for name in ("p50", "p95", "p99", "max")]
+        rows.append([system["label"], *times, _number(system["rtf_live"], 4), _number(system["rtf_files"], 4)])
+    headings = ["", "hop p50 ms", "p95 ms", "p99 ms", "max ms", "RTF live", "RTF in files"]
+    return Table("Speed, one thread; live is one hop at a time", headings, rows)
+
+
+def _cost_table(models: list[dict[str, Any]]) -> Table:
+    rows = [
+        [
+            model["label"],
+            _number(model["parameters"], 3, 1e-6),
+            _number(model["macs_per_second"], 1, 1e-6),
+            _number(model["bytes"], 2, 1e-6),
+            _number(model["load_ms"], 0),
+            _number(model["peak_memory_bytes"], 1, 1e-6),
+            _number(model["memory_before_bytes"], 1, 1e-6),
+            _number(model["algorithmic_delay_ms"], 1),
+        ]
+        for model in models
+    ]
+    headings = [
+        "", "M parameters", "MMAC/s", "file MB", "load ms", "peak memory MB", "of it before loading MB",
+        "algorithmic delay ms",
+    ]  # fmt: skip
+    return Table("Cost of a model", headings, rows)
+
+
+def _limit_table(models: list[dict[str, Any]], rate: float) -> Table:
+    rows = [
+        [
+            model["label"],
+            _number(model["network_ms"], 3),
+            *(_number(model["limit"][name], 4) for name in ("compute_ms", "memory_ms")),
+            _number(model["limit"]["distance"], 1),
+        ]
+        for model in models
+    ]
+    title = f"Distance to the limit, one hop; this machine multiplies matrices at {rate / 1e9:.1f} GMAC/s, one thread"
+    return Table(title, ["", "graph ms", "multiplications ms", "reading weights ms", "graph / limit"], rows)
+
+
+def _thread_table(models: list[dict[str, Any]]) -> Table:
+    counts = list(models[0]["threads"])
+    rows = [[model["label"], *(_number(model["threads"][n]["p50"], 3) for n in counts)] for model in models]
+    return Table("Threads: median time of a hop in ms, live", ["", *counts], rows)
+
+
+def _ratio_table(ratios: list[dict[str, Any]]) -> Table:
+    rows = []
+    for ratio in ratios:
+        live = ratio["live"]
+        text = f"{live['mean']:.3f}" + (f" [{live['low']:.3f}, {live['high']:.3f}]" if live["low"] is not None else "")
+        rows.append([f"{ratio['first']} / {ratio['second']}", text])
+    return Table("Ratios of live time, from interleaved rounds: mean [95% interval]", ["", "ratio"], rows)

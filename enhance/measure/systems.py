@@ -1,0 +1,160 @@
+"""What an evaluation or a bench compares: our models, peers, and the noisy signal itself."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quietmic.enhance.card import ModelCard
+from quietmic.enhance.catalogue import find_model
+from quietmic.enhance.cluster.remote import find_weights
+from quietmic.enhance.errors import UserError
+from quietmic.enhance.files.batch import enhance_signal
+from quietmic.enhance.measure.graph_hash import hash_graph
+from quietmic.enhance.measure.peers import Peer, find_peer, run_peer
+from quietmic.enhance.measure.records import hash_file
+from quietmic.enhance.network import OnnxNetwork
+from quietmic.enhance.stream import StreamEnhancer
+
+NOISY = "noisy"
+# What decides a model's output beside its file: a change in one of these makes cached figures stale.
+_STREAM_SOURCES = ("beamform.py", "network.py", "reference.py", "resample.py", "stft.py", "stream.py")
+
+
+@dataclass(frozen=True)
+class System:
+    """One column of a comparison; plain data, so that it travels to another process.
+
+    Attributes:
+        label: as printed, the number of microphones included when it is not one.
+        kind: "model", "peer" or "noisy".
+        target: path of the model's ONNX file, or the peer's name.
+        n_mics: channels that it hears, from channel 0 on.
+        fingerprint: identifies what would be run, for caches and records.
+        sha256: of the model's file, by which workers find it.
+        weights: folder of a peer's files.
+        facts: parameters, macs_per_second, bytes, parent, causal...; None where not known.
+    """
+
+    label: str
+    kind: str
+    target: str = ""
+    n_mics: int = 1
+    fingerprint: str = "1"
+    sha256: str = ""
+    weights: Path | None = None
+    facts: tuple[tuple[str, Any], ...] = ()
+
+
+def noisy_system() -> System:
+    """The unprocessed reference microphone, against which gains are counted."""
+    return System(NOISY, NOISY)
+
+
+def model_system(name: str, n_mics: int = 1) -> System:
+    """A model of the catalogue, or an ONNX file, with the first `n_mics` channels as its array.
+
+    Raises:
+        UserError: unknown model, or more microphones than its card allows.
+    """
+    path = find_model(name)
+    card = OnnxNetwork(path).card
+    if not 1 <= n_mics <= card.max_mics:
+        raise UserError(f"{card.name} takes 1 to {card.max_mics} microphones, not {n_mics}", exit_code=2)
+    label = card.name if n_mics == 1 else f"{card.name}, {n_mics} mics"
+    fingerprint = f"{hash_graph(path)} {card.stft} {_source_hash()}"
+    return System(label, "model", str(path), n_mics, fingerprint, hash_file(path), None, _model_facts(path, card))
+
+
+def peer_system(name: str, weights: Path | None = None) -> System:
+    """A peer by name; see `quietmic.enhance.measure.peers.find_peer` for names and errors."""
+    peer = find_peer(name, weights)
+    facts = {
+        "family": None, "parent": None, "parameters": peer.parameters, "macs_per_second": None, "causal": peer.causal,
+        "frame_by_frame": peer.frame_by_frame,
+        "bytes": sum(file.stat().st_size for file in getattr(peer, "files", [])) or None,
+        "licence": peer.licence, "source": peer.source, "sample_rate": peer.sample_rate,
+    }  # fmt: skip
+    label = Path(name).stem if name.endswith(".toml") else name.split(":")[-1]
+    return System(label, "peer", name, 1, peer.fingerprint(), "", weights, tuple(facts.items()))
+
+
+def run_system(system: System, samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
+    """Enhanced mono signal, aligned with channel 0 of the input and as long.
+
+    Args:
+        system: what to run; the last few networks stay open in this process.
+        samples: [n_channels, n_samples] with at least `system.n_mics` channels.
+        sample_rate: hertz, of input and output.
+    """
+    if system.kind == NOISY:
+        return samples[0]
+    if system.kind == "peer":
+        return run_peer(_open_peer(system.target, system.weights), samples[0], sample_rate)
+    stream = StreamEnhancer(_open_network(system.target, system.sha256), system.n_mics, sample_rate)
+    # Blocks of a second: memory stays small, and the network still works on many frames at once.
+    blocks = (samples[: system.n_mics, s : s + sample_rate] for s in range(0, samples.shape[1], sample_rate))
+    return np.concatenate([block[0] for block in enhance_signal([stream], blocks)])
+
+
+def describe_system(system: System) -> dict[str, Any]:
+    """A system as plain data for JSON, from which `recall_system` makes it again."""
+    return {
+        "label": system.label,
+        "kind": system.kind,
+        "target": system.target,
+        "n_mics": system.n_mics,
+        "fingerprint": system.fingerprint,
+        "weights": str(system.weights) if system.weights else None,
+        **dict(system.facts),
+    }
+
+
+def recall_system(described: dict[str, Any]) -> System | None:
+    """The system of a record, None where its files are gone or no longer the same."""
+    try:
+        if described["kind"] == NOISY:
+            return noisy_system()
+        if described["kind"] == "model":
+            system = model_system(described["target"], described["n_mics"])
+        else:
+            system = peer_system(described["target"], Path(described["weights"]) if described["weights"] else None)
+    except UserError:
+        return None
+    return system if system.fingerprint == described["fingerprint"] else None
+
+
+@lru_cache(maxsize=8)
+def _open_network(path: str, sha256: str) -> OnnxNetwork:
+    return OnnxNetwork(find_weights(Path(path), sha256))
+
+
+@lru_cache(maxsize=16)
+def _open_peer(name: str, weights: Path | None) -> Peer:
+    return find_peer(name, weights)
+
+
+def _model_facts(path: Path, card: ModelCard) -> tuple[tuple[str, Any], ...]:
+    return (
+        ("family", card.name.split("-")[0]),
+        ("parent", card.parent),
+        ("recipe", (card.recipe or {}).get("name")),
+        ("parameters", card.parameters or None),
+        ("macs_per_second", card.macs_per_second or None),
+        ("bytes", path.stat().st_size),
+        ("causal", card.look_ahead == 0),
+        ("licence", card.licence),
+        ("sample_rate", card.stft.sample_rate),
+    )
+
+
+@lru_cache(maxsize=1)
+def _source_hash() -> str:
+    digest = sha256()
+    for name in _STREAM_SOURCES:
+        digest.update((Path(__file__).parent.parent / name).read_bytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,87 @@
+"""The command `demo`: hears the recordings through the enhancer, with figures and pictures of before and after."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from quietmic.enhance.catalogue import find_model
+from quietmic.enhance.errors import UserError
+from quietmic.enhance.files.audio import is_audio_name, read
+from quietmic.enhance.files.batch import FileJob, Options, enhance_file
+from quietmic.enhance.measure.metrics import pesq_wb, si_sdr, stoi
+from quietmic.enhance.report.spectrogram import save_spectrograms
+
+Array = NDArray[np.float32]
+
+_FIGURES = ("SI-SDR dB", "PESQ", "STOI")
+
+
+def run_demo(recordings: Path, out: Path, model: str) -> None:
+    """Enhances each NAME_noisy file of a folder into `out`, with a table and a picture for each.
+
+    A file with "array" in its name is one scene of several microphones. Figures are measured against NAME_clean
+    where there is one, the mean over the channels.
+
+    Raises:
+        UserError: nothing to enhance, or a file that fails.
+    """
+    noisy_files = sorted(path for path in recordings.glob("*_noisy.*") if is_audio_name(path))
+    if not noisy_files:
+        raise UserError(f"no recordings named NAME_noisy in {recordings}", exit_code=2)
+    onnx_file = find_model(model)
+    table = Table("recording", "channels", "rate", *(f"{name}\nnoisy > enhanced" for name in _FIGURES))
+    for path in noisy_files:
+        table.add_row(*_enhance_recording(path, out, onnx_file))
+    console = Console()
+    if not console.is_terminal:
+        console.width = 120  # a log has no width of its own
+    console.print(table)
+    if find_spec("pesq") is None or find_spec("pystoi") is None:
+        console.print('PESQ and STOI need the extra "metrics": pip install "quietmic\\[metrics]"')
+    console.print(f"Sounds and pictures are in {out}")
+
+
+def _enhance_recording(path: Path, out: Path, model: Path) -> list[str]:
+    """One row of the table; writes the sound and the picture."""
+    name = path.stem.removesuffix("_noisy")
+    array = "array" in name
+    target = out / f"{name}_enhanced{path.suffix}"
+    result = enhance_file(FileJob(path, target, Options(model, array=array)))
+    if result.status == "failed":
+        raise UserError(f"{path}: {result.reason}")
+    (noisy, rate), (enhanced, _) = read(path), read(target)
+    signals = {"noisy": noisy[0], "enhanced": enhanced[0]}
+    figures = ["-"] * len(_FIGURES)
+    clean_path = next(iter(sorted(path.parent.glob(f"{name}_clean.*"))), None)
+    if clean_path is not None:
+        clean, _ = read(clean_path)
+        signals["clean"] = clean[0]
+        before, after = _measure(clean, noisy, rate), _measure(clean, enhanced, rate)
+        figures = [_show(old, new) for old, new in zip(before, after, strict=True)]
+    save_spectrograms(out / f"{name}.png", signals, rate, name)
+    channels = f"{len(noisy)} -> {len(enhanced)}"
+    return [name, channels, f"{rate / 1000:g} kHz", *figures]
+
+
+def _measure(clean: Array, signal: Array, rate: int) -> list[float | None]:
+    """SI-SDR, PESQ and STOI, each the mean over the channels that the clean recording has."""
+    rows = [
+        (si_sdr(reference, channel), pesq_wb(reference, channel, rate), stoi(reference, channel, rate))
+        for reference, channel in zip(clean, signal, strict=False)
+    ]
+    return [_mean(column) for column in zip(*rows, strict=True)]
+
+
+def _mean(values: tuple[float | None, ...]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _show(before: float | None, after: float | None) -> str:
+    if before is None and after is None:
+        return "not measured"
+    return " > ".join("not measured" if value is None else f"{value:.2f}" for value in (before, after))

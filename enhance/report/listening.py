@@ -1,0 +1,92 @@
+"""Recordings to listen to and look at: noisy, enhanced by each system, clean."""
+
+from pathlib import Path
+from typing import Any
+
+from quietmic.enhance.errors import UserError
+from quietmic.enhance.files import audio
+from quietmic.enhance.measure.recordings import Scene, find_scenes
+from quietmic.enhance.measure.records import git_commit
+from quietmic.enhance.measure.systems import System, run_system
+from quietmic.enhance.report.media import peak_db, sound_uri, spectrogram_uri
+from quietmic.enhance.report.pages import render
+
+_FACTS = {"snr_db": "input SNR {} dB", "rt60_s": "reverberation {} s", "n_mics": "{} microphones"}
+
+
+def colour_name(kind: str, facts: dict[str, Any]) -> str:
+    """Name of a system's colour on a page: the family of a model, else "peer" or "noisy"."""
+    return str(facts["family"]) if kind == "model" else kind
+
+
+def listening_card(
+    scene: Scene, systems: list[System], codec: str = "flac", figures: dict[str, str] | None = None
+) -> dict[str, Any]:
+    """One recording with all its sounds and pictures on one scale.
+
+    Args:
+        scene: the recording; systems that need more channels than it has are left out.
+        systems: what enhances it.
+        codec: see `quietmic.enhance.report.media.sound_uri`.
+        figures: system's label -> text printed beside its player.
+
+    Returns:
+        {"name", "facts", "seconds", "khz", "sounds": [{"label", "kind", "sound", "picture", "figures"}]} for the
+        template.
+    """
+    noisy, sample_rate = audio.read(scene.noisy)
+    signals = [("noisy", "noisy", noisy[0])]
+    for system in systems:
+        if system.n_mics <= len(noisy):
+            signals.append(
+                (system.label, colour_name(system.kind, dict(system.facts)), run_system(system, noisy, sample_rate))
+            )
+    if scene.clean:
+        signals.append(("clean", "clean", audio.read(scene.clean)[0][0]))
+    top_db = peak_db(noisy[0])
+    sounds = [
+        {
+            "label": label,
+            "kind": kind,
+            "sound": sound_uri(samples, sample_rate, codec),
+            "picture": spectrogram_uri(samples, top_db),
+            "figures": (figures or {}).get(label, ""),
+        }
+        for label, kind, samples in signals
+    ]
+    return {
+        "name": scene.name,
+        "facts": [_FACTS.get(name, name + " {}").format(value) for name, value in scene.facts.items() if value != ""],
+        "seconds": noisy.shape[1] / sample_rate,
+        "khz": sample_rate / 2000,
+        "sounds": sounds,
+    }
+
+
+def write_listening_page(
+    folder: Path, systems: list[System], path: Path, count: int = 10, names: tuple[str, ...] = ()
+) -> None:
+    """Writes one static page of scenes to listen to, in Opus so that it stays small enough for a repository.
+
+    Args:
+        folder: scenes in any layout that `find_scenes` knows.
+        systems: ours and peers, in the order of the page.
+        path: the HTML file.
+        count: scenes, spread evenly over the folder.
+        names: scenes to take instead.
+
+    Raises:
+        UserError: a name that is not in the folder.
+    """
+    scenes = find_scenes(folder)
+    known = {scene.name: scene for scene in scenes}
+    if missing := [name for name in names if name not in known]:
+        raise UserError(f"no scene {', '.join(missing)} in {folder}", exit_code=2)
+    if names:
+        chosen = [known[name] for name in names]
+    else:
+        count = min(count, len(scenes))
+        chosen = [scenes[i * len(scenes) // count] for i in range(count)]
+    cards = [listening_card(scene, systems, codec="opus") for scene in chosen]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(render("listen.html", cards=cards, commit=git_commit()), encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Training and validation scenes: speech and noise in simulated rooms."""

@@ -1,0 +1,189 @@
+"""Simulated rooms and microphone arrays: impulse responses made once with the image method and cached in one file.
+
+A cache is a folder with `rooms.npy` (float16, all responses one after the other) and `rooms.json` (one entry a room).
+Each room has one talker, N_NOISES point noises and an array of 1 to 8 microphones. Microphone 0 is the reference.
+"""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from quietmic.models.mixtures.pack import written_whole
+
+SAMPLE_RATE = 16000
+N_NOISES = 3
+MAX_TAPS = 8192
+EARLY_S = 0.050
+SPEED_OF_SOUND = 343.0
+FRACTIONAL_DELAY = 40  # samples by which pyroomacoustics delays every response (half of its fractional-delay filter)
+
+
+@dataclass(frozen=True)
+class RoomRange:
+    """Ranges that rooms are drawn from; distances in metres from the array's centre, times in seconds."""
+
+    rt60_s: tuple[float, float] = (0.1, 0.7)
+    talker_m: tuple[float, float] = (0.3, 3.0)
+    noise_m: tuple[float, float] = (0.5, 5.0)
+    n_mics: tuple[int, ...] = (2, 3, 4, 4, 4, 6, 8)
+    square_side_m: tuple[float, float] = (0.02, 0.12)
+    random_radius_m: tuple[float, float] = (0.02, 0.15)
+
+
+@dataclass(frozen=True)
+class Room:
+    """One simulated room: where its responses lie in the cache, and the facts of it.
+
+    `responses` are [1 + N_NOISES, n_mics, n_taps] float32, talker first; the largest value of each source is 1.
+    `direct` [n_mics] is the sample at which the talker's direct sound arrives.
+    """
+
+    responses: np.ndarray
+    direct: np.ndarray
+    mics_m: np.ndarray
+    rt60_s: float
+
+    @property
+    def n_mics(self) -> int:
+        return int(self.responses.shape[1])
+
+
+def draw_array(rng: np.random.Generator, ranges: RoomRange) -> np.ndarray:
+    """Microphone positions [n_mics, 3] in metres around the origin: half squares or circles, half random."""
+    n_mics = int(rng.choice(ranges.n_mics))
+    if rng.random() < 0.5:
+        radius = rng.uniform(*ranges.square_side_m) / np.sqrt(2)
+        angle = 2 * np.pi * (np.arange(n_mics) / n_mics) + rng.uniform(0, 2 * np.pi)
+        return np.stack([radius * np.cos(angle), radius * np.sin(angle), np.zeros(n_mics)], axis=1)
+    radius = rng.uniform(*ranges.random_radius_m)
+    points = rng.normal(size=(n_mics, 3))
+    points *= radius * rng.uniform(0.2, 1.0, size=(n_mics, 1)) / np.linalg.norm(points, axis=1, keepdims=True)
+    return points
+
+
+def _place(rng: np.random.Generator, size: np.ndarray, centre: np.ndarray, distance: tuple[float, float]) -> np.ndarray:
+    """A point at a drawn distance from `centre` that lies inside the room (walls kept 0.2 m away)."""
+    for _ in range(200):
+        angle, radius = rng.uniform(0, 2 * np.pi), rng.uniform(*distance)
+        height = np.clip(centre[2] + rng.uniform(-0.5, 0.7), 0.4, size[2] - 0.2)
+        flat = np.sqrt(max(radius**2 - (height - centre[2]) ** 2, 0.04))
+        point = np.array([centre[0] + flat * np.cos(angle), centre[1] + flat * np.sin(angle), height])
+        if np.all(point > 0.2) and np.all(point < size - 0.2):
+            return point
+    return np.clip(centre + rng.normal(size=3), 0.3, size - 0.3)
+
+
+def simulate_room(seed: int, ranges: RoomRange) -> Room:
+    """One room by the image method (pyroomacoustics), reproducible from its seed."""
+    import pyroomacoustics
+
+    rng = np.random.default_rng(seed)
+    while True:
+        size = np.array([rng.uniform(3, 9), rng.uniform(3, 7), rng.uniform(2.3, 3.8)])
+        rt60 = rng.uniform(*ranges.rt60_s)
+        try:
+            absorption, order = pyroomacoustics.inverse_sabine(rt60, size)
+            break
+        except ValueError:  # a large room cannot be that dry
+            continue
+    shape = draw_array(rng, ranges)
+    centre = np.array([rng.uniform(0.8, size[0] - 0.8), rng.uniform(0.8, size[1] - 0.8), rng.uniform(0.6, 1.7)])
+    mics = np.clip(centre + shape, 0.05, size - 0.05)
+    room = pyroomacoustics.ShoeBox(
+        size, fs=SAMPLE_RATE, materials=pyroomacoustics.Material(absorption), max_order=min(order, 60)
+    )
+    sources = [_place(rng, size, centre, ranges.talker_m)]
+    sources += [_place(rng, size, centre, ranges.noise_m) for _ in range(N_NOISES)]
+    for source in sources:
+        room.add_source(source)
+    room.add_microphone_array(mics.T)
+    room.compute_rir()
+    distance = np.linalg.norm(np.stack(sources)[:, None] - mics[None], axis=2)
+    arrival = np.round(distance / SPEED_OF_SOUND * SAMPLE_RATE).astype(int) + FRACTIONAL_DELAY
+    return _trim(room.rir, arrival, mics - centre, rt60)
+
+
+def _trim(rir: list[list[np.ndarray]], arrival: np.ndarray, mics_m: np.ndarray, rt60: float) -> Room:
+    """Cut the common delay before each source's first arrival ([n_sources, n_mics]), and the tail below -60 dB."""
+    n_taps = min(MAX_TAPS, int(rt60 * SAMPLE_RATE) + 512)
+    responses = np.zeros((1 + N_NOISES, len(rir), n_taps), np.float32)
+    for source in range(1 + N_NOISES):
+        start = max(int(arrival[source].min()) - FRACTIONAL_DELAY, 0)
+        for m, mic in enumerate(rir):
+            piece = mic[source][start : start + n_taps]
+            responses[source, m, : len(piece)] = piece
+        responses[source] /= np.max(np.abs(responses[source]))
+    direct = arrival[0] - max(int(arrival[0].min()) - FRACTIONAL_DELAY, 0)
+    return Room(responses, direct, mics_m, rt60)
+
+
+def early_part(response: np.ndarray, direct: int) -> np.ndarray:
+    """The direct sound and the first 50 ms of reflections of one response [n_taps]: what the target is made with."""
+    early = response.copy()
+    early[direct + int(EARLY_S * SAMPLE_RATE) :] = 0
+    return early
+
+
+def _simulate_entry(job: tuple[int, RoomRange]) -> Room:
+    return simulate_room(*job)
+
+
+def build_rooms(folder: Path, count: int, seed: int, ranges: RoomRange | None = None, jobs: int = 1) -> Path:
+    """Simulate `count` rooms into a cache folder, unless it already holds rooms of this count, seed and ranges.
+
+    Returns:
+        The cache folder, named after what it holds.
+    """
+    from rich.progress import track
+
+    ranges = ranges or RoomRange()
+    target = folder / f"rooms-{count}-seed{seed}"
+    facts = {"count": count, "seed": seed, "ranges": asdict(ranges)}
+    index = target / "rooms.json"
+    if index.exists() and json.loads(index.read_text())["facts"] == json.loads(json.dumps(facts)):
+        return target
+    entries, flat, offset = [], [], 0
+    with ProcessPoolExecutor(jobs) as pool:
+        made = pool.map(_simulate_entry, [(seed * 1_000_003 + i, ranges) for i in range(count)], chunksize=4)
+        for room in track(made, description="simulating rooms", total=count):
+            data = room.responses.astype(np.float16)
+            flat.append(data.ravel())
+            entries.append(
+                {
+                    "offset": offset,
+                    "shape": data.shape,
+                    "direct": room.direct.tolist(),
+                    "mics_m": np.round(room.mics_m, 4).tolist(),
+                    "rt60_s": round(room.rt60_s, 4),
+                }
+            )
+            offset += data.size
+    with written_whole(target) as part:
+        np.save(part / "rooms.npy", np.concatenate(flat))
+        (part / "rooms.json").write_text(json.dumps({"facts": facts, "rooms": entries}))
+    return target
+
+
+class RoomCache:
+    """The rooms of a cache folder, read as they are needed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._entries = json.loads((folder / "rooms.json").read_text())["rooms"]
+        self._flat = np.load(folder / "rooms.npy", mmap_mode="r")
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def n_mics(self, i: int) -> int:
+        return int(self._entries[i]["shape"][1])
+
+    def __getitem__(self, i: int) -> Room:
+        entry = self._entries[i]
+        shape = tuple(entry["shape"])
+        data = np.asarray(self._flat[entry["offset"] : entry["offset"] + int(np.prod(shape))], np.float32)
+        return Room(data.reshape(shape), np.array(entry["direct"]), np.array(entry["mics_m"]), entry["rt60_s"])

@@ -1,0 +1,238 @@
+"""Training scenes as they are drawn on the CPU, reproducible from seed and step; `mixing` makes them audible.
+
+A scene is one talker, up to three point noises and a diffuse part, in a room, heard by an array. Drawing only slices
+packed arrays; convolution, levels and distortions run on the training device.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from quietmic.models.mixtures.noise import draw_noise
+from quietmic.models.mixtures.pack import Pack, pack_folder
+from quietmic.models.mixtures.rooms import MAX_TAPS, N_NOISES, SAMPLE_RATE, SPEED_OF_SOUND, RoomCache, early_part
+
+SPEECH_OCTAVES = 0.2  # a talker's speed and pitch go up or down by so much at most
+N_WAVES = 8  # plane waves that stand for a diffuse field at an array; one is enough for a single microphone
+
+
+@dataclass(frozen=True)
+class MixConfig:
+    """What scenes look like. Ranges are uniform; the other numbers are probabilities of a scene having the trait."""
+
+    segment_s: float = 4.0
+    snr_db: tuple[float, float] = (-8.0, 25.0)
+    level_db: tuple[float, float] = (-45.0, -5.0)
+    source_weights: dict[str, float] = field(default_factory=dict)
+    diffuse: float = 0.5
+    clean: float = 0.03
+    noise_only: float = 0.04
+    dry: float = 0.08
+    measured_room: float = 0.10
+    babble: float = 0.08
+    synthetic_noise: float = 0.15
+    noise_speed: float = 0.4
+    speech_speed: float = 0.0
+    equaliser: float = 0.3
+    low_pass: float = 0.08
+    clipping: float = 0.05
+    sensor_noise: float = 0.3
+    gain_spread: float = 0.3
+    dead_microphone: float = 0.05
+    device_delay: float = 0.05
+
+
+def no_augmentation(config: MixConfig) -> MixConfig:
+    """The same scenes without distortions and rarities: for validation."""
+    off = [f.name for f in fields(MixConfig) if f.type == "float" and f.name not in ("segment_s", "diffuse")]
+    values: dict[str, Any] = dict.fromkeys(off, 0.0)
+    return replace(config, **values)
+
+
+@dataclass
+class Scene:
+    """One drawn scene, before mixing.
+
+    speech [n_samples]; point_noises [N_NOISES, n_samples] (zeros where unused); waves [n_waves, n_samples] of the
+    diffuse part; responses [1 + N_NOISES, n_mics, MAX_TAPS]; early [MAX_TAPS] at the reference; wave_delays
+    [n_waves, n_mics] in seconds; mic_gains, mic_delays_s [n_mics]; equaliser [n_points] in dB; the rest are scalars
+    (clip: fraction of the peak, 1 = none; low_pass_hz: 0 = none; sensor_db: below the noisy level, -inf = none).
+    """
+
+    speech: np.ndarray
+    point_noises: np.ndarray
+    waves: np.ndarray
+    responses: np.ndarray
+    early: np.ndarray
+    wave_delays: np.ndarray
+    mic_gains: np.ndarray
+    mic_delays_s: np.ndarray
+    equaliser_db: np.ndarray
+    snr_db: float
+    level_db: float
+    clip: float
+    low_pass_hz: float
+    sensor_db: float
+    facts: dict[str, str | float]
+
+
+class SceneSource:
+    """Draws scenes from packed speech and noise, a room cache and measured responses."""
+
+    def __init__(
+        self,
+        speech: Pack,
+        noise: Pack,
+        rooms: RoomCache,
+        config: MixConfig,
+        measured: list[np.ndarray] | None = None,
+    ) -> None:
+        self.speech, self.noise, self.rooms, self.config = speech, noise, rooms, config
+        self.measured = measured or []
+        self.n_samples = int(config.segment_s * SAMPLE_RATE)
+        weights = np.array([config.source_weights.get(s, 1.0) for s in speech.column("source")])
+        self._speech_odds = np.cumsum(weights * speech.lengths / np.sum(weights * speech.lengths))
+        # rare classes count for more than their share of the time, but a class of three files not for one in thirty
+        classes = noise.column("class")
+        seconds = {c: sum(n for n, k in zip(noise.lengths, classes, strict=True) if k == c) for c in set(classes)}
+        odds = noise.lengths / np.sqrt(np.array([seconds[c] for c in classes]))
+        self._noise_odds = np.cumsum(odds / odds.sum())
+        self._by_speaker: dict[str, list[int]] = {}
+        for i, speaker in enumerate(speech.column("speaker")):
+            self._by_speaker.setdefault(speaker, []).append(i)
+        self._speakers = speech.column("speaker")
+        self._with_mics: dict[int, list[int]] = {}
+
+    def draw(self, seed: tuple[int, ...], batch: int, n_mics: int) -> list[Scene]:
+        """A batch of scenes with the same number of microphones; equal seeds give equal scenes."""
+        rng = np.random.default_rng(seed)
+        return [self.draw_scene(rng, n_mics) for _ in range(batch)]
+
+    def draw_scene(self, rng: np.random.Generator, n_mics: int, room: int | None = None) -> Scene:
+        """One scene, in a drawn room or a given one; its speaker, noise classes, SNR and RT60 are its facts."""
+        c = self.config
+        speech, speaker = self._draw_talker(rng)
+        kind = rng.random()
+        if kind < c.noise_only:
+            speech = np.zeros_like(speech)
+        is_clean = c.noise_only <= kind < c.noise_only + c.clean
+        snr_db = 60.0 if is_clean else float(rng.uniform(*c.snr_db))
+        noises = np.zeros((N_NOISES, self.n_samples), np.float32)
+        names = []
+        for k in range(int(rng.integers(1, N_NOISES + 1))):
+            noises[k], name = draw_noise(rng, self)
+            noises[k] *= 10 ** (rng.uniform(-6, 0) / 20)
+            names.append(name)
+        n_waves = 1 if n_mics == 1 else N_WAVES
+        waves = np.zeros((n_waves, self.n_samples), np.float32)
+        if rng.random() < c.diffuse:
+            waves, name = self._draw_diffuse(rng, n_waves)
+            names.append(f"diffuse {name}")
+        responses, early, mics_m, rt60_s = self._draw_room(rng, n_mics, room)
+        directions = rng.normal(size=(n_waves, 3))
+        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+        gains, delays = self._draw_devices(rng, n_mics)
+        return Scene(
+            speech=speech,
+            point_noises=noises,
+            waves=waves,
+            responses=responses,
+            early=early,
+            wave_delays=directions @ (mics_m - mics_m[0]).T / SPEED_OF_SOUND,
+            mic_gains=gains,
+            mic_delays_s=delays,
+            equaliser_db=rng.uniform(-8, 8, 8) if rng.random() < c.equaliser else np.zeros(8),
+            snr_db=snr_db,
+            level_db=float(rng.uniform(*c.level_db)),
+            clip=float(rng.uniform(0.2, 0.8)) if rng.random() < c.clipping else 1.0,
+            low_pass_hz=float(rng.choice([3600.0, 4000.0, 7000.0])) if rng.random() < c.low_pass else 0.0,
+            sensor_db=float(rng.uniform(-50, -25)) if rng.random() < c.sensor_noise else -np.inf,
+            facts={"speaker": speaker, "noise": " + ".join(names), "snr_db": snr_db, "rt60_s": rt60_s},
+        )
+
+    def _draw_talker(self, rng: np.random.Generator) -> tuple[np.ndarray, str]:
+        """Running speech [n_samples], perhaps faster or slower with its pitch, which makes more voices of few."""
+        if not self.config.speech_speed or rng.random() >= self.config.speech_speed:
+            return self.draw_speech(rng, self.n_samples)
+        import soxr
+
+        speed = float(2 ** rng.uniform(-SPEECH_OCTAVES, SPEECH_OCTAVES))
+        speech, speaker = self.draw_speech(rng, int(self.n_samples * speed) + 2)
+        return soxr.resample(speech, speed, 1.0)[: self.n_samples], speaker
+
+    def draw_speech(self, rng: np.random.Generator, n_samples: int) -> tuple[np.ndarray, str]:
+        """Running speech [n_samples] of one speaker: utterances joined with pauses, or a piece of a long one."""
+        first = int(np.searchsorted(self._speech_odds, rng.random()))
+        speaker = self._speakers[min(first, len(self._speakers) - 1)]
+        out = np.zeros(n_samples, np.float32)
+        at, chosen = int(rng.integers(0, SAMPLE_RATE // 2)) if rng.random() < 0.5 else 0, first
+        while at < n_samples:
+            piece = self._file(self.speech, chosen)
+            if len(piece) > n_samples - at and at == 0:
+                piece = piece[int(rng.integers(0, len(piece) - n_samples + 1)) :]
+            piece = piece[: n_samples - at]
+            out[at : at + len(piece)] = piece
+            at += len(piece) + int(rng.uniform(0.05, 0.5) * SAMPLE_RATE)
+            chosen = int(rng.choice(self._by_speaker[speaker]))
+        return out, speaker
+
+    def draw_noise_file(self, rng: np.random.Generator, n_samples: int) -> tuple[np.ndarray, str]:
+        """A recorded noise [n_samples], repeated where it is shorter, and its class."""
+        i = min(int(np.searchsorted(self._noise_odds, rng.random())), len(self.noise.rows) - 1)
+        piece = self._file(self.noise, i)
+        start = int(rng.integers(0, max(len(piece) - n_samples, 0) + 1))
+        piece = piece[start : start + n_samples]
+        return np.resize(piece, n_samples), self.noise.rows[i].get("class") or "noise"
+
+    def _file(self, pack: Pack, i: int) -> np.ndarray:
+        return np.asarray(pack.samples[pack.starts[i] : pack.starts[i + 1]], np.float32) / 32768
+
+    def _draw_diffuse(self, rng: np.random.Generator, n_waves: int) -> tuple[np.ndarray, str]:
+        """Plane waves [n_waves, n_samples]: one noise at different times, so that they are not coherent."""
+        noise, name = self.draw_noise_file(rng, self.n_samples)
+        shifts = rng.integers(0, self.n_samples, n_waves)
+        return np.stack([np.roll(noise, s) for s in shifts]) / np.sqrt(n_waves), name
+
+    def _draw_room(
+        self, rng: np.random.Generator, n_mics: int, index: int | None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+        """responses [1 + N_NOISES, n_mics, MAX_TAPS], early [MAX_TAPS], positions [n_mics, 3], rt60 in seconds."""
+        if n_mics not in self._with_mics:
+            self._with_mics[n_mics] = [i for i in range(len(self.rooms)) if self.rooms.n_mics(i) >= n_mics]
+        room = self.rooms[int(rng.choice(self._with_mics[n_mics])) if index is None else index]
+        mics = rng.permutation(room.n_mics)[:n_mics]
+        responses = np.zeros((1 + N_NOISES, n_mics, MAX_TAPS), np.float32)
+        responses[:, :, : room.responses.shape[2]] = room.responses[:, mics]
+        direct, rt60_s = int(room.direct[mics[0]]), room.rt60_s
+        kind = rng.random()
+        if kind < self.config.dry:
+            responses[0] = 0
+            responses[0, :, direct] = 1
+        elif n_mics == 1 and self.measured and kind < self.config.dry + self.config.measured_room:
+            response = self.measured[int(rng.integers(len(self.measured)))][:MAX_TAPS]
+            responses[0] = 0
+            responses[0, 0, : len(response)] = response / np.max(np.abs(response))
+            direct = int(np.argmax(np.abs(response)))
+        return responses, early_part(responses[0, 0], direct), room.mics_m[mics], rt60_s
+
+    def _draw_devices(self, rng: np.random.Generator, n_mics: int) -> tuple[np.ndarray, np.ndarray]:
+        """Gains and delays [n_mics] of unequal, late or dead microphones; the reference stays as it is."""
+        gains, delays = np.ones(n_mics), np.zeros(n_mics)
+        if n_mics > 1:
+            if rng.random() < self.config.gain_spread:
+                gains[1:] = 10 ** (rng.uniform(-6, 6, n_mics - 1) / 20)
+            if rng.random() < self.config.dead_microphone:
+                gains[int(rng.integers(1, n_mics))] = 0
+            if rng.random() < self.config.device_delay:
+                delays[1:] = rng.uniform(0, 1e-3, n_mics - 1)
+        return gains, delays
+
+
+def read_measured(folder: Path, cache: Path) -> list[np.ndarray]:
+    """Measured room responses [n_taps] at 16 kHz from a folder of audio files."""
+    pack = pack_folder(folder, "train", cache)
+    return [np.asarray(pack.samples[a:b], np.float32) for a, b in zip(pack.starts[:-1], pack.starts[1:], strict=True)]

@@ -1,0 +1,1 @@
+"""The networks, the same code for a training segment and for one frame."""

@@ -1,0 +1,115 @@
+"""TCN enhancer: convolutional encoder over frequency, dilated residual blocks over time, decoder with skips.
+
+Layout after Pandey and Wang 2019 (TCNN), on spectra; depthwise blocks as in Conv-TasNet (Luo and Mesgarani 2019).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from quietmic.models.networks.blocks import (
+    CausalConv2d,
+    DilatedBlock,
+    RunningLevel,
+    UpConv2d,
+    complex_mask,
+    compress,
+    normalise,
+    presence,
+)
+
+State = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class TcnConfig:
+    """Sizes: channels of each encoder level, width of the residual stream, units inside a block, dilations."""
+
+    n_freqs: int = 257
+    encoder: tuple[int, ...] = (24, 32, 48, 64)
+    width: int = 320
+    n_units: int = 688
+    kernel: int = 5
+    dilations: tuple[int, ...] = (1, 2, 4, 8) * 3
+
+
+class Tcn(nn.Module):
+    """Reference and beamformer spectra in, enhanced spectrum and speech-presence mask out; causal, no look-ahead.
+
+    Its mask is computed from mostly the beamformer's output, in which speech is easiest to tell from noise, and goes on
+    the mean of the two, as the beamformer alone would move the talker's phase. With one microphone all are the same
+    signal, so that it needs no training on arrays.
+    """
+
+    family = "tcn"
+    N_FEATURES = 3  # real part, imaginary part, magnitude
+    HEARD, MASKED = 0.7, 0.5  # the beamformer's share of what features are made of, and of what the mask goes on
+
+    def __init__(self, config: TcnConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or TcnConfig()
+        self.level = RunningLevel()
+        channels = (self.N_FEATURES, *config.encoder)
+        self.encoder = nn.ModuleList(CausalConv2d(a, b) for a, b in pairwise(channels))
+        self.skips = nn.ModuleList(nn.Conv2d(c, c, 1) for c in config.encoder)
+        n_flat = config.encoder[-1] * self._freqs()[-1]
+        self.squeeze = nn.Conv1d(n_flat, config.width, 1)
+        self.blocks = nn.ModuleList(
+            DilatedBlock(config.width, config.n_units, config.kernel, d) for d in config.dilations
+        )
+        self.unsqueeze = nn.Conv1d(config.width, n_flat, 1)
+        outs = (2, *config.encoder[:-1])
+        self.decoder = nn.ModuleList(
+            UpConv2d(a, b, last=i == 0) for i, (a, b) in enumerate(zip(config.encoder, outs, strict=True))
+        )
+        self._start_like_a_wire()
+
+    def _start_like_a_wire(self) -> None:
+        """A mask near one: training starts from the noisy signal."""
+        with torch.no_grad():
+            head = self.decoder[0].conv
+            head.weight *= 0.3
+            head.bias.copy_(torch.tensor([0.7, 0.0]))
+            for block in self.blocks:
+                block.project.weight *= 0.3
+
+    def _freqs(self) -> list[int]:
+        """Number of frequencies at the input of each encoder level and behind the last."""
+        freqs = [self.config.n_freqs]
+        for _ in self.config.encoder:
+            freqs.append((freqs[-1] + 1) // 2)
+        return freqs
+
+    def initial_state(self, batch: int = 1) -> State:
+        """Zeros: what every layer remembers before the first frame."""
+        state = {"level": torch.zeros(batch, 2)}
+        for i, layer in enumerate(self.encoder):
+            state[f"encoder{i}"] = layer.initial_state(batch, self._freqs()[i])
+        for i, block in enumerate(self.blocks):
+            state[f"block{i}"] = block.initial_state(batch)
+        return state
+
+    def forward(self, noisy: Tensor, beam: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
+        """noisy [B, n_mics, F, T, 2], beam [B, F, T, 2] -> enhanced [B, F, T, 2], presence [B, F, T], state."""
+        reference, change = noisy[:, 0], beam - noisy[:, 0]
+        heard, masked = reference + self.HEARD * change, reference + self.MASKED * change
+        new: State = {}
+        level, new["level"] = self.level(heard.square().sum(dim=-1).mean(dim=1), state["level"])
+        spectrum, magnitude = compress(normalise(heard, level))
+        x = torch.cat([spectrum, magnitude[..., None]], dim=-1).permute(0, 3, 1, 2)  # [B, F, T, 3] -> [B, 3, F, T]
+        levels = []
+        for i, layer in enumerate(self.encoder):
+            x, new[f"encoder{i}"] = layer(x, state[f"encoder{i}"])
+            levels.append(x)
+        x = self.squeeze(levels[-1].flatten(1, 2))  # [B, C, F, T] -> [B, C * F, T] -> [B, width, T]
+        for i, block in enumerate(self.blocks):
+            x, new[f"block{i}"] = block(x, state[f"block{i}"])
+        x = self.unsqueeze(x).unflatten(1, (-1, self._freqs()[-1]))
+        for i in reversed(range(len(self.decoder))):
+            x = self.decoder[i](x + self.skips[i](levels[i]))
+        mask = x.permute(0, 2, 3, 1)  # [B, 2, F, T] -> [B, F, T, 2]
+        return complex_mask(mask, masked), presence(mask), new

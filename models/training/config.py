@@ -1,0 +1,81 @@
+"""How to train: the settings of a run, and the TOML file that changes them."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from quietmic.enhance.errors import UserError
+from quietmic.enhance.stream import MAX_MICS
+from quietmic.models.mixtures.source import MixConfig
+from quietmic.models.networks.registry import check_family
+from quietmic.models.training.losses import Perceptual
+
+NAMES = {int: "whole number", float: "number", str: "text", tuple: "list", dict: "table"}
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train; a TOML file holds what differs from these values (tables `sizes` and `mix` inside).
+
+    bands: frequencies that go through the sub-band part each step (0 = all). mics: numbers of microphones, one drawn
+    for each batch with equal odds. pesq_weight, stoi_weight: of the terms that need all bands. decay_minutes: at the
+    end of --minutes the learning rate falls to zero for so long, half of the run at most.
+    """
+
+    model: str = "tcn"
+    sizes: dict[str, Any] = field(default_factory=dict)
+    mix: MixConfig = field(default_factory=MixConfig)
+    batch_size: int = 5
+    learning_rate: float = 1.5e-3
+    weight_decay: float = 0.01
+    warmup_steps: int = 200
+    decay_minutes: float = 15.0
+    gradient_clip: float = 3.0
+    average: float = 0.999
+    bands: int = 0
+    teacher_weight: float = 1.0
+    pesq_weight: float = 0.0
+    stoi_weight: float = 0.0
+    mics: tuple[int, ...] = (1,)
+    seed: int = 0
+
+    @property
+    def perceptual(self) -> Perceptual:
+        return Perceptual(self.pesq_weight, self.stoi_weight)
+
+
+def read_config(path: Path | None, model: str) -> TrainConfig:
+    """Defaults for a model, changed by a TOML file.
+
+    Raises:
+        UserError: no TOML, a key that does not exist, a value of another kind, or settings that do not go together.
+    """
+    try:
+        values = tomllib.loads(path.read_text()) if path else {}
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{path} is no TOML: {error}", exit_code=2) from error
+    mix_values = values.pop("mix", {})
+    config = TrainConfig(**({"model": model} | _checked(values, TrainConfig(), path)))
+    config = replace(config, mix=MixConfig(**_checked(mix_values, MixConfig(), path)))
+    check_family(config.model)
+    if not config.mics or not all(isinstance(n, int) and 1 <= n <= MAX_MICS for n in config.mics):
+        raise UserError(f"{path}: mics is a list of numbers from 1 to {MAX_MICS}.", exit_code=2)
+    if config.bands and (config.pesq_weight or config.stoi_weight):
+        raise UserError(f"{path}: pesq_weight and stoi_weight need all bands: set bands = 0.", exit_code=2)
+    return config
+
+
+def _checked(values: dict[str, Any], defaults: TrainConfig | MixConfig, path: Path | None) -> dict[str, Any]:
+    """The values with lists as tuples, each of the kind of its default."""
+    known = {f.name: getattr(defaults, f.name) for f in fields(defaults)}
+    if wrong := set(values) - set(known):
+        raise UserError(f"{path}: unknown settings {', '.join(sorted(wrong))}.", exit_code=2)
+    checked = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    for name, value in checked.items():
+        kind = type(known[name])
+        if not isinstance(value, kind) and not (kind is float and isinstance(value, int)):
+            raise UserError(f"{path}: {name} = {values[name]!r}, but it is a {NAMES[kind]}.", exit_code=2)
+    return checked

@@ -1,0 +1,112 @@
+"""What a training run shows and keeps: a progress bar, log.csv, log.png, and validation figures."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from quietmic.enhance.card import StftConfig
+from quietmic.enhance.files import audio
+from quietmic.enhance.measure import metrics
+from quietmic.models.networks.spectra import analysis, synthesis
+
+if TYPE_CHECKING:
+    from quietmic.models.training.train import Trainer
+
+COLUMNS = ("minutes", "step", "audio_hours", "loss", "n_mics", "si_sdr", "stoi", "pesq_wb")
+LOG_EVERY = 50
+Scores = tuple[float, float, float]  # SI-SDR in dB, STOI, PESQ-WB
+
+
+class TrainLog:
+    """Collects the losses of a run; a row of log.csv every LOG_EVERY steps and at every validation."""
+
+    def __init__(self, folder: Path, minutes: float) -> None:
+        self._path, self._losses = folder / "log.csv", [0.0]
+        self._losses.clear()
+        if not self._path.exists():
+            self._write(COLUMNS)
+        self._bar = Progress(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+        self._task, self._start = self._bar.add_task("training", total=minutes), None
+        self._first_minutes: float | None = None
+        self._bar.start()
+
+    def step(self, trainer: Trainer, loss: float) -> None:
+        if self._first_minutes is None:
+            self._first_minutes = trainer.minutes
+        self._losses.append(loss)
+        text = f"step {trainer.step}  loss {np.mean(self._losses[-LOG_EVERY:]):.3f}"
+        self._bar.update(self._task, completed=trainer.minutes - self._first_minutes, description=text)
+        if len(self._losses) >= LOG_EVERY:
+            self._write((*_progress(trainer), f"{np.mean(self._losses):.4f}", "", "", "", ""))
+            self._losses.clear()
+
+    def validate(self, trainer: Trainer, scenes: Path, n_scenes: int = 20) -> None:
+        """Means over the first scenes, with one microphone and, where the run trains on arrays, with all of them."""
+        for n_mics in (1, 4) if max(trainer.config.mics) > 1 else (1,):
+            rows = [score(trainer, noisy[:n_mics], clean) for noisy, clean in read_scenes(scenes, n_scenes)]
+            means = [f"{np.mean([row[k] for row in rows]):.4f}" for k in range(3)]
+            self._write((*_progress(trainer), "", n_mics, *means))
+        plot(self._path)
+
+    def close(self) -> None:
+        self._bar.stop()
+        plot(self._path)
+
+    def _write(self, row: tuple[object, ...]) -> None:
+        with self._path.open("a", newline="") as file:
+            csv.writer(file).writerow(row)
+
+
+def _progress(trainer: Trainer) -> tuple[str, int, str]:
+    return f"{trainer.minutes:.2f}", trainer.step, f"{trainer.audio_s / 3600:.3f}"
+
+
+def read_scenes(folder: Path, count: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Pairs of noisy [n_mics, n_samples] and clean [n_samples] of a scenes folder, the first `count` or all."""
+    for path in sorted((folder / "noisy").glob("*.flac"))[:count]:
+        yield audio.read(path)[0], audio.read(folder / "clean" / path.name)[0][0]
+
+
+def score(trainer: Trainer, noisy: np.ndarray, clean: np.ndarray) -> Scores:
+    """Scores of the averaged network on one scene."""
+    spectra = analysis(torch.from_numpy(noisy)[None].to(trainer.device), trainer.stft)
+    return score_network(trainer.average.module, spectra, trainer.beam(spectra, {}), clean)
+
+
+@torch.no_grad()
+def score_network(network: Any, noisy: Tensor, beam: Tensor, clean: np.ndarray) -> Scores:
+    """Scores of a network on spectra noisy [1, n_mics, F, T, 2] and beam [1, F, T, 2] against clean [n_samples]."""
+    state = {k: v.to(noisy.device) for k, v in network.initial_state().items()}
+    enhanced = synthesis(network.eval()(noisy, beam, state)[0], StftConfig())[0].cpu().numpy()
+    clean = clean[: len(enhanced)]
+    scores = (
+        metrics.si_sdr(clean, enhanced),
+        metrics.stoi(clean, enhanced, 16000),
+        metrics.pesq_wb(clean, enhanced, 16000),
+    )
+    return tuple(np.nan if s is None else s for s in scores)  # type: ignore[return-value]
+
+
+def plot(log: Path) -> None:
+    """Draw log.csv as log.png beside it: the loss, and the validation figures."""
+    from matplotlib.figure import Figure
+
+    with log.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    figure = Figure(figsize=(10, 3), layout="constrained")
+    for axes, name in zip(figure.subplots(1, 4), ("loss", "si_sdr", "stoi", "pesq_wb"), strict=True):
+        for n_mics in sorted({r["n_mics"] for r in rows if r[name]}):
+            points = [(float(r["minutes"]), float(r[name])) for r in rows if r[name] and r["n_mics"] == n_mics]
+            axes.plot(*zip(*points, strict=True), label=f"{n_mics} mic" if n_mics else None)
+        axes.set(title=name, xlabel="minutes")
+        if any(r["n_mics"] for r in rows if r[name]):
+            axes.legend()
+    figure.savefig(log.with_suffix(".png"), dpi=100)

@@ -1,0 +1,177 @@
+"""Measures what must not go wrong: python tools/measure_robustness.py SCENES SPEECH -o OUT.md [--model NAME].
+
+Clean and quiet speech (utterances of the split `valid` of SPEECH), arrays with unequal, dead and late microphones
+(SCENES, made by `scenes`, four microphones), and ten minutes of music or typing before a scene. Minutes.
+"""
+
+import csv
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from quietmic import open_stream
+from quietmic.enhance.files import audio
+from quietmic.enhance.measure import metrics
+from quietmic.enhance.measure.recordings import find_scenes
+
+Array = NDArray[np.float32]
+RATE = 16000
+MEASURES = ("si_sdr", "stoi", "pesq_wb", "level_db")
+
+
+def enhance(model: str, samples: Array) -> Array:
+    """[n_mics, n_samples] -> [n_samples], aligned with the input."""
+    stream = open_stream(model, len(samples), RATE)
+    out = np.concatenate([stream.process(samples), stream.flush()], axis=-1).reshape(-1)
+    return out[stream.delay : stream.delay + samples.shape[1]]
+
+
+def active_level(samples: Array) -> float:
+    """Level in dB of the 20 ms frames within 35 dB of the loudest."""
+    power = np.square(samples[: len(samples) // 320 * 320].reshape(-1, 320)).mean(axis=1)
+    return float(10 * np.log10(power[power >= power.max() * 10**-3.5].mean()))
+
+
+def score(reference: Array, estimate: Array) -> dict[str, float]:
+    """SI-SDR in dB, STOI, PESQ-WB, and the change of the speech level in dB."""
+    return {
+        "si_sdr": metrics.si_sdr(reference, estimate) or np.nan,
+        "stoi": metrics.stoi(reference, estimate, RATE) or np.nan,
+        "pesq_wb": metrics.pesq_wb(reference, estimate, RATE) or np.nan,
+        "level_db": active_level(estimate) - active_level(reference),
+    }
+
+
+def mean(rows: list[dict[str, float]]) -> dict[str, float]:
+    return {name: float(np.nanmean([row[name] for row in rows])) for name in MEASURES}
+
+
+def utterances(folder: Path, count: int) -> Iterator[Array]:
+    """Utterances [n_samples] of the split `valid`, evenly spread over the manifest, 3 s or longer."""
+    with (folder / "manifest.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] == "valid" and float(row["seconds"]) >= 3]
+    for i in np.linspace(0, len(rows) - 1, count).astype(int):
+        samples, rate = audio.read(folder / rows[i]["path"])
+        yield soxr.resample(samples[0], rate, RATE).astype(np.float32)
+
+
+def clean_speech(model: str, folder: Path, level_db: float, count: int) -> dict[str, float]:
+    """Speech without noise at a level, against itself."""
+    rows = []
+    for speech in utterances(folder, count):
+        speech = speech * np.float32(10 ** ((level_db - active_level(speech)) / 20))
+        speech = np.clip(speech, -1, 1)
+        rows.append(score(speech, enhance(model, speech[None])))
+    return mean(rows)
+
+
+def spread(noisy: Array, rng: np.random.Generator) -> Array:
+    """Gains of +-6 dB, the reference's kept."""
+    gains = 10 ** (rng.uniform(-6, 6, len(noisy)) / 20)
+    gains[0] = 1
+    return (noisy * gains[:, None]).astype(np.float32)
+
+
+def dead(noisy: Array, rng: np.random.Generator) -> Array:
+    """One microphone behind the reference carries nothing."""
+    noisy = noisy.copy()
+    noisy[int(rng.integers(1, len(noisy)))] = 0
+    return noisy
+
+
+def dead_reference(noisy: Array, rng: np.random.Generator) -> Array:
+    """A dead microphone stands in front of the others: the old reference takes over, so the target stays."""
+    return np.concatenate([np.zeros_like(noisy[:1]), noisy])
+
+
+def late(noisy: Array, rng: np.random.Generator) -> Array:
+    """Up to 1 ms of delay for each microphone but the reference."""
+    delays = rng.integers(0, RATE // 1000 + 1, len(noisy))
+    delays[0] = 0
+    return np.stack([np.roll(mic, d) for mic, d in zip(noisy, delays, strict=True)])
+
+
+FAULTS: dict[str, Callable[[Array, np.random.Generator], Array]] = {
+    "one microphone": lambda noisy, rng: noisy[:1],
+    "four microphones": lambda noisy, rng: noisy,
+    "gains spread by 6 dB": spread,
+    "one of four dead": dead,
+    "reference dead": dead_reference,
+    "up to 1 ms late": late,
+}
+
+
+def music(seconds: int, rng: np.random.Generator) -> Array:
+    """Chords of eight harmonics a note, a new one each half second."""
+    time = np.arange(RATE // 2) / RATE
+    chords = []
+    for _ in range(2 * seconds):
+        roots = 110 * 2 ** (rng.choice([0, 3, 4, 7, 9, 12, 16], 3, replace=False) / 12)
+        tones = [np.sin(2 * np.pi * k * root * time) / k for root in roots for k in range(1, 9)]
+        chords.append(0.05 * np.sum(tones, axis=0) * np.minimum(1, 20 * time) * np.exp(-2 * time))
+    return np.concatenate(chords).astype(np.float32)
+
+
+def typing(seconds: int, rng: np.random.Generator) -> Array:
+    """Six clicks a second, decaying noise of 20 ms each."""
+    samples = np.zeros(seconds * RATE)
+    for start in rng.integers(0, len(samples) - 640, 6 * seconds):
+        samples[start : start + 640] += rng.uniform(0.05, 0.3) * rng.normal(size=640) * np.exp(-np.arange(640) / 100)
+    return samples.astype(np.float32)
+
+
+def after(model: str, before: Array, noisy: Array, clean: Array) -> dict[str, float]:
+    """Scores of a scene heard behind another sound, without a break."""
+    return score(clean, enhance(model, np.concatenate([before, noisy])[None])[len(before) :])
+
+
+def measure(model: str, scenes: Path, speech: Path, count: int) -> dict[str, dict[str, float]]:
+    """Every condition's means."""
+    table = {f"clean speech at {db} dBFS": clean_speech(model, speech, db, count) for db in (-26, -45)}
+    pairs = [
+        (audio.read(scene.noisy)[0], audio.read(scene.clean)[0][0])
+        for scene in find_scenes(scenes)[:count]
+        if scene.clean
+    ]
+    for name, fault in FAULTS.items():
+        rng = np.random.default_rng(0)
+        table[name] = mean([score(clean, enhance(model, fault(noisy, rng))) for noisy, clean in pairs])
+    rng = np.random.default_rng(0)
+    for name, sound in (("nothing", music(1, rng)[:0]), ("ten minutes of music", music(600, rng)),
+                        ("ten minutes of typing", typing(600, rng))):  # fmt: skip
+        table[f"after {name}"] = mean([after(model, sound, noisy[0], clean) for noisy, clean in pairs[:3]])
+    return table
+
+
+@click.command()
+@click.argument("scenes", type=click.Path(path_type=Path))
+@click.argument("speech", type=click.Path(path_type=Path))
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="markdown")
+@click.option("--model", "models", multiple=True, default=["default"])
+@click.option("--count", default=20, show_default=True, help="utterances and scenes")
+def main(scenes: Path, speech: Path, out: Path, models: tuple[str, ...], count: int) -> None:
+    tables = {model: measure(model, scenes, speech, count) for model in models}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    lines = [
+        "# What must not go wrong\n",
+        f"Means over {count} utterances of clean speech (against themselves) and {count} scenes (against the clean",
+        "reference), 3 scenes where ten minutes of another sound come first.\n",
+    ]
+    lines += ["| model | condition | SI-SDR dB | STOI | PESQ-WB | speech level, change in dB |", "|---" * 6 + "|"]
+    for model, table in tables.items():
+        for name, row in table.items():
+            cells = f"{row['si_sdr']:.2f} | {row['stoi']:.3f} | {row['pesq_wb']:.2f} | {row['level_db']:+.1f}"
+            lines.append(f"| {model} | {name} | {cells} |")
+    out.write_text("\n".join(lines) + "\n")
+    click.echo(out.read_text())
+
+
+if __name__ == "__main__":
+    main()
