@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from quietmic.compression.checkpoint import Checkpoints, state_of
 from quietmic.compression.cost import NO_BOARD, Budget, CostModel, RtfModel
+from quietmic.compression.criteria.blocks import remove_blocks, without_block
 from quietmic.compression.criteria.context import Context, Decision
 from quietmic.compression.criteria.masks import prune_columns
 from quietmic.compression.criteria.table import find_criterion
@@ -23,7 +24,6 @@ from quietmic.compression.finetune import Progress, distilled, finetune, silent
 from quietmic.compression.recipe import Recipe
 from quietmic.compression.result import CompressionResult, StepFigures
 from quietmic.compression.schedules import gradual_budgets, soft_finetune
-from quietmic.compression.structure.blocks import remove_blocks, without_block
 from quietmic.compression.structure.count import count
 from quietmic.compression.structure.fold import fold_norms
 from quietmic.compression.structure.groups import Structure, example, find_groups

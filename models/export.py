@@ -20,7 +20,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from quietmic.enhance.card import CARD_KEY, ModelCard, StftConfig
 from quietmic.enhance.errors import UserError
-from quietmic.enhance.measure.records import hash_file
+from quietmic.enhance.hashes import hash_file
 from quietmic.enhance.network import OnnxNetwork
 
 TOLERANCE = 1e-5  # of the largest output

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from quietmic import open_stream
+from quietmic.cli.models import print_models
 from quietmic.enhance import catalogue as catalog
 from quietmic.enhance.errors import UserError
 
@@ -55,13 +56,13 @@ def test_no_index_means_no_models(tmp_path: Path) -> None:
 
 
 def test_models_as_json(weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    catalog.print_models("-", weights)
+    print_models("-", weights)
     (row,) = json.loads(capsys.readouterr().out)
     assert set(row) == {
         "name", "parameters", "macs_per_second", "bytes", "max_mics", "parent", "recipe", "metrics", "default"
     }  # fmt: skip
     assert (row["name"], row["default"], row["parent"]) == ("passthrough", True, None)
-    catalog.print_models(None, weights)
+    print_models(None, weights)
     assert "* passthrough" in capsys.readouterr().out
 
 

@@ -26,9 +26,9 @@ from quietmic.enhance.cluster.remote import Needs, find_weights, needs_of, run_c
 from quietmic.enhance.errors import UserError
 from quietmic.enhance.files import run as command
 from quietmic.enhance.files.audio import read, write
+from quietmic.enhance.hashes import hash_file
 from quietmic.enhance.measure.quality import evaluate
 from quietmic.enhance.measure.recordings import find_scenes
-from quietmic.enhance.measure.records import hash_file
 from quietmic.enhance.measure.systems import model_system
 
 

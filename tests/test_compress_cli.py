@@ -11,10 +11,11 @@ import torch
 from test_surgery import half, shake
 from test_training import write_corpus
 
-from quietmic.cli import main
-from quietmic.compression.enhancer import request as command
-from quietmic.compression.enhancer import tables as table_command
+from quietmic.cli import compress, main
+from quietmic.compression.enhancer import make, tables
+from quietmic.compression.enhancer.request import Request, find_parent
 from quietmic.compression.enhancer.speech import (
+    STFT,
     SpeechBatch,
     SpeechData,
     example_inputs,
@@ -29,13 +30,13 @@ from quietmic.compression.structure.surgery import cut, gated
 from quietmic.enhance.card import ModelCard
 from quietmic.enhance.catalogue import list_models
 from quietmic.enhance.errors import UserError
-from quietmic.enhance.measure.records import hash_file
+from quietmic.enhance.hashes import hash_file
 from quietmic.enhance.network import OnnxNetwork
 from quietmic.models.export import check, export
 from quietmic.models.networks.registry import build, load_network, save_network
 from quietmic.models.networks.spectra import analysis
-from quietmic.models.publish import open_source
 from quietmic.models.training.config import TrainConfig
+from quietmic.models.training.sources import open_source
 
 SIZES = {
     "tcn": {"encoder": (6, 8), "width": 16, "n_units": 24, "dilations": (1, 2)},
@@ -63,7 +64,7 @@ class FakeData:
         generator = torch.Generator().manual_seed(0)
         for _ in itertools.count():
             noisy, target = (0.1 * torch.randn(2, 2560, generator=generator) for _ in range(2))
-            spectra = analysis(noisy[:, None], command.STFT)
+            spectra = analysis(noisy[:, None], STFT)
             yield SpeechBatch(spectra, spectra[:, 0], noisy, target, None)
 
 
@@ -80,7 +81,7 @@ def parent(tmp_path, request):
 def parent_onnx(tmp_path):
     torch.manual_seed(0)
     path = tmp_path / "tcn.onnx"
-    export(build("tcn", **SIZES["tcn"]), ModelCard("tcn", command.STFT, 8, 0, None, None, None, 0, 0), path)
+    export(build("tcn", **SIZES["tcn"]), ModelCard("tcn", STFT, 8, 0, None, None, None, 0, 0), path)
     return path
 
 
@@ -103,7 +104,7 @@ def test_surgery_on_our_networks_equals_gates(family):
 
 @pytest.mark.parametrize("parent", SIZES, indirect=True)
 def test_compress_writes_networks_cards_and_a_picture(parent, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(command, "open_data", lambda *_: FakeData())
+    monkeypatch.setattr(make, "open_data", lambda *_: FakeData())
     monkeypatch.chdir(tmp_path)
     whole = torch.load(parent, weights_only=True)["weights"]
     n = sum(value.numel() for name, value in whole.items() if "running" not in name and "num_batches" not in name)
@@ -148,7 +149,7 @@ def test_compress_writes_networks_cards_and_a_picture(parent, tmp_path, monkeypa
 
 @pytest.mark.parametrize("parent", SIZES, indirect=True)
 def test_a_compressed_network_is_compressed_again(parent, tmp_path, monkeypatch):
-    monkeypatch.setattr(command, "open_data", lambda *_: FakeData())
+    monkeypatch.setattr(make, "open_data", lambda *_: FakeData())
     monkeypatch.chdir(tmp_path)
     parameters = sum(p.numel() for p in load_network(parent)[0].parameters())
     (tmp_path / "int8.toml").write_text('quantize = "dynamic"\n[prune]\nmethod = "none"\n')
@@ -189,8 +190,8 @@ def test_dry_run_predicts(parent, tmp_path, capsys):
 
 @pytest.mark.parametrize("parent", ["tcn"], indirect=True)
 def test_tables_are_written_and_kept(parent, tmp_path, monkeypatch):
-    monkeypatch.setattr(table_command, "open_data", lambda *_: FakeData())
-    monkeypatch.setattr(table_command, "judge_by", lambda *_: lambda network: {"loss": 1.0})
+    monkeypatch.setattr(tables, "open_data", lambda *_: FakeData())
+    monkeypatch.setattr(tables, "judge_by", lambda *_: lambda network: {"loss": 1.0})
     shared = ["--model", str(parent), "--recipe", str(tmp_path / "recipe.toml"), "-o", str(tmp_path / "table")]
     assert main(["compare-criteria", *shared, "--params", "8k", "--criteria", "l1,random", "--seeds", "0,1"]) == 0
     table = (tmp_path / "table" / "criteria.md").read_text()
@@ -206,12 +207,12 @@ def test_tables_are_written_and_kept(parent, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("parent", ["tcn"], indirect=True)
 def test_scenes_and_parents_have_an_identity(parent, tmp_path):
-    request = command.Request(command.find_parent(str(parent)), None, None)
+    request = Request(find_parent(str(parent)), None, None)
     (tmp_path / "clean").mkdir()
     found = []
     for content in (b"a", b"b"):
         (tmp_path / "clean" / "a.flac").write_bytes(content)
-        found.append(table_command.identity_of(request, FakeData(), tmp_path))
+        found.append(tables.identity_of(request, FakeData(), tmp_path))
     assert found[0]["scenes"] != found[1]["scenes"]
     assert found[0]["parent"] == found[1]["parent"]
 
@@ -241,9 +242,7 @@ def test_rtf_follows_the_boards_cost_of_a_hop():
 
 def test_the_predicted_rtf_counts_the_operators_of_the_budget(parent_onnx, tmp_path):
     save_network(build("tcn", **SIZES["tcn"]), tmp_path / "tcn.pt")
-    request = command.Request(
-        command.find_parent(str(tmp_path / "tcn.pt")), None, None, lambda macs, operators, size: 1e-5 * operators
-    )
+    request = Request(find_parent(str(tmp_path / "tcn.pt")), None, None, lambda macs, operators, size: 1e-5 * operators)
     result = SimpleNamespace(model=request.parent.network)
     assert request.predicted_rtf(result) == pytest.approx(1e-5 * operators_of(parent_onnx) / 0.016)
 
@@ -261,12 +260,17 @@ def test_scenes_go_on_and_have_an_identity(tmp_path):
 
 
 def test_amounts_and_budgets():
-    assert [command.parse_amount(text) for text in ("0.81M", "50k", "1.5G", "810000")] == [810000, 50000, 1.5e9, 810000]
+    assert [compress.parse_amount(text) for text in ("0.81M", "50k", "1.5G", "810000")] == [
+        810000,
+        50000,
+        1.5e9,
+        810000,
+    ]
     with pytest.raises(UserError, match="is no amount"):
-        command.parse_amount("many")
-    both = command.find_budget("1M", "2M", None)
+        compress.parse_amount("many")
+    both = compress.find_budget("1M", "2M", None)
     assert [(part.kind, part.value) for part in both.parts()] == [("macs", 2e6), ("params", 1e6)]
-    assert command.find_budget(None, None, None) is None
+    assert compress.find_budget(None, None, None) is None
 
 
 def test_missing_parent_and_data_are_said(tmp_path, capsys):
@@ -290,7 +294,7 @@ def test_tables_judge_as_evaluate_does(parent, tmp_path, recordings, monkeypatch
     assert main(["export", str(parent), "-o", str(out), "--name", out.stem, "--scenes", str(tmp_path / "scenes")]) == 0
     expected = OnnxNetwork(out).card.metrics["1_mics"]
     network = load_network(out.with_suffix(".pt"))[0]
-    figures = table_command.judge_by(tmp_path / "scenes", FakeData(), command.find_parent(str(parent)))(network)
+    figures = tables.judge_by(tmp_path / "scenes", FakeData(), find_parent(str(parent)))(network)
     assert figures["si_sdr"] == pytest.approx(expected["si_sdr"], abs=0.05)
     assert figures["stoi"] == pytest.approx(expected["stoi"], abs=0.005)
     assert figures["pesq_wb"] == pytest.approx(expected["pesq_wb"], abs=0.02)

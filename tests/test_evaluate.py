@@ -10,7 +10,6 @@ import soundfile
 from reports_fixtures import RATE, voice, write_pairs
 
 from quietmic import cli
-from quietmic.cli.evaluate import choose_systems
 from quietmic.enhance.errors import UserError
 from quietmic.enhance.measure import quality as evaluation
 from quietmic.enhance.measure.metrics import METRIC_NAMES
@@ -18,7 +17,7 @@ from quietmic.enhance.measure.recordings import find_scenes
 from quietmic.enhance.measure.records import read_records, write_record
 from quietmic.enhance.measure.statistics import paired_difference, summarise
 from quietmic.enhance.measure.summary import FIGURE_NAMES, summarise_rows
-from quietmic.enhance.measure.systems import model_system
+from quietmic.enhance.measure.systems import choose_systems, model_system
 
 
 def test_bootstrap_interval_is_that_of_the_normal_theory():

@@ -7,8 +7,8 @@ import onnx
 from make_models import make_gain
 
 from quietmic.enhance.card import CARD_KEY
+from quietmic.enhance.hashes import hash_file
 from quietmic.enhance.measure.graph_hash import hash_graph
-from quietmic.enhance.measure.records import hash_file
 
 
 def with_card(source: Path, path: Path, **changes: object) -> Path:

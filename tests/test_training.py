@@ -15,19 +15,21 @@ from quietmic.enhance.beamform import Beamformer
 from quietmic.enhance.card import StftConfig
 from quietmic.enhance.catalogue import list_models
 from quietmic.enhance.errors import UserError
+from quietmic.enhance.hashes import hash_file
 from quietmic.enhance.measure.graph_hash import hash_graph
-from quietmic.enhance.measure.records import hash_file
 from quietmic.enhance.stft import Stft
 from quietmic.models.export import add_to_index
 from quietmic.models.mixtures.mixing import active_power, mix, stack_scenes, tone_filter
 from quietmic.models.mixtures.pack import Pack, pack_folder, written_whole
 from quietmic.models.mixtures.rooms import RoomCache, RoomRange, build_rooms, early_part, simulate_room
-from quietmic.models.mixtures.source import MixConfig, SceneSource, no_augmentation
+from quietmic.models.mixtures.scene import MixConfig, no_augmentation
+from quietmic.models.mixtures.source import SceneSource
 from quietmic.models.networks.beam import beamform
 from quietmic.models.networks.registry import save_network
 from quietmic.models.networks.spectra import analysis, synthesis
-from quietmic.models.publish import describe_start, measure_listed
+from quietmic.models.publish import measure_listed
 from quietmic.models.training.config import TrainConfig, read_config
+from quietmic.models.training.run import describe_start
 from quietmic.models.training.train import Trainer, measure_norms, open_start, train
 
 STFT = StftConfig()

@@ -18,9 +18,9 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from quietmic.models.networks.registry import load_network
-from quietmic.models.publish import open_source
 from quietmic.models.training.config import TrainConfig, read_config
 from quietmic.models.training.progress import read_scenes, score
+from quietmic.models.training.sources import open_source
 from quietmic.models.training.teacher import Teacher
 from quietmic.models.training.train import Trainer, batches, measure_norms, open_start
 

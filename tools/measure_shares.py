@@ -15,7 +15,7 @@ from measure_beam import score_streams
 from quietmic.enhance.beamform import BeamSettings
 from quietmic.enhance.network import OnnxNetwork
 from quietmic.models.networks.tcn import Tcn
-from quietmic.models.publish import run_export
+from quietmic.models.publish import publish
 from quietmic.models.training.progress import read_scenes
 
 SHARES = ((0.5, 0.5), (0.6, 0.5), (0.7, 0.5), (0.8, 0.5), (0.7, 0.6), (0.8, 0.6), (1.0, 0.5))
@@ -25,7 +25,7 @@ def export_with(checkpoint: Path, heard: float, masked: float) -> OnnxNetwork:
     """The network of a checkpoint with other shares."""
     Tcn.HEARD, Tcn.MASKED = heard, masked
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
-        return OnnxNetwork(run_export(checkpoint, Path(folder) / "tcn.onnx", "tcn", "", None, False))
+        return OnnxNetwork(publish(checkpoint, Path(folder) / "tcn.onnx", "tcn", "", None, False))
 
 
 @click.command()

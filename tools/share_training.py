@@ -10,7 +10,8 @@ import torch
 
 from quietmic.models.mixtures.pack import pack_folder
 from quietmic.models.mixtures.rooms import RoomCache
-from quietmic.models.mixtures.source import MixConfig, SceneSource
+from quietmic.models.mixtures.scene import MixConfig
+from quietmic.models.mixtures.source import SceneSource
 from quietmic.models.training.config import TrainConfig
 from quietmic.models.training.parallel import Team, close_team, open_team
 from quietmic.models.training.train import Trainer, batches

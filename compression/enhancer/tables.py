@@ -1,4 +1,4 @@
-"""The commands `compare-criteria` and `sweep` for the enhancers: tables and curves from many compressions."""
+"""Tables and curves from many compressions of one enhancer: criteria compared, one setting swept."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-import click
 import numpy as np
 import torch
 from torch import nn
@@ -17,7 +16,8 @@ from torch import nn
 from quietmic.compression.checkpoint import weights_sha256
 from quietmic.compression.compare import Row, for_criterion, for_value, run_rows, summary, to_json, to_markdown
 from quietmic.compression.criteria.table import CRITERIA
-from quietmic.compression.enhancer.request import Bar, Parent, Request, Sources, find_parent, open_data
+from quietmic.compression.enhancer.progress import Bar
+from quietmic.compression.enhancer.request import Parent, Request, Sources, find_parent, open_data
 from quietmic.compression.enhancer.speech import STFT, HopSeconds, SpeechData, loss, measured_rtf
 from quietmic.compression.picture import draw_sweep
 from quietmic.compression.recipe import Recipe
@@ -27,8 +27,8 @@ from quietmic.enhance.cluster.connect import Cluster
 from quietmic.enhance.cluster.distribute import WorkerDied, run_on_cluster
 from quietmic.enhance.cluster.remote import find_weights
 from quietmic.enhance.errors import UserError
+from quietmic.enhance.hashes import hash_file, hash_files
 from quietmic.enhance.jsonfile import write_json
-from quietmic.enhance.measure.records import hash_file, hash_files
 from quietmic.models.export import export
 from quietmic.models.networks.spectra import analysis
 from quietmic.models.training.progress import read_scenes, score_network
@@ -151,39 +151,42 @@ def _absolute(path: Path | None) -> Path | None:
     return path.absolute() if path else None
 
 
-def run_comparison(
+def compare_criteria(
     request: Request,
     criteria: Sequence[str],
     seeds: Sequence[int],
     scenes: Path | None,
     out: Path,
-    json_path: str | None,
     cluster: Cluster | None = None,
-) -> None:
-    """The table of rivals at one budget and as many batches each; writes OUT/criteria.md and .json."""
+) -> Path:
+    """The table of rivals at one budget and as many batches each; writes OUT/criteria.md and .json.
+
+    Returns:
+        The path of the Markdown; the figures lie beside it.
+    """
     recipes = [(name, for_criterion(request.recipe, name, seed)) for name in criteria or CRITERIA for seed in seeds]
     run = partial(_rows_on_cluster, cluster=cluster) if cluster else _run_table
     rows = run(request, recipes, scenes, out)
-    _write_table(rows, out / "criteria.md", "criterion", json_path)
+    return _write_table(rows, out / "criteria.md", "criterion")
 
 
-def run_sweep(
-    request: Request, over: str, values: Sequence[float], seeds: Sequence[int], scenes: Path | None, out: Path,
-    json_path: str | None,
-) -> None:  # fmt: skip
-    """One compression per value; writes OUT/sweep-OVER.md, .json and .png."""
+def sweep(
+    request: Request, over: str, values: Sequence[float], seeds: Sequence[int], scenes: Path | None, out: Path
+) -> Path:
+    """One compression per value; writes OUT/sweep-OVER.md, .json and .png.
+
+    Returns:
+        The path of the Markdown; the figures lie beside it.
+    """
     recipes = [(f"{v:g}", replace(for_value(request.recipe, over, v), seed=seed)) for v in values for seed in seeds]
     rows = _run_table(request, recipes, scenes, out)
-    _write_table(rows, out / f"sweep-{over}.md", over, json_path)
+    path = _write_table(rows, out / f"sweep-{over}.md", over)
     draw_sweep(rows, over, out / f"sweep-{over}.png")
+    return path
 
 
-def _write_table(rows: list[Row], path: Path, first: str, json_path: str | None) -> None:
+def _write_table(rows: list[Row], path: Path, first: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(to_markdown(rows, first), encoding="utf-8")
-    figures = {"rows": to_json(rows), "summary": summary(rows)}
-    write_json(figures, path.with_suffix(".json"))
-    if json_path:
-        write_json(figures, json_path)
-    else:
-        click.echo(path.read_text(encoding="utf-8"))
+    write_json({"rows": to_json(rows), "summary": summary(rows)}, path.with_suffix(".json"))
+    return path

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from quietmic.enhance.cluster.cores import usable_cores
 from quietmic.enhance.errors import UserError
-from quietmic.enhance.measure.machine import usable_cores
 
 CONNECT_S = 20
 

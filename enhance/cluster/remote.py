@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from quietmic.enhance.catalogue import WEIGHTS
 from quietmic.enhance.errors import UserError
-from quietmic.enhance.measure.records import hash_file
+from quietmic.enhance.hashes import hash_file
 
 J = TypeVar("J")
 R = TypeVar("R")

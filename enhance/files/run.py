@@ -1,106 +1,45 @@
-"""The command `denoise`: a batch of files over processes or a cluster, with progress and a summary."""
+"""A batch of files over processes or a cluster."""
 
 import multiprocessing
-import sys
-import time
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, replace
-from functools import partial
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from dataclasses import replace
 
 from quietmic.enhance.cluster.connect import Cluster
 from quietmic.enhance.cluster.distribute import WorkerDied, run_on_cluster
 from quietmic.enhance.files.audio import remove_parts
-from quietmic.enhance.files.batch import FileJob, FileResult, Options, enhance_file, plan_jobs
+from quietmic.enhance.files.batch import FileJob, FileResult, enhance_file
 from quietmic.enhance.files.resume import Journal
-from quietmic.enhance.files.storage import Location, stamp
-from quietmic.enhance.jsonfile import write_json
-from quietmic.enhance.measure.records import hash_file
-from quietmic.enhance.network import OnnxNetwork
+from quietmic.enhance.files.storage import stamp
 
 
-def denoise(
-    inputs: list[str], out: Location, options: Options, n_jobs: int, overwrite: bool, json_path: str | None,
-    cluster: Cluster | None = None, resume: bool = False,
-) -> int:  # fmt: skip
-    """Enhances all files of the inputs; 0 if all went well, 1 if some failed.
-
-    Args:
-        inputs: files, folders and glob patterns.
-        out: the output of a single file, else a folder.
-        options: how every file is enhanced.
-        n_jobs: processes.
-        overwrite: replace outputs that exist.
-        json_path: where the summary goes as JSON, "-" for standard output; None for none.
-        cluster: workers to use instead of processes.
-        resume: keep the outputs of an earlier run of the same input, model and options, and replace the others.
-
-    Raises:
-        UserError: wrong use, before anything is written; or a cluster that was lost.
-    """
-    begin = time.perf_counter()
-    name = OnnxNetwork(options.model).card.name
-    jobs, others = plan_jobs(inputs, out, replace(options, sha256=hash_file(options.model)))
-    journal = Journal(out, read=resume) if cluster or resume else None
-    kept = {job.target: why for job in jobs if (why := _why_keep(job, overwrite, journal if resume else None))}
-    results = [FileResult(path, path, "skipped", "not an audio file by its name") for path in others]
-    results += [FileResult(job.source, job.target, "skipped", kept[job.target]) for job in jobs if job.target in kept]
-    todo = [job for job in jobs if job.target not in kept]
-    console = Console(stderr=json_path == "-", soft_wrap=True, markup=False, highlight=False, emoji=False)
-    for result in results:
-        console.print(describe(result))
-    results += _run(todo, n_jobs, console, cluster, journal)
-    summary = _summarise(name, results, time.perf_counter() - begin)
-    _print_summary(console, results, summary)
-    if json_path is not None:
-        write_json(summary | {"files": [asdict(result) for result in results]}, json_path)
-    return 1 if summary["failed"] else 0
-
-
-def _why_keep(job: FileJob, overwrite: bool, journal: Journal | None) -> str:
+def why_keep(job: FileJob, overwrite: bool, journal: Journal | None) -> str:
     """Why the output stays as it is; "" where it has to be made."""
     if journal:
         return f"{job.target} was made before from the same input" if journal.has(job) else ""
     return f"{job.target} exists; --overwrite replaces it" if job.target.exists() and not overwrite else ""
 
 
-def describe(result: FileResult) -> str:
-    """One line on what became of a file."""
-    if result.status != "enhanced":
-        return f"{result.status}: {result.source}: {result.reason}"
-    speed = result.audio_s / result.elapsed_s if result.elapsed_s else 0.0
-    line = f"enhanced: {result.source} -> {result.target} ({result.audio_s:.1f} s, {speed:.0f} x real time)"
-    return "".join([line, *(f"\nwarning: {result.source}: {warning}" for warning in result.warnings)])
+def run_jobs(
+    jobs: list[FileJob], n_jobs: int, cluster: Cluster | None, journal: Journal | None,
+    on_progress: Callable[[float], None],
+) -> Iterator[tuple[FileJob, FileResult]]:  # fmt: skip
+    """Jobs with their results, each as soon as it is done, entered into the journal where there is one.
 
-
-def _run(
-    jobs: list[FileJob], n_jobs: int, console: Console, cluster: Cluster | None, journal: Journal | None
-) -> list[FileResult]:
-    """Results in the order of the jobs; a bar on a terminal, else a line for each file."""
+    Args:
+        jobs: what is to be done; parts that an earlier run left behind are removed first.
+        n_jobs: processes.
+        cluster: workers to use instead of processes.
+        journal: of the folder that is written.
+        on_progress: hears the share of a file that is done, where files are enhanced in this process.
+    """
     for job in jobs:
         remove_parts(job.target)  # of a run that was killed
-    results: dict[Location, FileResult] = {}
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("enhancing", total=len(jobs))
-        on_progress = partial(_show_share, progress, task, results)
-        finished = _on_cluster(jobs, cluster) if cluster else _finished(jobs, n_jobs, on_progress)
-        for job, result in finished:
-            results[result.source] = result
-            if journal and result.status == "enhanced":
-                journal.add(job)
-            progress.update(task, completed=len(results))
-            if not console.is_terminal or result.status == "failed" or result.warnings:
-                console.print(describe(result))
-    return [results[job.source] for job in jobs]
-
-
-def _show_share(progress: Progress, task: TaskID, results: Sized, share: float) -> None:
-    progress.update(task, completed=len(results) + share)
+    for job, result in _on_cluster(jobs, cluster) if cluster else _finished(jobs, n_jobs, on_progress):
+        if journal and result.status == "enhanced":
+            journal.add(job)
+        yield job, result
 
 
 def _on_cluster(jobs: list[FileJob], cluster: Cluster) -> Iterator[tuple[FileJob, FileResult]]:
@@ -148,20 +87,9 @@ def _result_of(future: "Future[FileResult]", job: FileJob) -> FileResult:
         return FileResult(job.source, job.target, "failed", "a worker process died before it was done")
 
 
-def _summarise(model: str, results: list[FileResult], elapsed_s: float) -> dict[str, object]:
+def summarise(model: str, results: list[FileResult], elapsed_s: float) -> dict[str, object]:
     counts = {
         status: sum(result.status == status for result in results) for status in ("enhanced", "skipped", "failed")
     }
     audio_s = sum(result.audio_s for result in results)
     return {"model": model, **counts, "audio_s": audio_s, "elapsed_s": elapsed_s}
-
-
-def _print_summary(console: Console, results: list[FileResult], summary: dict[str, object]) -> None:
-    console.print(
-        f"{summary['enhanced']} enhanced, {summary['skipped']} skipped, {summary['failed']} failed; "
-        f"{summary['audio_s']:.1f} s of sound in {summary['elapsed_s']:.1f} s"
-    )
-    sys.stdout.flush()
-    for result in results:
-        if result.status == "failed":
-            print(describe(result), file=sys.stderr)

@@ -6,6 +6,8 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from quietmic.enhance.cluster.cores import usable_cores
+
 PACKAGES = ("quietmic", "numpy", "onnxruntime", "soxr", "soundfile", "pesq", "pystoi", "speechmos", "torch")
 
 
@@ -40,11 +42,6 @@ def git_commit() -> str | None:
         return commit + ("+" if _git(folder, "status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.CalledProcessError):
         return None
-
-
-def usable_cores() -> int:
-    """Processors that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _git(folder: Path, *arguments: str) -> str:

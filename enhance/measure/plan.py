@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from quietmic.enhance.cluster.cores import usable_cores
 from quietmic.enhance.files.batch import enhance_signal
-from quietmic.enhance.measure.machine import usable_cores
 from quietmic.enhance.network import OnnxNetwork
 from quietmic.enhance.stream import StreamEnhancer
 

@@ -25,10 +25,13 @@ from quietmic.enhance.cluster.connect import Cluster
 from quietmic.enhance.cluster.distribute import WorkerDied, run_on_cluster
 from quietmic.enhance.errors import UserError
 from quietmic.enhance.files import audio
+from quietmic.enhance.hashes import hash_file, hash_files
 from quietmic.enhance.jsonfile import write_json
 from quietmic.enhance.measure import metrics
-from quietmic.enhance.measure.recordings import Scene
-from quietmic.enhance.measure.records import hash_file
+from quietmic.enhance.measure.metrics import metric_versions
+from quietmic.enhance.measure.recordings import Scene, find_scenes
+from quietmic.enhance.measure.records import DEFAULT_FOLDER, write_record
+from quietmic.enhance.measure.statistics import SEED
 from quietmic.enhance.measure.summary import GAIN_NAMES, Row, summarise_rows
 from quietmic.enhance.measure.systems import NOISY, System, describe_system, noisy_system, run_system
 
@@ -264,3 +267,28 @@ def _read_clean(path: Path | None) -> NDArray[np.float32] | None:
 
 def _at_metric_rate(samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
     return samples if sample_rate == metrics.METRIC_RATE else soxr.resample(samples, sample_rate, metrics.METRIC_RATE)
+
+
+def run_evaluation(
+    folder: Path,
+    systems: list[System],
+    n_jobs: int,
+    cache: Path = DEFAULT_CACHE,
+    records: Path = DEFAULT_FOLDER,
+    cluster: Cluster | None = None,
+) -> dict[str, Any]:
+    """Evaluates a folder and leaves a record; the record is what is returned, with its path."""
+    scenes = find_scenes(folder)
+    result = evaluate(scenes, systems, n_jobs, cache, cluster=cluster)
+    facts = {
+        "data": str(folder),
+        "data_sha256": hash_files(_files_of(scenes)),
+        "seed": SEED,
+        "metric_versions": metric_versions(),
+    }
+    path = write_record("evaluate", result, records, **facts)
+    return {"kind": "evaluate", **facts, "figures": result, "path": str(path)}
+
+
+def _files_of(scenes: list[Scene]) -> list[Path]:
+    return [path for scene in scenes for path in (scene.noisy, scene.clean) if path]

@@ -4,7 +4,6 @@ import json
 import shlex
 import sys
 from datetime import UTC, datetime
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -52,18 +51,3 @@ def read_records(folder: Path = DEFAULT_FOLDER, kind: str | None = None) -> list
         if kind in (None, record["kind"]):
             records.append({**record, "path": str(path)})
     return sorted(records, key=lambda record: record["time"])
-
-
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file, as hexadecimal digits."""
-    digest = sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def hash_files(paths: list[Path]) -> str:
-    """One SHA-256 for a set of files: of their sorted names and contents, wherever the folder lies."""
-    lines = sorted(f"{path.name} {hash_file(path)}" for path in paths)
-    return sha256("\n".join(lines).encode()).hexdigest()

@@ -7,16 +7,19 @@ and ratios come from the same moments.
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quietmic.enhance.cluster.cores import usable_cores
 from quietmic.enhance.files.batch import enhance_signal
-from quietmic.enhance.measure.machine import usable_cores
+from quietmic.enhance.measure.machine import describe_machine, package_versions
 from quietmic.enhance.measure.peers import find_peer, run_peer
 from quietmic.enhance.measure.probe import probe
+from quietmic.enhance.measure.records import DEFAULT_FOLDER, write_record
 from quietmic.enhance.measure.statistics import summarise
 from quietmic.enhance.measure.systems import System, describe_system
 from quietmic.enhance.network import OnnxNetwork
@@ -197,3 +200,13 @@ def _time(work: Callable[..., Any], *arguments: Any) -> float:
     begin = time.perf_counter()
     work(*arguments)
     return time.perf_counter() - begin
+
+
+def run_bench(
+    systems: list[System], seconds: float, max_threads: int | None, records: Path = DEFAULT_FOLDER
+) -> dict[str, Any]:
+    """Times the systems and leaves a record, which is returned with its path."""
+    result = bench(systems, seconds, max_threads)
+    path = write_record("bench", result, records, seconds=seconds)
+    machine, versions = describe_machine(), package_versions()
+    return {"kind": "bench", "machine": machine, "versions": versions, "figures": result, "path": str(path)}

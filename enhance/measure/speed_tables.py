@@ -1,65 +1,8 @@
-"""The command `bench`: systems timed, printed, and kept as a record."""
+"""A bench as tables."""
 
-from pathlib import Path
 from typing import Any
 
-from quietmic.cli.evaluate import choose_systems
-from quietmic.enhance.catalogue import find_model, list_models
-from quietmic.enhance.errors import UserError
-from quietmic.enhance.jsonfile import write_json
-from quietmic.enhance.measure.machine import describe_machine, package_versions
-from quietmic.enhance.measure.plan import plan, plan_text
-from quietmic.enhance.measure.records import DEFAULT_FOLDER, write_record
-from quietmic.enhance.measure.speed import bench
-from quietmic.enhance.measure.systems import System
 from quietmic.enhance.measure.tables import MISSING, Table, markdown
-
-
-def bench_systems(
-    models: tuple[str, ...], peers: tuple[str, ...], mics: tuple[int, ...], weights: Path | None
-) -> list[System]:
-    """The models named, or all that are installed, and the peers.
-
-    Raises:
-        UserError: nothing to measure, or unknown names.
-    """
-    names = models or (() if peers else tuple(entry.name for entry in list_models()))
-    if not names and not peers:
-        raise UserError("no models are installed: name one with --model", exit_code=2)
-    return choose_systems(names, peers, mics, weights)
-
-
-def run_bench(
-    systems: list[System], seconds: float, max_threads: int | None, records: Path = DEFAULT_FOLDER
-) -> dict[str, Any]:
-    """Times the systems and leaves a record, which is returned with its path."""
-    result = bench(systems, seconds, max_threads)
-    path = write_record("bench", result, records, seconds=seconds)
-    machine, versions = describe_machine(), package_versions()
-    return {"kind": "bench", "machine": machine, "versions": versions, "figures": result, "path": str(path)}
-
-
-def print_bench(record: dict[str, Any], json_path: str | None, markdown_path: Path | None) -> None:
-    """Writes the files that were asked for, and the tables to the screen unless JSON goes there."""
-    text = bench_markdown(record)
-    if markdown_path:
-        markdown_path.parent.mkdir(parents=True, exist_ok=True)
-        markdown_path.write_text(text, encoding="utf-8")
-    if json_path:
-        facts = {"machine": record["machine"], "versions": record["versions"], "record": record["path"]}
-        write_json({**facts, **record["figures"]}, json_path)
-    if json_path != "-":
-        print(text)
-        print(f"Record: {record['path']}")
-
-
-def print_plan(model: str, hours: float, cores: int, link_mbit: float, json_path: str | None) -> None:
-    """Measures the throughput of a model and prints what an archive of `hours` would cost."""
-    figures = plan(str(find_model(model)), hours, cores, link_mbit)
-    if json_path:
-        write_json(figures, json_path)
-    if json_path != "-":
-        print(plan_text(figures))
 
 
 def bench_markdown(record: dict[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """What an evaluation or a bench compares: our models, peers, and the noisy signal itself."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietmic.enhance.card import ModelCard
-from quietmic.enhance.catalogue import find_model
+from quietmic.enhance.catalogue import find_model, list_models
 from quietmic.enhance.cluster.remote import find_weights
 from quietmic.enhance.errors import UserError
 from quietmic.enhance.files.batch import enhance_signal
+from quietmic.enhance.hashes import hash_file
 from quietmic.enhance.measure.graph_hash import hash_graph
-from quietmic.enhance.measure.peers import Peer, find_peer, run_peer
-from quietmic.enhance.measure.records import hash_file
+from quietmic.enhance.measure.peers import Peer, find_peer, list_peers, run_peer
 from quietmic.enhance.network import OnnxNetwork
 from quietmic.enhance.stream import StreamEnhancer
 
@@ -158,3 +158,66 @@ def _source_hash() -> str:
     for name in _STREAM_SOURCES:
         digest.update((Path(__file__).parent.parent / name).read_bytes())
     return digest.hexdigest()[:16]
+
+
+def choose_systems(
+    models: tuple[str, ...], peers: tuple[str, ...], mics: tuple[int, ...], weights: Path | None
+) -> list[System]:
+    """Every model with every number of microphones, then the peers; the default model when none is named.
+
+    Raises:
+        UserError: unknown names, or one system named twice.
+    """
+    names = models or (() if peers else ("default",))
+    systems = [model_system(name, n_mics) for name in names for n_mics in mics]
+    systems += [peer_system(name, weights) for name in peers]
+    # Versions of one network bear one name: their files tell them apart.
+    labels = [system.label for system in systems]
+    systems = [
+        replace(system, label=f"{system.label} ({Path(system.target).stem})")
+        if labels.count(system.label) > 1
+        else system
+        for system in systems
+    ]
+    labels = [system.label for system in systems]
+    if twice := {label for label in labels if labels.count(label) > 1}:
+        raise UserError(f"named twice: {', '.join(sorted(twice))}", exit_code=2)
+    return systems
+
+
+def bench_systems(
+    models: tuple[str, ...], peers: tuple[str, ...], mics: tuple[int, ...], weights: Path | None
+) -> list[System]:
+    """The models named, or all that are installed, and the peers.
+
+    Raises:
+        UserError: nothing to measure, or unknown names.
+    """
+    names = models or (() if peers else tuple(entry.name for entry in list_models()))
+    if not names and not peers:
+        raise UserError("no models are installed: name one with --model", exit_code=2)
+    return choose_systems(names, peers, mics, weights)
+
+
+def report_systems(
+    models: tuple[str, ...], peers: tuple[str, ...], mics: tuple[int, ...], weights: Path | None
+) -> list[System]:
+    """The models and peers named; where none is, all models and every peer that is installed.
+
+    Raises:
+        UserError: unknown names, or nothing at all to compare.
+    """
+    if not models and not peers:
+        models = tuple(entry.name for entry in list_models())
+        peers = tuple(name for name in list_peers() if _is_there(name, weights))
+    if not models and not peers:
+        raise UserError("no models are installed: name one with --model", exit_code=2)
+    return choose_systems(models, peers, mics, weights)
+
+
+def _is_there(name: str, weights: Path | None) -> bool:
+    try:
+        find_peer(name, weights)
+    except UserError:
+        return False
+    return True

@@ -1,12 +1,9 @@
-"""The command `demo`: hears the recordings through the enhancer, with figures and pictures of before and after."""
+"""Recordings through the enhancer, with figures and pictures of before and after."""
 
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 
 from quietmic.enhance.catalogue import find_model
 from quietmic.enhance.errors import UserError
@@ -17,14 +14,17 @@ from quietmic.enhance.report.spectrogram import save_spectrograms
 
 Array = NDArray[np.float32]
 
-_FIGURES = ("SI-SDR dB", "PESQ", "STOI")
+FIGURES = ("SI-SDR dB", "PESQ", "STOI")
 
 
-def run_demo(recordings: Path, out: Path, model: str) -> None:
-    """Enhances each NAME_noisy file of a folder into `out`, with a table and a picture for each.
+def enhance_recordings(recordings: Path, out: Path, model: str) -> list[list[str]]:
+    """Enhances each NAME_noisy file of a folder into `out`, with a picture of each.
 
     A file with "array" in its name is one scene of several microphones. Figures are measured against NAME_clean
     where there is one, the mean over the channels.
+
+    Returns:
+        A row for each recording: name, channels, rate, and each of FIGURES before and after.
 
     Raises:
         UserError: nothing to enhance, or a file that fails.
@@ -33,16 +33,7 @@ def run_demo(recordings: Path, out: Path, model: str) -> None:
     if not noisy_files:
         raise UserError(f"no recordings named NAME_noisy in {recordings}", exit_code=2)
     onnx_file = find_model(model)
-    table = Table("recording", "channels", "rate", *(f"{name}\nnoisy > enhanced" for name in _FIGURES))
-    for path in noisy_files:
-        table.add_row(*_enhance_recording(path, out, onnx_file))
-    console = Console()
-    if not console.is_terminal:
-        console.width = 120  # a log has no width of its own
-    console.print(table)
-    if find_spec("pesq") is None or find_spec("pystoi") is None:
-        console.print('PESQ and STOI need the extra "metrics": pip install "quietmic\\[metrics]"')
-    console.print(f"Sounds and pictures are in {out}")
+    return [_enhance_recording(path, out, onnx_file) for path in noisy_files]
 
 
 def _enhance_recording(path: Path, out: Path, model: Path) -> list[str]:
@@ -55,7 +46,7 @@ def _enhance_recording(path: Path, out: Path, model: Path) -> list[str]:
         raise UserError(f"{path}: {result.reason}")
     (noisy, rate), (enhanced, _) = read(path), read(target)
     signals = {"noisy": noisy[0], "enhanced": enhanced[0]}
-    figures = ["-"] * len(_FIGURES)
+    figures = ["-"] * len(FIGURES)
     clean_path = next(iter(sorted(path.parent.glob(f"{name}_clean.*"))), None)
     if clean_path is not None:
         clean, _ = read(clean_path)

@@ -1,20 +1,24 @@
 """The report: one page that holds everything, with Markdown, CSV and JSON beside it, drawn from records of runs."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from quietmic.enhance.errors import UserError
 from quietmic.enhance.jsonfile import write_json
+from quietmic.enhance.measure.quality import run_evaluation
 from quietmic.enhance.measure.recordings import find_scenes
 from quietmic.enhance.measure.records import read_records
-from quietmic.enhance.measure.speed_tables import bench_markdown, bench_tables, machine_text, run_bench
+from quietmic.enhance.measure.speed import run_bench
+from quietmic.enhance.measure.speed_tables import bench_markdown, bench_tables, machine_text
 from quietmic.enhance.measure.summary import input_snr_db
-from quietmic.enhance.measure.systems import NOISY, recall_system
+from quietmic.enhance.measure.systems import NOISY, System, recall_system
 from quietmic.enhance.measure.tables import HEADINGS, Table, evaluation_tables, format_figure, markdown, write_csv
 from quietmic.enhance.report.listening import colour_name, listening_card
 from quietmic.enhance.report.pages import render, script_json
 from quietmic.enhance.report.tables import comparison_tables, highlights, runs_table
 
+RECORDINGS = Path("recordings")
 BENCH_SECONDS = 5.0
 ROW_COLUMNS = ("si_sdr", "si_sdr_gain", "stoi", "estoi", "pesq_wb", "pesq_nb", "sig", "bak", "ovrl")
 # Quality on one axis, cost on the other: name -> title, for the chart's menus.
@@ -166,3 +170,27 @@ def _markdown(evaluation: dict[str, Any], bench: dict[str, Any] | None, tables: 
     if runs:
         parts += ["## Runs", markdown([runs])]
     return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def run_report(
+    folder: Path | None, choose: Callable[[], list[System]], path: Path, n_jobs: int, cache: Path, records: Path
+) -> list[Path]:
+    """Writes a report.
+
+    Args:
+        folder: evaluated first (finished results come from the cache); None for the newest record there is, and
+            where there is none, recordings/.
+        choose: gives what is evaluated; called only when something is.
+        path: of the page.
+        n_jobs: processes.
+        cache: of the evaluation.
+        records: folder of records.
+
+    Returns:
+        The files written.
+    """
+    evaluation = None if folder else latest_evaluation(records)
+    if evaluation is None:
+        run_evaluation(folder or RECORDINGS, choose(), n_jobs, cache, records)
+        evaluation = read_records(records, "evaluate")[-1]
+    return write_report(evaluation, path, records)

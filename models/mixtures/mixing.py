@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from quietmic.models.mixtures.rooms import MAX_TAPS, SAMPLE_RATE
-from quietmic.models.mixtures.source import Scene
+from quietmic.models.mixtures.scene import Scene
 
 Scenes = dict[str, Tensor]
 

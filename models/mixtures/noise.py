@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
 from quietmic.models.mixtures.rooms import SAMPLE_RATE
-
-if TYPE_CHECKING:
-    from quietmic.models.mixtures.source import SceneSource
+from quietmic.models.mixtures.scene import MixConfig
 
 
-def draw_noise(rng: np.random.Generator, source: SceneSource) -> tuple[np.ndarray, str]:
+class NoiseSource(Protocol):
+    """Where noise and babble come from; a `SceneSource` is one.
+
+    Attributes:
+        config: of the scenes.
+        n_samples: of a scene.
+    """
+
+    config: MixConfig
+    n_samples: int
+
+    def draw_speech(self, rng: np.random.Generator, n_samples: int) -> tuple[np.ndarray, str]:
+        """Running speech [n_samples] of one speaker, and who it is."""
+
+    def draw_noise_file(self, rng: np.random.Generator, n_samples: int) -> tuple[np.ndarray, str]:
+        """A recorded noise [n_samples], and its class."""
+
+
+def draw_noise(rng: np.random.Generator, source: NoiseSource) -> tuple[np.ndarray, str]:
     """One noise [n_samples] of unit power and its class: recorded (perhaps at another speed), babble or synthetic."""
     config, n_samples = source.config, source.n_samples
     kind = rng.random()

@@ -19,7 +19,8 @@ from quietmic.enhance.files import audio
 from quietmic.models.mixtures.mixing import mix, stack_scenes
 from quietmic.models.mixtures.pack import pack_folder
 from quietmic.models.mixtures.rooms import SAMPLE_RATE, RoomCache, RoomRange, build_rooms
-from quietmic.models.mixtures.source import MixConfig, SceneSource, no_augmentation
+from quietmic.models.mixtures.scene import MixConfig, no_augmentation
+from quietmic.models.mixtures.source import SceneSource
 
 COLUMNS = ("name", "speaker", "noise", "snr_db", "rt60_s", "n_mics")
 N_MICS = 4

@@ -35,7 +35,7 @@ SETTINGS: dict[str, tuple[str, ...]] = {  # layers of torch.nn and the arguments
 HAS_BIAS = ("Linear", "Conv1d", "Conv2d", "ConvTranspose1d", "ConvTranspose2d", "LSTM", "GRU")
 PACKAGES = ("torch.nn.", "quietmic.models.", "quietmic.compression.")  # where a checkpoint may take classes from
 MOVED = {  # modules by the names that older checkpoints know them by
-    "compression.blocks": "quietmic.compression.structure.blocks",
+    "compression.blocks": "quietmic.compression.criteria.blocks",
     "compression.factored": "quietmic.compression.factor.factored",
     "compression.lowrank_conv": "quietmic.compression.factor.lowrank_conv",
     "compression.rnn": "quietmic.compression.structure.rnn",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -16,13 +16,34 @@ from quietmic.enhance.card import StftConfig
 from quietmic.enhance.files import audio
 from quietmic.enhance.measure import metrics
 from quietmic.models.networks.spectra import analysis, synthesis
-
-if TYPE_CHECKING:
-    from quietmic.models.training.train import Trainer
+from quietmic.models.training.config import TrainConfig
 
 COLUMNS = ("minutes", "step", "audio_hours", "loss", "n_mics", "si_sdr", "stoi", "pesq_wb")
 LOG_EVERY = 50
 Scores = tuple[float, float, float]  # SI-SDR in dB, STOI, PESQ-WB
+
+
+class Run(Protocol):
+    """What is shown and scored of a run; a `Trainer` is one.
+
+    Attributes:
+        config: of the training.
+        device: where it computes.
+        stft: of its networks.
+        average: holds the averaged network as `module`.
+        step, minutes, audio_s: how far it is.
+    """
+
+    config: TrainConfig
+    device: torch.device
+    stft: StftConfig
+    average: Any
+    step: int
+    minutes: float
+    audio_s: float
+
+    def beam(self, noisy: Tensor, chosen: dict[str, Tensor]) -> Tensor:
+        """The beamformer's output for spectra noisy, or the reference."""
 
 
 class TrainLog:
@@ -38,7 +59,7 @@ class TrainLog:
         self._first_minutes: float | None = None
         self._bar.start()
 
-    def step(self, trainer: Trainer, loss: float) -> None:
+    def step(self, trainer: Run, loss: float) -> None:
         if self._first_minutes is None:
             self._first_minutes = trainer.minutes
         self._losses.append(loss)
@@ -48,7 +69,7 @@ class TrainLog:
             self._write((*_progress(trainer), f"{np.mean(self._losses):.4f}", "", "", "", ""))
             self._losses.clear()
 
-    def validate(self, trainer: Trainer, scenes: Path, n_scenes: int = 20) -> None:
+    def validate(self, trainer: Run, scenes: Path, n_scenes: int = 20) -> None:
         """Means over the first scenes, with one microphone and, where the run trains on arrays, with all of them."""
         for n_mics in (1, 4) if max(trainer.config.mics) > 1 else (1,):
             rows = [score(trainer, noisy[:n_mics], clean) for noisy, clean in read_scenes(scenes, n_scenes)]
@@ -65,7 +86,7 @@ class TrainLog:
             csv.writer(file).writerow(row)
 
 
-def _progress(trainer: Trainer) -> tuple[str, int, str]:
+def _progress(trainer: Run) -> tuple[str, int, str]:
     return f"{trainer.minutes:.2f}", trainer.step, f"{trainer.audio_s / 3600:.3f}"
 
 
@@ -75,7 +96,7 @@ def read_scenes(folder: Path, count: int | None = None) -> Iterator[tuple[np.nda
         yield audio.read(path)[0], audio.read(folder / "clean" / path.name)[0][0]
 
 
-def score(trainer: Trainer, noisy: np.ndarray, clean: np.ndarray) -> Scores:
+def score(trainer: Run, noisy: np.ndarray, clean: np.ndarray) -> Scores:
     """Scores of the averaged network on one scene."""
     spectra = analysis(torch.from_numpy(noisy)[None].to(trainer.device), trainer.stft)
     return score_network(trainer.average.module, spectra, trainer.beam(spectra, {}), clean)

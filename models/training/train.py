@@ -25,6 +25,7 @@ from quietmic.models.training.config import TrainConfig
 from quietmic.models.training.losses import band_loss, spectra_loss
 from quietmic.models.training.parallel import NoLog, Team
 from quietmic.models.training.precision import bfloat16_where_fast
+from quietmic.models.training.progress import TrainLog
 
 
 class _Steps(Dataset):
@@ -209,8 +210,6 @@ def train(
     Returns:
         The path of network.pt, and the run's figures.
     """
-    from quietmic.models.training.progress import TrainLog
-
     folder.mkdir(parents=True, exist_ok=True)
     team, state = team or Team(), folder / "state.pt"
     trainer = _begin(config, folder, device, teacher, team, first)

@@ -106,9 +106,9 @@ def denoise(
 
     With one input file OUT may be a file; otherwise it is a folder that keeps the tree below each input folder.
     """
+    from quietmic.cli.denoise import denoise as run_batch
     from quietmic.enhance.catalogue import find_model
     from quietmic.enhance.files.batch import Options
-    from quietmic.enhance.files.run import denoise as run_batch
     from quietmic.enhance.files.storage import find_location
 
     options = Options(find_model(model), channels, array, limit_db)
@@ -121,7 +121,7 @@ def denoise(
 @click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("out/demo"), show_default=True)
 def demo(model: str, recordings: Path, out: Path) -> None:
     """Enhance the repository's recordings, with a table and pictures of before and after."""
-    from quietmic.enhance.report.demo import run_demo
+    from quietmic.cli.demo import run_demo
 
     run_demo(recordings, out, model)
 
@@ -132,7 +132,8 @@ def demo(model: str, recordings: Path, out: Path) -> None:
 @click.option("--measure", "scenes", type=folder_in, help="First measure them on this scenes folder, for their cards.")
 def models(json_path: str | None, readme: Path | None, scenes: Path | None) -> None:
     """List the models that are installed."""
-    from quietmic.enhance.catalogue import list_models, print_models
+    from quietmic.cli.models import print_models
+    from quietmic.enhance.catalogue import list_models
     from quietmic.enhance.report.model_table import models_markdown, write_into
 
     if scenes:
@@ -190,7 +191,9 @@ def evaluate(
     records: Path,
 ) -> None:  # fmt: skip
     """Measure models and peers on FOLDER: noisy/clean pairs in any usual layout, or noisy files alone."""
-    from quietmic.cli.evaluate import choose_systems, print_evaluation, run_evaluation
+    from quietmic.cli.evaluate import print_evaluation
+    from quietmic.enhance.measure.quality import run_evaluation
+    from quietmic.enhance.measure.systems import choose_systems
 
     systems = choose_systems(models, peers, mics, peer_weights)
     record = run_evaluation(folder, systems, jobs, cache, records, cluster)
@@ -342,7 +345,9 @@ def bench(
     cores: int, link_mbit: float,
 ) -> None:  # fmt: skip
     """Time models and peers on this machine; with --plan, cost an archive from the throughput measured here."""
-    from quietmic.enhance.measure.speed_tables import bench_systems, print_bench, print_plan, run_bench
+    from quietmic.cli.bench import print_bench, print_plan
+    from quietmic.enhance.measure.speed import run_bench
+    from quietmic.enhance.measure.systems import bench_systems
 
     if plan_hours:
         print_plan(models[0] if models else "default", plan_hours, cores, link_mbit, json_path)
@@ -394,7 +399,7 @@ def train(
     first: Path | None,
 ) -> None:  # fmt: skip
     """Train a network on mixtures of SPEECH and NOISE; a run in the same folder goes on where it stopped."""
-    from quietmic.models.publish import run_training
+    from quietmic.cli.training import run_training
 
     run_training(
         model, speech, noise, measured, rooms, config, out, minutes, device, cache, jobs, valid, teacher, first
@@ -410,7 +415,7 @@ def train(
 @click.option("--list", "list_it", is_flag=True, help="Enter it in the index.json beside it.")
 def export(checkpoint: Path, out: Path, name: str, notes: str, scenes: Path | None, list_it: bool) -> None:
     """Write a trained CHECKPOINT as ONNX with its card; refuses a graph that is not the network."""
-    from quietmic.models.publish import run_export
+    from quietmic.cli.training import run_export
 
     run_export(checkpoint, out, name, notes, scenes, list_it)
 
@@ -435,8 +440,9 @@ def report(
     Draws from the newest record of an evaluation. Evaluates FOLDER first if it is given, and recordings/ if models or
     peers are named without one, or there is no record yet.
     """
-    from quietmic.cli.report import RECORDINGS, report_systems, run_report
+    from quietmic.enhance.measure.systems import report_systems
     from quietmic.enhance.report.listening import write_listening_page
+    from quietmic.enhance.report.report import RECORDINGS, run_report
 
     choose = partial(report_systems, models, peers, mics, peer_weights)
     if folder is None and (models or peers or listen):
@@ -480,7 +486,8 @@ def budget_options(command: Any) -> Any:
 
 
 def _compression_request(options: dict[str, Any]) -> Any:
-    from quietmic.compression.enhancer.request import Sources, find_budget, make_request
+    from quietmic.cli.compress import find_budget
+    from quietmic.compression.enhancer.request import Sources, make_request
     from quietmic.devices.board import find_board
 
     sources = Sources(*(options[key] for key in ("speech", "noise", "measured", "rooms", "config", "cache", "jobs")))
@@ -505,7 +512,7 @@ def compress(
     out: Path, name: str | None, list_it: bool, dry_run: bool, json_path: str | None, **options: Any
 ) -> None:  # fmt: skip
     """Make a trained enhancer smaller by a recipe: decide, cut, fine-tune, factor, export, quantise, measure."""
-    from quietmic.compression.enhancer.request import run_compress
+    from quietmic.cli.compress import run_compress
 
     run_compress(_compression_request(options), out, name, options["scenes"], list_it, dry_run, json_path)
 
@@ -530,11 +537,14 @@ def compare_criteria(
     out: Path, criteria: str, seeds: tuple[float, ...], cluster: Any, json_path: str | None, **options: Any
 ) -> None:  # fmt: skip
     """Compress a parent by every criterion at one budget and with as many batches each: a table."""
-    from quietmic.compression.enhancer.tables import run_comparison
+    from quietmic.cli.tables import print_table
+    from quietmic.compression.enhancer import tables
 
     chosen = [name for name in criteria.split(",") if name]
     request = _compression_request(options)
-    run_comparison(request, chosen, [int(seed) for seed in seeds], options["scenes"], out, json_path, cluster)
+    seed_numbers = [int(seed) for seed in seeds]
+    path = tables.compare_criteria(request, chosen, seed_numbers, options["scenes"], out, cluster)
+    print_table(path, json_path)
 
 
 @cli.command()
@@ -549,10 +559,12 @@ def sweep(
     out: Path, over: str, values: tuple[float, ...], seeds: tuple[float, ...], json_path: str | None, **options: Any
 ) -> None:
     """Compress a parent with one setting changed step by step: a table and curves."""
-    from quietmic.compression.enhancer.tables import run_sweep
+    from quietmic.cli.tables import print_table
+    from quietmic.compression.enhancer import tables
 
     request = _compression_request(options)
-    run_sweep(request, over, values, [int(seed) for seed in seeds], options["scenes"], out, json_path)
+    path = tables.sweep(request, over, values, [int(seed) for seed in seeds], options["scenes"], out)
+    print_table(path, json_path)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,0 +1,98 @@
+"""A compressed enhancer with everything that is shipped of it: ONNX files, cards, checkpoint, picture, record."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from quietmic.compression.enhancer.progress import Bar
+from quietmic.compression.enhancer.request import Parent, Request, open_data
+from quietmic.compression.enhancer.speech import STFT, measured_rtf, real_frames
+from quietmic.compression.factor.quantize import quantize_onnx
+from quietmic.compression.picture import draw_result
+from quietmic.compression.result import CompressionResult
+from quietmic.enhance.card import ModelCard
+from quietmic.enhance.errors import UserError
+from quietmic.enhance.measure.records import write_record
+from quietmic.enhance.network import OnnxNetwork
+from quietmic.models.export import add_to_index, write_card
+from quietmic.models.publish import card_data, measure_into_card, write_model
+
+
+@dataclass(frozen=True)
+class Made:
+    """A compressed enhancer.
+
+    Attributes:
+        result: of the compression.
+        figures: what the record tells.
+        record: its path.
+    """
+
+    result: CompressionResult
+    figures: dict[str, Any]
+    record: Path
+
+
+def make_enhancer(request: Request, out: Path, name: str | None, scenes: Path | None, list_it: bool) -> Made:
+    """Compresses, exports, quantises, measures; writes OUT, a checkpoint, the int8 form, a picture and a record.
+
+    Raises:
+        UserError: a name that does not begin with the family, or no data.
+    """
+    parent, recipe = request.parent, request.recipe
+    name = name or f"{parent.network.family}-{recipe.name}"
+    if not name.startswith(str(parent.network.family)):
+        raise UserError(f"the name must begin with the network's family: {parent.network.family}...", 2)
+    data = open_data(parent, request.sources)
+    with Bar() as bar:
+        result = request.compress(recipe, data, bar, out.parent / f"{out.stem}.steps")
+    compression = describe_compression(request, result)
+    facts = card_data(parent.facts)
+    card = ModelCard(
+        name=name, stft=STFT, max_mics=8, look_ahead=0, parameters=0, macs_per_second=0, training_data=facts,
+        **compression,
+    )  # fmt: skip
+    write_model(result.model, card, facts | {"compression": compression}, out, scenes)
+    files: dict[str, dict[str, Any]] = {
+        "float32": {"path": str(out), "bytes": out.stat().st_size, "rtf": measured_rtf(out)}
+    }
+    if recipe.quantize != "none":
+        target = out.with_name(f"{out.stem}-int8.onnx")
+        report = quantize_onnx(out, target, recipe.quantize, real_frames(out, data))
+        write_card(target, replace(OnnxNetwork(target).card, name=f"{name}-int8", metrics={}))
+        if scenes:
+            measure_into_card(target, scenes)
+        files["int8"] = {"path": str(target), **asdict(report), "rtf": measured_rtf(target)}
+    if list_it:
+        for form, file in files.items():
+            add_to_index(Path(file["path"]), f"{name}-int8" if form == "int8" else name)
+    draw_result(result, out.with_suffix(".png"))
+    figures = result.to_dict() | {"files": files, "rtf_predicted": request.predicted_rtf(result)}
+    figures["ratios"] = survey_ratios(parent, result, files["float32"])
+    record = write_record("compress", figures, model=name, parent=parent.name, parent_sha256=parent.sha256)
+    return Made(result, figures, record)
+
+
+def survey_ratios(parent: Parent, result: CompressionResult, file: dict[str, Any]) -> dict[str, Any]:
+    """Compressed over original: parameters, MACs, storage, latency, and their plain mean (Yin et al., section 3.1).
+
+    Storage and latency need the parent's ONNX file; energy is not measured (None), and a dense file has no index.
+    """
+    ratios: dict[str, Any] = dict(result.ratios())
+    if parent.onnx:
+        ratios["storage"] = file["bytes"] / parent.onnx.stat().st_size
+        ratios["latency"] = file["rtf"] / measured_rtf(parent.onnx)
+    return {**ratios, "mean": sum(ratios.values()) / len(ratios), "energy": None}
+
+
+def describe_compression(request: Request, result: CompressionResult) -> dict[str, Any]:
+    """Parent, its hash, and the recipe with every step's figures; of a network compressed before, what that told."""
+    told: dict[str, Any] | None = request.parent.facts.get("compression")
+    steps = result.to_dict()["steps"]
+    if told is None:
+        recipe = {**request.recipe.to_dict(), "steps": steps}
+        return {"parent": request.parent.name, "parent_sha256": request.parent.sha256, "recipe": recipe}
+    then = [*told["recipe"].get("then", []), {**request.recipe.to_dict(), "steps": steps}]
+    return {**told, "recipe": {**told["recipe"], "then": then}}

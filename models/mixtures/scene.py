@@ -1,0 +1,68 @@
+"""A scene before it is mixed, and what scenes look like."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class MixConfig:
+    """What scenes look like. Ranges are uniform; the other numbers are probabilities of a scene having the trait."""
+
+    segment_s: float = 4.0
+    snr_db: tuple[float, float] = (-8.0, 25.0)
+    level_db: tuple[float, float] = (-45.0, -5.0)
+    source_weights: dict[str, float] = field(default_factory=dict)
+    diffuse: float = 0.5
+    clean: float = 0.03
+    noise_only: float = 0.04
+    dry: float = 0.08
+    measured_room: float = 0.10
+    babble: float = 0.08
+    synthetic_noise: float = 0.15
+    noise_speed: float = 0.4
+    speech_speed: float = 0.0
+    equaliser: float = 0.3
+    low_pass: float = 0.08
+    clipping: float = 0.05
+    sensor_noise: float = 0.3
+    gain_spread: float = 0.3
+    dead_microphone: float = 0.05
+    device_delay: float = 0.05
+
+
+def no_augmentation(config: MixConfig) -> MixConfig:
+    """The same scenes without distortions and rarities: for validation."""
+    off = [f.name for f in fields(MixConfig) if f.type == "float" and f.name not in ("segment_s", "diffuse")]
+    values: dict[str, Any] = dict.fromkeys(off, 0.0)
+    return replace(config, **values)
+
+
+@dataclass
+class Scene:
+    """One drawn scene, before mixing.
+
+    speech [n_samples]; point_noises [N_NOISES, n_samples] (zeros where unused); waves [n_waves, n_samples] of the
+    diffuse part; responses [1 + N_NOISES, n_mics, MAX_TAPS]; early [MAX_TAPS] at the reference; wave_delays
+    [n_waves, n_mics] in seconds; mic_gains, mic_delays_s [n_mics]; equaliser [n_points] in dB; the rest are scalars
+    (clip: fraction of the peak, 1 = none; low_pass_hz: 0 = none; sensor_db: below the noisy level, -inf = none).
+    """
+
+    speech: np.ndarray
+    point_noises: np.ndarray
+    waves: np.ndarray
+    responses: np.ndarray
+    early: np.ndarray
+    wave_delays: np.ndarray
+    mic_gains: np.ndarray
+    mic_delays_s: np.ndarray
+    equaliser_db: np.ndarray
+    snr_db: float
+    level_db: float
+    clip: float
+    low_pass_hz: float
+    sensor_db: float
+    facts: dict[str, str | float]
