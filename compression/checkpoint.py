@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from quietmic.compression.recipe import Recipe
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 
 
 def weights_sha256(model: nn.Module) -> str:
@@ -35,7 +35,7 @@ class Checkpoints:
             data: what the batches depend on, as plain values.
 
         Raises:
-            UserError: the folder belongs to another recipe, another parent or other data.
+            QuietmicError: the folder belongs to another recipe, another parent or other data.
         """
         self.folder = folder
         if folder is None:
@@ -46,7 +46,7 @@ class Checkpoints:
         if not marker.exists():
             marker.write_text(json.dumps(identity, indent=1))
         elif json.loads(marker.read_text()) != json.loads(json.dumps(identity)):
-            raise UserError(f"{folder} holds another recipe, parent or data: remove it, or give another -o", 2)
+            raise QuietmicError(f"{folder} holds another recipe, parent or data: remove it, or give another -o", 2)
 
     def step(self, name: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """What a step gave: read from the folder if it was done before, else done now and written whole."""

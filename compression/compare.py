@@ -17,7 +17,7 @@ from quietmic.compression.cost import Budget
 from quietmic.compression.criteria.table import find_criterion
 from quietmic.compression.recipe import Recipe
 from quietmic.compression.result import CompressionResult
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 
 SWEEPS = ("r", "beta", "thresh")
 T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)  # Student, two-sided, 1 to 9 degrees of freedom
@@ -45,16 +45,18 @@ def for_value(recipe: Recipe, over: str, value: float) -> Recipe:
     """The recipe with one setting changed: "r" (fraction of units that stays), "beta" or "thresh".
 
     Raises:
-        UserError: nothing else can be swept over, or the recipe learns no gates that a beta could belong to.
+        QuietmicError: nothing else can be swept over, or the recipe learns no gates that a beta could belong to.
     """
     if over not in SWEEPS:
-        raise UserError(f"cannot sweep over '{over}': one of {', '.join(SWEEPS)}", 2)
+        raise QuietmicError(f"cannot sweep over '{over}': one of {', '.join(SWEEPS)}", 2)
     if over == "r":
         prune = replace(recipe.prune, keep=value, ratios="uniform")
         return replace(recipe, budget=Budget("units", value), prune=prune)
     if over == "beta":
         if not recipe.learns_gates:
-            raise UserError(f"'{recipe.prune.criterion}' has no gates: beta is swept with influence or autopruner", 2)
+            raise QuietmicError(
+                f"'{recipe.prune.criterion}' has no gates: beta is swept with influence or autopruner", 2
+            )
         return replace(recipe, prune=replace(recipe.prune, beta=value))
     return replace(recipe, lowrank=replace(recipe.lowrank, thresh=value, by="thresh"))
 

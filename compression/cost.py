@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from quietmic.compression.structure.count import LayerCount, count
 from quietmic.compression.structure.groups import Structure
 from quietmic.compression.structure.surgery import Kept
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 
 RtfModel = Callable[[Sequence[LayerCount], float], float]  # layers of one forward pass, its seconds of signal -> RTF
 KINDS = ("params", "macs", "rtf", "units")
@@ -31,11 +31,11 @@ class Budget:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise UserError(f"unknown budget '{self.kind}': one of {', '.join(KINDS)}", 2)
+            raise QuietmicError(f"unknown budget '{self.kind}': one of {', '.join(KINDS)}", 2)
         if not self.value > 0 or (self.kind == "units" and self.value > 1):
-            raise UserError(f"a budget of {self.value} {self.kind} cannot be met: give a positive number", 2)
+            raise QuietmicError(f"a budget of {self.value} {self.kind} cannot be met: give a positive number", 2)
         if self.also is not None and "units" in (self.kind, self.also.kind):
-            raise UserError("a fraction of units is no budget beside another one", 2)
+            raise QuietmicError("a fraction of units is no budget beside another one", 2)
 
     def parts(self) -> tuple[Budget, ...]:
         """Each budget by itself."""
@@ -147,7 +147,7 @@ class CostModel:
             return sum(layer.macs for layer in self.layers(kept)) / self.seconds
         if kind == "rtf":
             if self._rtf is None:
-                raise UserError(NO_BOARD, 2)
+                raise QuietmicError(NO_BOARD, 2)
             return self._rtf(self.layers(kept), self.seconds)
         stays = sum(int(mask.sum()) for mask in kept.values())
         n = sum(len(mask) for mask in kept.values())

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from quietmic.compression.task import Task
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 
 Progress = Callable[[str, int, int, float], None]  # what runs, step, steps, loss
 CLIP = 3.0  # largest norm of a gradient
@@ -73,7 +73,7 @@ def finetune(
         Task loss of each step, without the penalty.
 
     Raises:
-        UserError: the loss is not finite.
+        QuietmicError: the loss is not finite.
     """
     if steps == 0:
         return []
@@ -85,7 +85,7 @@ def finetune(
             settings["lr"] = learning_rate(step, steps, lr)
         loss = task.loss(model, batch)
         if not loss.isfinite():
-            raise UserError(f"{stage}: the loss is {loss.item()} at step {step}; lower the learning rate ({lr})")
+            raise QuietmicError(f"{stage}: the loss is {loss.item()} at step {step}; lower the learning rate ({lr})")
         optimizer.zero_grad()
         (loss if penalty is None else loss + penalty(model)).backward()
         nn.utils.clip_grad_norm_(model.parameters(), CLIP)

@@ -30,7 +30,7 @@ from quietmic.compression.structure.groups import Structure, example, find_group
 from quietmic.compression.structure.rnn import split_layers
 from quietmic.compression.structure.surgery import cut
 from quietmic.compression.task import Task
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 
 
 def compress(
@@ -71,7 +71,7 @@ def compress(
         The smaller network with the figures of each step.
 
     Raises:
-        UserError: a budget that cannot be met, data that are missing, an influence or loss that is not finite.
+        QuietmicError: a budget that cannot be met, data that are missing, an influence or loss that is not finite.
     """
     task = Task(loss, data, predict, distance, recipe.n_calibration)
     return _Run(model, example_inputs, task, recipe, seconds, rtf, folder, progress, build).run()
@@ -285,7 +285,9 @@ class _Run:
         self.model, self.factored = factor(self.model, ranks)
         if budget and self._spent(self.model, budget) > 1:
             reached = " and ".join(map(str, self._costs_of(self.model, budget)))
-            raise UserError(f"{budget} cannot be met by low rank: the least is {reached}; cut units, or more of them")
+            raise QuietmicError(
+                f"{budget} cannot be met by low rank: the least is {reached}; cut units, or more of them"
+            )
         notes = () if ranks else ("no matrix where two factors would save multiplications",)
         self._note("factored", notes)
         if ranks:
@@ -312,6 +314,6 @@ def _check(recipe: Recipe, rtf: RtfModel | None) -> None:
     if recipe.prune.method == "units":
         recipe.prune_budget()
     if budget is None and recipe.lowrank.by == "budget":
-        raise UserError("low rank by budget needs one: parameters, MACs or RTF", 2)
+        raise QuietmicError("low rank by budget needs one: parameters, MACs or RTF", 2)
     if budget is not None and rtf is None and any(part.kind == "rtf" for part in budget.parts()):
-        raise UserError(NO_BOARD, 2)
+        raise QuietmicError(NO_BOARD, 2)

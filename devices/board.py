@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from quietmic.devices.errors import DeviceError
 from quietmic.devices.geometry import BOARDS_FILE
+from quietmic.enhance.errors import QuietmicError
 
 
 @dataclass(frozen=True)
@@ -90,11 +90,11 @@ def find_board(name: str) -> Board:
     """A profile by name.
 
     Raises:
-        DeviceError: unknown name.
+        QuietmicError: unknown name.
     """
     boards = list_boards()
     if name not in boards:
-        raise DeviceError(f"no board {name!r}; there are {', '.join(boards)}", exit_code=2)
+        raise QuietmicError(f"no board {name!r}; there are {', '.join(boards)}", exit_code=2)
     return boards[name]
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quietmic.devices.engine import Candidate, measure_engine
-from quietmic.devices.errors import DeviceError
 from quietmic.devices.priority import audio_priority
+from quietmic.enhance.errors import QuietmicError
 
 MAX_LOAD = 0.5
 """A model is fit for a machine if the 99th percentile of its hops takes at most this part of a hop."""
@@ -65,11 +65,11 @@ def choose_model(candidates: Sequence[Candidate], n_mics: int, threads: int, fol
         folder: where measurements are remembered; None = the user's cache folder.
 
     Raises:
-        DeviceError: there is no model for so many microphones.
+        QuietmicError: there is no model for so many microphones.
     """
     usable = [c for c in candidates if c.max_mics >= n_mics]
     if not usable:
-        raise DeviceError(f"no model is installed that takes {n_mics} microphones")
+        raise QuietmicError(f"no model is installed that takes {n_mics} microphones")
     path = (folder or cache_folder()) / "loads.json"
     known = _read_loads(path)
     loads: dict[str, float] = {}

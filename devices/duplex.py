@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quietmic.devices.errors import DeviceError
 from quietmic.devices.plan import SAMPLE_TYPE, DuplexPlan
 from quietmic.devices.ring import Ring
 from quietmic.devices.tally import Tally
+from quietmic.enhance.errors import QuietmicError
 
 _RING_S = 4.0
 _FIRST_BLOCK_S = 6.0  # sound servers may take more than a second until the first block
@@ -54,7 +54,7 @@ class Duplex:
             clock: seconds; for tests.
 
         Raises:
-            DeviceError: a device refuses.
+            QuietmicError: a device refuses.
         """
         self._backend, self._clock = backend, clock
         self.plan, self.tally = plan, tally
@@ -71,7 +71,7 @@ class Duplex:
             self._open(latency)
         except (backend.PortAudioError, ValueError) as error:
             self.close()
-            raise DeviceError(f"cannot open {plan.input.name} and {plan.output.name}: {error}") from error
+            raise QuietmicError(f"cannot open {plan.input.name} and {plan.output.name}: {error}") from error
 
     def _open(self, latency: float | str) -> None:
         plan = self.plan
@@ -145,7 +145,7 @@ class Duplex:
             n_silent: samples of silence put into the output ring first: the jitter buffer.
 
         Raises:
-            DeviceError: a device refuses.
+            QuietmicError: a device refuses.
         """
         self.output_ring.write(np.zeros((n_silent, self.plan.n_output_channels), np.int16))
         self._starts = self._input_time = self._output_time = self._clock()
@@ -154,7 +154,7 @@ class Duplex:
                 stream.start()
         except self._backend.PortAudioError as error:
             self.close()
-            raise DeviceError(f"cannot start {self.plan.input.name} and {self.plan.output.name}: {error}") from error
+            raise QuietmicError(f"cannot start {self.plan.input.name} and {self.plan.output.name}: {error}") from error
 
     def failure(self) -> str | None:
         """Why the devices no longer work, None while they do."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quietmic.devices.errors import DeviceError
+from quietmic.enhance.errors import QuietmicError
 
 BOARDS_FILE = Path(__file__).with_name("boards.toml")
 
@@ -37,11 +37,11 @@ def _to_array(name: str, entry: dict[str, Any]) -> MicrophoneArray:
         positions = np.array(entry["positions"], dtype=np.float64)
         channels = tuple(int(c) for c in entry.get("channels", range(len(positions))))
     except (KeyError, TypeError, ValueError) as error:
-        raise DeviceError(f"array {name}: positions must be a list of [x, y, z] in metres", exit_code=2) from error
+        raise QuietmicError(f"array {name}: positions must be a list of [x, y, z] in metres", exit_code=2) from error
     if positions.ndim != 2 or positions.shape != (len(channels), 3):
-        raise DeviceError(f"array {name}: positions must have [x, y, z] for each of its channels", exit_code=2)
+        raise QuietmicError(f"array {name}: positions must have [x, y, z] for each of its channels", exit_code=2)
     if len(set(channels)) < len(channels) or min(channels) < 0:
-        raise DeviceError(f"array {name}: channels must be different and not negative", exit_code=2)
+        raise QuietmicError(f"array {name}: channels must be different and not negative", exit_code=2)
     return MicrophoneArray(name, entry.get("description", ""), entry.get("device", ""), channels, positions)
 
 
@@ -53,16 +53,16 @@ def find_array(name: str) -> MicrophoneArray:
             `description` at its top.
 
     Raises:
-        DeviceError: unknown name, or a file that is no geometry.
+        QuietmicError: unknown name, or a file that is no geometry.
     """
     path = Path(name)
     if path.suffix == ".toml":
         try:
             return _to_array(path.stem, tomllib.loads(path.read_text(encoding="utf-8")))
         except (OSError, tomllib.TOMLDecodeError) as error:
-            raise DeviceError(f"{name} is no geometry file: {error}", exit_code=2) from error
+            raise QuietmicError(f"{name} is no geometry file: {error}", exit_code=2) from error
     arrays = tomllib.loads(BOARDS_FILE.read_text(encoding="utf-8"))["arrays"]
     if name not in arrays:
         known = ", ".join(arrays)
-        raise DeviceError(f"no array {name!r}; there are {known}, or give a geometry file (.toml)", exit_code=2)
+        raise QuietmicError(f"no array {name!r}; there are {known}, or give a geometry file (.toml)", exit_code=2)
     return _to_array(name, arrays[name])

@@ -4,7 +4,7 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from quietmic.devices.errors import DeviceError
+from quietmic.enhance.errors import QuietmicError
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,14 @@ def load_backend() -> Any:
     """The sounddevice module.
 
     Raises:
-        DeviceError: sounddevice or the PortAudio library is not installed; the message names the repair.
+        QuietmicError: sounddevice or the PortAudio library is not installed; the message names the repair.
     """
     try:
         import sounddevice
     except ImportError as error:
-        raise DeviceError("live audio needs the package sounddevice: pip install 'quietmic[live]'") from error
+        raise QuietmicError("live audio needs the package sounddevice: pip install 'quietmic[live]'") from error
     except OSError as error:
-        raise DeviceError("live audio needs PortAudio: apt-get install libportaudio2") from error
+        raise QuietmicError("live audio needs PortAudio: apt-get install libportaudio2") from error
     return sounddevice
 
 
@@ -88,11 +88,11 @@ def find_device(devices: list[Device], wanted: str | None, kind: str) -> Device:
         kind: "input" or "output".
 
     Raises:
-        DeviceError: none or several fit.
+        QuietmicError: none or several fit.
     """
     usable = [d for d in devices if (d.n_inputs if kind == "input" else d.n_outputs)]
     if not usable:
-        raise DeviceError(f"this machine has no {kind} device; `devices` lists what there is")
+        raise QuietmicError(f"this machine has no {kind} device; `devices` lists what there is")
     defaults = [d for d in usable if (d.is_default_input if kind == "input" else d.is_default_output)]
     if wanted is None:
         return (defaults or usable)[0]
@@ -107,9 +107,9 @@ def find_device(devices: list[Device], wanted: str | None, kind: str) -> Device:
     if len(fitting) == 1:
         return fitting[0]
     if not fitting:
-        raise DeviceError(f"no {kind} device matches {wanted!r}; `devices` lists what there is", exit_code=2)
+        raise QuietmicError(f"no {kind} device matches {wanted!r}; `devices` lists what there is", exit_code=2)
     names = ", ".join(f"{d.index} {d.name}" for d in fitting)
-    raise DeviceError(f"{len(fitting)} {kind} devices match {wanted!r}: {names}; give the index", exit_code=2)
+    raise QuietmicError(f"{len(fitting)} {kind} devices match {wanted!r}: {names}; give the index", exit_code=2)
 
 
 def find_again(devices: list[Device], old: Device, kind: str) -> Device:
@@ -123,7 +123,7 @@ def find_again(devices: list[Device], old: Device, kind: str) -> Device:
         kind: "input" or "output".
 
     Raises:
-        DeviceError: it is not there, or several could be it.
+        QuietmicError: it is not there, or several could be it.
     """
     usable = [d for d in devices if d.host_api == old.host_api and (d.n_inputs if kind == "input" else d.n_outputs)]
     fitting = [d for d in usable if d.name == old.name] or [d for d in usable if d.stem == old.stem]
@@ -131,9 +131,9 @@ def find_again(devices: list[Device], old: Device, kind: str) -> Device:
     if len(fitting) == 1:
         return fitting[0]
     if not fitting:
-        raise DeviceError(f"the {kind} device {old.name} is not there")
+        raise QuietmicError(f"the {kind} device {old.name} is not there")
     names = ", ".join(f"{d.index} {d.name}" for d in fitting)
-    raise DeviceError(f"{old.name} may be any of {names}: start again with the index")
+    raise QuietmicError(f"{old.name} may be any of {names}: start again with the index")
 
 
 def format_devices(devices: list[Device]) -> str:

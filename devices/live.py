@@ -11,7 +11,6 @@ from typing import Any
 from quietmic.devices.board import Board
 from quietmic.devices.choice import choose_model, smaller_candidates
 from quietmic.devices.engine import Candidate, Engine, measure_engine
-from quietmic.devices.errors import DeviceError
 from quietmic.devices.keys import Keys
 from quietmic.devices.listing import list_devices, load_backend
 from quietmic.devices.options import LiveOptions
@@ -20,6 +19,7 @@ from quietmic.devices.priority import audio_priority, raise_priority
 from quietmic.devices.session import Session
 from quietmic.devices.stepdown import NextEngine
 from quietmic.devices.virtual import DEVICE, VirtualMicrophone
+from quietmic.enhance.errors import QuietmicError
 
 _MEASURE_S = 0.5
 _VIEW_EVERY = 4  # ticks
@@ -41,14 +41,14 @@ def run_live(
         The summary of the run.
 
     Raises:
-        DeviceError: devices that are missing or do not open, or no model for so many microphones.
+        QuietmicError: devices that are missing or do not open, or no model for so many microphones.
     """
     backend = backend or load_backend()
     with contextlib.ExitStack() as stack:
         before_reconnect = None
         if options.virtual_microphone:
             if not any(device.name == DEVICE for device in list_devices(backend)):
-                raise DeviceError(f"there is no ALSA device {DEVICE!r}: apt-get install libasound2-plugins")
+                raise QuietmicError(f"there is no ALSA device {DEVICE!r}: apt-get install libasound2-plugins")
             options = replace(options, output_name=DEVICE)
             before_reconnect = stack.enter_context(VirtualMicrophone()).create
         sample_rate = candidates[0].sample_rate

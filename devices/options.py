@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from quietmic.devices.board import Board
-from quietmic.devices.errors import DeviceError
 from quietmic.devices.geometry import find_array
+from quietmic.enhance.errors import QuietmicError
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def live_options(
         others: fields of LiveOptions.
 
     Raises:
-        DeviceError: unknown array, or a latency that is no number.
+        QuietmicError: unknown array, or a latency that is no number.
     """
     microphones = find_array(array) if array else None
     if channels is None:
@@ -82,7 +82,7 @@ def live_options(
     try:
         latency_s = latency if latency in ("auto", "low", "high") else float(latency)
     except ValueError as error:
-        raise DeviceError(f"latency is auto, low, high or seconds, not {latency!r}", exit_code=2) from error
+        raise QuietmicError(f"latency is auto, low, high or seconds, not {latency!r}", exit_code=2) from error
     return LiveOptions(
         input_name=input_name,
         preferred_input=microphones.device if microphones else "",

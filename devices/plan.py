@@ -4,8 +4,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from quietmic.devices.errors import DeviceError
 from quietmic.devices.listing import Device, find_device, list_devices
+from quietmic.enhance.errors import QuietmicError
 
 SAMPLE_TYPE = "int16"
 """What the cards are asked for: every card speaks it, and the callback needs no conversion."""
@@ -69,7 +69,7 @@ def _settle(backend: Any, device: Device, kind: str, n_channels: int, sample_rat
     """(channels, rate) that a device accepts: the wanted ones if it can, else more channels, else its own rate.
 
     Raises:
-        DeviceError: it accepts nothing of what it says it has.
+        QuietmicError: it accepts nothing of what it says it has.
     """
     n_max = device.n_inputs if kind == "input" else device.n_outputs
     counts = sorted({n for n in (n_channels, 2, n_max) if n_channels <= n <= n_max})
@@ -77,7 +77,7 @@ def _settle(backend: Any, device: Device, kind: str, n_channels: int, sample_rat
         for n in counts:
             if _accepts(backend, device, kind, n, rate):
                 return n, rate
-    raise DeviceError(f"{device.name} accepts neither {sample_rate} Hz nor its own {device.sample_rate} Hz")
+    raise QuietmicError(f"{device.name} accepts neither {sample_rate} Hz nor its own {device.sample_rate} Hz")
 
 
 def plan_duplex(
@@ -101,7 +101,7 @@ def plan_duplex(
         preferred_input: part of the name of the device taken when none is named and this one is there.
 
     Raises:
-        DeviceError: no such device, or it has none of the channels.
+        QuietmicError: no such device, or it has none of the channels.
     """
     devices = list_devices(backend)
     if input_name is None and preferred_input and any(preferred_input in d.name and d.n_inputs for d in devices):
@@ -110,7 +110,7 @@ def plan_duplex(
     notes = []
     usable = tuple(c for c in channels if c < source.n_inputs)
     if not usable:
-        raise DeviceError(f"{source.name} has {source.n_inputs} channels, none of those wanted", exit_code=2)
+        raise QuietmicError(f"{source.name} has {source.n_inputs} channels, none of those wanted", exit_code=2)
     if usable != channels:
         missing = ", ".join(str(c) for c in channels if c not in usable)
         notes.append(f"{source.name} has no channel {missing}: going on with {len(usable)} of {len(channels)}")

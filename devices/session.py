@@ -14,7 +14,6 @@ from typing import Any
 from quietmic.devices.controls import Controls
 from quietmic.devices.duplex import Duplex
 from quietmic.devices.engine import Engine, EngineTiming
-from quietmic.devices.errors import DeviceError
 from quietmic.devices.levels import Levels
 from quietmic.devices.listing import find_again, list_devices
 from quietmic.devices.mixer import Mixer
@@ -25,6 +24,7 @@ from quietmic.devices.stepdown import NextEngine, StepDown
 from quietmic.devices.tally import Tally
 from quietmic.devices.tuning import choose_jitter_s, choose_latency
 from quietmic.devices.worker import Worker
+from quietmic.enhance.errors import QuietmicError
 
 _FIRST_PAUSE_S, _LAST_PAUSE_S = 0.5, 8.0
 _TICK_S = 0.05
@@ -106,7 +106,7 @@ class Session:
         """Opens the devices and starts the worker.
 
         Raises:
-            DeviceError: they do not open.
+            QuietmicError: they do not open.
         """
         duplex = Duplex(self._backend, self._plan, self._block_s, self.tally, self.latency)
         self._duplex, self._one_clock = duplex, duplex.one_clock
@@ -150,7 +150,7 @@ class Session:
             tick: called some twenty times a second, for keys and view.
 
         Raises:
-            DeviceError: the devices do not open at the start; later they are tried again for ever.
+            QuietmicError: the devices do not open at the start; later they are tried again for ever.
         """
         for note in self._plan.notes:
             self.log(note)
@@ -212,7 +212,7 @@ class Session:
             pause_s = min(2 * pause_s, _LAST_PAUSE_S)
             try:
                 self._reconnect()
-            except (DeviceError, self._backend.PortAudioError) as error:
+            except (QuietmicError, self._backend.PortAudioError) as error:
                 self._disconnect()
                 self.log(str(error))
                 continue
@@ -238,7 +238,7 @@ class Session:
             two_clocks=self._options.two_clocks,
         )
         if len(plan.channels) != len(old.channels):
-            raise DeviceError(f"{plan.input.name} came back with fewer channels")
+            raise QuietmicError(f"{plan.input.name} came back with fewer channels")
         self._plan = replace(plan, notes=old.notes)
         self.mixer.restart()
         self._connect()

@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 
-from quietmic.devices.errors import DeviceError
+from quietmic.enhance.errors import QuietmicError
 
 SOURCE = "quietmic"
 SINK = "quietmic_feed"
@@ -23,17 +23,17 @@ def _pactl(*arguments: str) -> str:
     """Output of one `pactl` command.
 
     Raises:
-        DeviceError: pactl is missing, or there is no server, or it refuses.
+        QuietmicError: pactl is missing, or there is no server, or it refuses.
     """
     if shutil.which("pactl") is None:
-        raise DeviceError("the virtual microphone needs pactl: apt-get install pulseaudio-utils")
+        raise QuietmicError("the virtual microphone needs pactl: apt-get install pulseaudio-utils")
     try:
         result = subprocess.run(["pactl", *arguments], capture_output=True, text=True, timeout=_TIMEOUT_S)
     except subprocess.TimeoutExpired as error:
-        raise DeviceError("the sound server does not answer") from error
+        raise QuietmicError("the sound server does not answer") from error
     if result.returncode:
         message = result.stderr.partition("\n")[0]
-        raise DeviceError(f"the sound server refuses `pactl {arguments[0]}`: {message}")
+        raise QuietmicError(f"the sound server refuses `pactl {arguments[0]}`: {message}")
     return result.stdout
 
 
@@ -69,7 +69,7 @@ class VirtualMicrophone:
         """Creates the microphone.
 
         Raises:
-            DeviceError: no server, or another running quietmic has one.
+            QuietmicError: no server, or another running quietmic has one.
         """
         self._saved = {name: os.environ.get(name) for name in ("PULSE_SINK", "PULSE_SOURCE")}
         self._modules: list[str] = []
@@ -81,7 +81,7 @@ class VirtualMicrophone:
         """Makes the modules unless this process has them in the server already (it may have been restarted).
 
         Raises:
-            DeviceError: no server, or another running quietmic has one.
+            QuietmicError: no server, or another running quietmic has one.
         """
         mine = [number for number, pid in _our_modules() if pid == os.getpid()]
         if len(mine) == 2:
@@ -115,7 +115,7 @@ class VirtualMicrophone:
         for module in reversed(self._modules):
             try:
                 _pactl("unload-module", module)
-            except DeviceError:
+            except QuietmicError:
                 break  # the server has gone, and the modules with it
         for name, value in self._saved.items():
             if value is None:
@@ -128,9 +128,9 @@ def _remove_stale() -> None:
     """Removes the modules of runs that no longer exist.
 
     Raises:
-        DeviceError: another running quietmic has a virtual microphone.
+        QuietmicError: another running quietmic has a virtual microphone.
     """
     for number, pid in reversed(_our_modules()):
         if pid is not None and pid != os.getpid() and _is_running(pid):
-            raise DeviceError(f"process {pid} already provides the microphone {SOURCE!r}")
+            raise QuietmicError(f"process {pid} already provides the microphone {SOURCE!r}")
         _pactl("unload-module", str(number))

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 
 CARD_KEY = "quietmic_card"
 """Metadata key of the ONNX file under which the card lies as JSON."""
@@ -87,17 +87,17 @@ class ModelCard:
         """Card from its JSON text; fields unknown to this version are ignored.
 
         Raises:
-            UserError: not a card, or one of a newer format.
+            QuietmicError: not a card, or one of a newer format.
         """
         try:
             values = json.loads(text)
             version = values.get("format_version", FORMAT_VERSION)
             if version > FORMAT_VERSION:
-                raise UserError(
+                raise QuietmicError(
                     f"the model's format is {version}, this quietmic reads {FORMAT_VERSION}: update quietmic"
                 )
             known = {f.name for f in fields(cls)}
             values = {key: value for key, value in values.items() if key in known}
             return cls(**values | {"stft": StftConfig(**values["stft"])})
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise UserError(f"the model's card is unreadable ({error}): export the model again") from error
+            raise QuietmicError(f"the model's card is unreadable ({error}): export the model again") from error

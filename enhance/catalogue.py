@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from quietmic.enhance.card import ModelCard
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.hashes import hash_file
 from quietmic.enhance.network import OnnxNetwork
 
@@ -37,7 +37,7 @@ def list_models(weights: Path = WEIGHTS) -> list[ModelEntry]:
     """All models of the index, in its order; empty where there is no index.
 
     Raises:
-        UserError: a broken index, or a file that is missing or not the one of the index.
+        QuietmicError: a broken index, or a file that is missing or not the one of the index.
     """
     index = _read_index(weights)
     entries = []
@@ -56,12 +56,12 @@ def find_model(name_or_path: str | Path = "default", weights: Path = WEIGHTS) ->
         weights: folder of the index.
 
     Raises:
-        UserError: unknown name, or a file that is not the one of the index.
+        QuietmicError: unknown name, or a file that is not the one of the index.
     """
     name = str(name_or_path)
     if name.endswith(".onnx"):
         if not Path(name).is_file():
-            raise UserError(f"no model file at {name}", exit_code=2)
+            raise QuietmicError(f"no model file at {name}", exit_code=2)
         return Path(name)
     index = _read_index(weights)
     wanted = index["default"] if name == "default" else name
@@ -69,7 +69,7 @@ def find_model(name_or_path: str | Path = "default", weights: Path = WEIGHTS) ->
         if model["name"] == wanted:
             return _checked_path(weights, model)
     known = ", ".join(model["name"] for model in index["models"]) or "none"
-    raise UserError(f"no model named {name!r}; there are: {known} (or give the path of an .onnx file)", exit_code=2)
+    raise QuietmicError(f"no model named {name!r}; there are: {known} (or give the path of an .onnx file)", exit_code=2)
 
 
 def _read_index(weights: Path) -> dict[str, Any]:
@@ -82,13 +82,13 @@ def _read_index(weights: Path) -> dict[str, Any]:
             model["name"], model["file"], model["sha256"]
         return {"default": index["default"], "models": index["models"]}
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is no index of models: {error!r}") from error
+        raise QuietmicError(f"{path} is no index of models: {error!r}") from error
 
 
 def _checked_path(weights: Path, model: dict[str, str]) -> Path:
     path = weights / model["file"]
     if not path.is_file():
-        raise UserError(f"{path} is missing: restore it with `git checkout {path.name}` or install quietmic again")
+        raise QuietmicError(f"{path} is missing: restore it with `git checkout {path.name}` or install quietmic again")
     if hash_file(path) != model["sha256"]:
-        raise UserError(f"{path} is not the file that the index lists (its SHA-256 differs): restore it")
+        raise QuietmicError(f"{path} is not the file that the index lists (its SHA-256 differs): restore it")
     return path

@@ -1,11 +1,11 @@
-"""Errors whose message is meant for the person at the command line."""
+"""The one error of quietmic, whose message is meant for the person who reads it."""
 
 
-class UserError(Exception):
-    """Something the user can mend: printed without a traceback.
+class QuietmicError(Exception):
+    """Something the user can mend, or a device that fails: printed without a traceback.
 
     Attributes:
-        exit_code: 2 for wrong use, 1 for work that failed.
+        exit_code: 2 for wrong use (no such device), 1 for work that failed or a device that has gone.
     """
 
     def __init__(self, message: str, exit_code: int = 1) -> None:

@@ -7,7 +7,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from quietmic.enhance.card import CARD_KEY, ModelCard
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 
 Array = NDArray[np.float32]
 State = dict[str, Array]
@@ -34,20 +34,20 @@ class OnnxNetwork:
             spin: threads wait busily; only worth it with more than one and a whole machine to itself.
 
         Raises:
-            UserError: missing, unreadable or without a card.
+            QuietmicError: missing, unreadable or without a card.
         """
         self.path = Path(path)
         if not self.path.is_file():
-            raise UserError(f"no model file at {self.path}", exit_code=2)
+            raise QuietmicError(f"no model file at {self.path}", exit_code=2)
         try:
             self._session = ort.InferenceSession(
                 str(self.path), _session_options(threads, spin), providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
-            raise UserError(f"{self.path} is no model that ONNX Runtime can load: {error}") from error
+            raise QuietmicError(f"{self.path} is no model that ONNX Runtime can load: {error}") from error
         text = self._session.get_modelmeta().custom_metadata_map.get(CARD_KEY)
         if text is None:
-            raise UserError(f"{self.path} has no model card: write it with `python app.py export`")
+            raise QuietmicError(f"{self.path} has no model card: write it with `python app.py export`")
         self.card = ModelCard.from_json(text)
         inputs = {node.name: node for node in self._session.get_inputs()}
         self.uses_beam = "beam" in inputs
@@ -57,7 +57,7 @@ class OnnxNetwork:
         outputs = [node.name for node in self._session.get_outputs()]
         self.gives_mask = "speech_mask" in outputs
         if "noisy" not in inputs or "enhanced" not in outputs:
-            raise UserError(f"{self.path} lacks the input `noisy` or the output `enhanced`: export the model again")
+            raise QuietmicError(f"{self.path} lacks the input `noisy` or the output `enhanced`: export the model again")
         self._signal_outputs = ["enhanced", "speech_mask"] if self.gives_mask else ["enhanced"]
         self._output_names = self._signal_outputs + [f"{name}_out" for name in self._state_shapes]
 

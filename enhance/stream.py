@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from quietmic.enhance.beamform import Beamformer, BeamState
 from quietmic.enhance.catalogue import find_model
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.network import OnnxNetwork, State
 from quietmic.enhance.reference import ReferenceState, initial_reference, update_reference
 from quietmic.enhance.resample import ResamplerState, StreamResampler
@@ -54,7 +54,7 @@ class StreamState:
     non_finite: int = 0
 
 
-class StreamEnhancer:
+class Stream:
     """Enhances a signal block by block.
 
     Attributes:
@@ -81,7 +81,7 @@ class StreamEnhancer:
             attenuation_limit_db: see the attribute.
 
         Raises:
-            UserError: a number of microphones, a rate or a limit that cannot be served.
+            QuietmicError: a number of microphones, a rate or a limit that cannot be served.
         """
         card = network.card
         _check(network, n_mics, sample_rate, attenuation_limit_db)
@@ -224,23 +224,25 @@ def _to_real(spectra: Spectra) -> Array:
 def _check(network: OnnxNetwork, n_mics: int, sample_rate: int, limit_db: float | None) -> None:
     card = network.card
     if limit_db is not None and not limit_db >= 0:
-        raise UserError(f"attenuation limit {limit_db} dB, but it must be 0 or more", exit_code=2)
+        raise QuietmicError(f"attenuation limit {limit_db} dB, but it must be 0 or more", exit_code=2)
     if int(sample_rate) != sample_rate:
-        raise UserError(f"sample rate {sample_rate} Hz, but it must be a whole number", exit_code=2)
+        raise QuietmicError(f"sample rate {sample_rate} Hz, but it must be a whole number", exit_code=2)
     if not MIN_RATE <= sample_rate <= MAX_RATE:
-        raise UserError(f"sample rate {sample_rate} Hz, but it must lie in {MIN_RATE}..{MAX_RATE}", exit_code=2)
+        raise QuietmicError(f"sample rate {sample_rate} Hz, but it must lie in {MIN_RATE}..{MAX_RATE}", exit_code=2)
     most = min(MAX_MICS, card.max_mics)
     if not 1 <= n_mics <= most:
-        raise UserError(f"{n_mics} microphones, but {card.name} takes 1 to {most}: choose with --channels", exit_code=2)
+        raise QuietmicError(
+            f"{n_mics} microphones, but {card.name} takes 1 to {most}: choose with --channels", exit_code=2
+        )
     if card.look_ahead:
-        raise UserError(f"{card.name} looks {card.look_ahead} frames ahead, which a stream does not offer")
+        raise QuietmicError(f"{card.name} looks {card.look_ahead} frames ahead, which a stream does not offer")
     if n_mics > 1 and network.uses_beam and not network.gives_mask:
-        raise UserError(f"{card.name} takes a beam but gives no speech mask to steer it: export it again")
+        raise QuietmicError(f"{card.name} takes a beam but gives no speech mask to steer it: export it again")
 
 
 def open_stream(
     name: str = "default", n_mics: int = 1, sample_rate: int = 16000, attenuation_limit_db: float | None = None
-) -> StreamEnhancer:
+) -> Stream:
     """A fresh stream of a model: feed it blocks with `process`, end with `flush`.
 
     Args:
@@ -250,6 +252,6 @@ def open_stream(
         attenuation_limit_db: nothing is attenuated by more than this; None for no limit.
 
     Raises:
-        UserError: unknown model, or a number of microphones or a rate that cannot be served.
+        QuietmicError: unknown model, or a number of microphones or a rate that cannot be served.
     """
-    return StreamEnhancer(OnnxNetwork(find_model(name)), n_mics, sample_rate, attenuation_limit_db)
+    return Stream(OnnxNetwork(find_model(name)), n_mics, sample_rate, attenuation_limit_db)

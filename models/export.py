@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from quietmic.enhance.card import CARD_KEY, ModelCard, StftConfig
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.hashes import hash_file
 from quietmic.enhance.network import OnnxNetwork
 
@@ -89,7 +89,7 @@ def export(network: nn.Module, card: ModelCard, path: Path) -> Path:
         path: the .onnx file; replaced only by a file that passed every check.
 
     Raises:
-        UserError: the graph does not reproduce the network to 1e-5 of its largest output, or is not causal.
+        QuietmicError: the graph does not reproduce the network to 1e-5 of its largest output, or is not causal.
     """
     network = fold_norms(network)
     temporary = path.with_suffix(".checking.onnx")
@@ -134,7 +134,7 @@ def check(network: nn.Module, path: Path) -> dict[str, float]:
         one_call, frame_by_frame (ONNX against torch) and future (what the future changes in the past).
 
     Raises:
-        UserError: one of them exceeds TOLERANCE.
+        QuietmicError: one of them exceeds TOLERANCE.
     """
     onnx_network = OnnxNetwork(path)
     stft = onnx_network.card.stft
@@ -161,7 +161,7 @@ def check(network: nn.Module, path: Path) -> dict[str, float]:
         errors = {name: max(value, float(found[name])) for name, value in errors.items()}
     wrong = {name: value for name, value in errors.items() if not value <= TOLERANCE}
     if wrong:
-        raise UserError(f"{path.name} is not written: it differs from the network ({wrong}, allowed {TOLERANCE}).")
+        raise QuietmicError(f"{path.name} is not written: it differs from the network ({wrong}, allowed {TOLERANCE}).")
     return errors
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from quietmic.enhance.card import ModelCard, StftConfig
 from quietmic.enhance.catalogue import WEIGHTS, list_models
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.measure.quality import read_info, run_evaluation
 from quietmic.enhance.measure.recordings import find_scenes
 from quietmic.enhance.measure.systems import NOISY, model_system
@@ -25,7 +25,7 @@ def publish(checkpoint: Path, out: Path, name: str, notes: str, scenes: Path | N
     """Write a checkpoint's ONNX and card, and the exact half-precision checkpoint (`write_model`)."""
     network, facts = load_network(checkpoint)
     if not name.startswith(str(network.family)):
-        raise UserError(f"The name must begin with the network's family: {network.family}...", exit_code=2)
+        raise QuietmicError(f"The name must begin with the network's family: {network.family}...", exit_code=2)
     cut = facts.get("compression", {})  # of a compressed network: parent, its hash and the recipe
     card = ModelCard(
         name=name, stft=StftConfig(), max_mics=8, look_ahead=0, parent=cut.get("parent"),

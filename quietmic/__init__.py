@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from quietmic.enhance.errors import UserError
-    from quietmic.enhance.stream import StreamEnhancer, open_stream
+    from quietmic.enhance.errors import QuietmicError
+    from quietmic.enhance.stream import Stream, open_stream
 
 __version__ = "0.1.0"
-__all__ = ["StreamEnhancer", "UserError", "__version__", "open_stream"]
-_HOMES = {"StreamEnhancer": "enhance.stream", "UserError": "enhance.errors", "open_stream": "enhance.stream"}
+__all__ = ["QuietmicError", "Stream", "__version__", "open_stream"]
+_HOMES = {"QuietmicError": "enhance.errors", "Stream": "enhance.stream", "open_stream": "enhance.stream"}
 
 _HERE = Path(__file__).resolve().parent
 if not (_HERE / "enhance").is_dir() and (_HERE.parent / "pyproject.toml").is_file():

@@ -20,15 +20,15 @@ HOP_TAKES_S = 0.04
 
 def main(folder: Path, arguments: list[str]) -> int:
     """Runs the command on the models of a folder."""
-    process = stream.StreamEnhancer.process
+    process = stream.Stream.process
 
-    def slow_process(self: stream.StreamEnhancer, block: Any) -> Any:
+    def slow_process(self: stream.Stream, block: Any) -> Any:
         if self.network.card.name.startswith("slow") and time.monotonic() > start + 2:
             time.sleep(HOP_TAKES_S)
         return process(self, block)
 
     start = time.monotonic()
-    stream.StreamEnhancer.process = slow_process  # type: ignore[method-assign]
+    stream.Stream.process = slow_process  # type: ignore[method-assign]
     entries = [catalog.ModelEntry(p.stem, p, p.stem, OnnxNetwork(p).card, False) for p in sorted(folder.glob("*.onnx"))]
     catalog.list_models = lambda: entries  # type: ignore[assignment]
     return cli.main(["live", *arguments])

@@ -13,7 +13,7 @@ from quietmic.compression.structure.count import count
 from quietmic.compression.structure.groups import find_groups
 from quietmic.compression.structure.rnn import split_layers
 from quietmic.compression.structure.surgery import cut
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 
 IMAGE = torch.zeros(1, 3, 32, 32)
 SYMBOLS = torch.zeros(1, 5, dtype=torch.long)
@@ -75,13 +75,13 @@ def test_ratios_by_hand():
         "rnn.layers.0": 32,
         "rnn.layers.1": 32,
     }
-    with pytest.raises(UserError, match=r"no group matches 'cnn"):
+    with pytest.raises(QuietmicError, match=r"no group matches 'cnn"):
         allocate(scores, costs, Budget("params", 1), {"cnn.*": 0.25})
 
 
 def test_a_budget_out_of_reach_says_what_can_be_met():
     _, _, scores, costs = NETS["lstm"]()
-    with pytest.raises(UserError, match=r"0\.001M parameters cannot be met.*smallest network has 0\.0\d\dM"):
+    with pytest.raises(QuietmicError, match=r"0\.001M parameters cannot be met.*smallest network has 0\.0\d\dM"):
         allocate(scores, costs, Budget("params", 1000), "uniform")
 
 

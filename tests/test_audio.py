@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files.audio import AudioReader, AudioWriter, is_audio_name, read, write
 
 
@@ -79,11 +79,11 @@ def test_what_is_no_audio(tmp_path: Path) -> None:
     (tmp_path / "empty.wav").touch()
     (tmp_path / "text.wav").write_text("These are words. " * 100)
     for name, message in [("none.wav", "no such"), ("empty.wav", "empty"), ("text.wav", "not audio")]:
-        with pytest.raises(UserError, match=message):
+        with pytest.raises(QuietmicError, match=message):
             read(tmp_path / name)
-    with pytest.raises(UserError, match="extension"):
+    with pytest.raises(QuietmicError, match="extension"):
         write(tmp_path / "a.xyz", sound(1, 10), 16000)
-    with pytest.raises(UserError, match="cannot write"):
+    with pytest.raises(QuietmicError, match="cannot write"):
         write(tmp_path / "a.opus", sound(1, 10), 44100)
     assert is_audio_name(Path("a.FLAC"))
     assert not is_audio_name(Path("manifest.csv"))

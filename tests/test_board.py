@@ -9,8 +9,8 @@ import pytest
 from quietmic.devices.board import CostTable, detect_board, find_board, format_board, list_boards
 from quietmic.devices.choice import MAX_LOAD, choose_model, smaller_candidates
 from quietmic.devices.engine import Candidate, Engine
-from quietmic.devices.errors import DeviceError
 from quietmic.devices.geometry import find_array
+from quietmic.enhance.errors import QuietmicError
 
 
 def machine(tmp_path: Path, name: str | None) -> Path:
@@ -52,7 +52,7 @@ def test_every_profile_is_whole() -> None:
     for board in boards.values():
         assert board.threads >= 1 and board.jitter_ms >= 32
         assert 0 < board.cost.seconds_per_mac < 1e-8
-    with pytest.raises(DeviceError, match="no board 'pc'"):
+    with pytest.raises(QuietmicError, match="no board 'pc'"):
         find_board("pc")
 
 
@@ -89,7 +89,7 @@ def test_models_for_fewer_microphones_are_left_out(tmp_path: Path) -> None:
     assert choose_model([one, four], 4, 1, tmp_path).model == "four"
     assert smaller_candidates([one, four], four, 4) == []
     assert smaller_candidates([one, four], four, 1) == [one]
-    with pytest.raises(DeviceError, match="8 microphones"):
+    with pytest.raises(QuietmicError, match="8 microphones"):
         choose_model([one, four], 8, 1, tmp_path)
 
 
@@ -108,6 +108,6 @@ def test_arrays_have_a_place_for_each_microphone(tmp_path: Path) -> None:
 )
 def test_broken_geometry_is_wrong_use(tmp_path: Path, text: str) -> None:
     (tmp_path / "broken.toml").write_text(text)
-    with pytest.raises(DeviceError) as caught:
+    with pytest.raises(QuietmicError) as caught:
         find_array(str(tmp_path / "broken.toml"))
     assert caught.value.exit_code == 2

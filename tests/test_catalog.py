@@ -11,7 +11,7 @@ import pytest
 from quietmic import open_stream
 from quietmic.cli.models import print_models
 from quietmic.enhance import catalogue as catalog
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 
 
 @pytest.fixture
@@ -29,29 +29,29 @@ def test_models_by_name(weights: Path) -> None:
     )
     (entry,) = catalog.list_models(weights)
     assert (entry.name, entry.is_default, entry.card.max_mics) == ("passthrough", True, 8)
-    with pytest.raises(UserError, match="there are: passthrough"):
+    with pytest.raises(QuietmicError, match="there are: passthrough"):
         catalog.find_model("nonsense", weights)
 
 
 def test_a_changed_file_is_refused(weights: Path) -> None:
     with (weights / "pass-1.onnx").open("ab") as file:
         file.write(b"\0")
-    with pytest.raises(UserError, match="SHA-256"):
+    with pytest.raises(QuietmicError, match="SHA-256"):
         catalog.find_model("default", weights)
     (weights / "pass-1.onnx").unlink()
-    with pytest.raises(UserError, match="missing"):
+    with pytest.raises(QuietmicError, match="missing"):
         catalog.list_models(weights)
 
 
 def test_broken_index(weights: Path) -> None:
     (weights / "index.json").write_text('{"models": [{}]}')
-    with pytest.raises(UserError, match="no index"):
+    with pytest.raises(QuietmicError, match="no index"):
         catalog.list_models(weights)
 
 
 def test_no_index_means_no_models(tmp_path: Path) -> None:
     assert catalog.list_models(tmp_path) == []
-    with pytest.raises(UserError, match="there are: none"):
+    with pytest.raises(QuietmicError, match="there are: none"):
         catalog.find_model("default", tmp_path)
 
 

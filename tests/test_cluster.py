@@ -23,7 +23,7 @@ from quietmic.enhance.cluster.connect import Cluster, choose_cluster
 from quietmic.enhance.cluster.distribute import LOOK_AHEAD, WINDOW, run_on_cluster
 from quietmic.enhance.cluster.order import longest_first
 from quietmic.enhance.cluster.remote import Needs, find_weights, needs_of, run_checked
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files import run as command
 from quietmic.enhance.files.audio import read, write
 from quietmic.enhance.hashes import hash_file
@@ -208,7 +208,7 @@ def test_a_worker_with_other_code_takes_no_work(
     (other / "enhance" / "extra.py").write_text('"""Another version."""\n')
     with DaskProcesses(tmp_path, 0) as started:
         started.start_worker(other)
-        with pytest.raises(UserError, match="no worker may take the work: its quietmic is version"):
+        with pytest.raises(QuietmicError, match="no worker may take the work: its quietmic is version"):
             list(run_on_cluster(double, map(Number, range(9)), Cluster(started.address)))
         assert capsys.readouterr().err.count("takes no work") == 1
         started.start_worker()
@@ -235,9 +235,9 @@ def test_an_evaluation_on_a_cluster_gives_the_same_figures(
 def test_weights_are_found_by_their_hash(model_folder: Path, tmp_path: Path) -> None:
     wanted = hash_file(model_folder / "tenth.onnx")
     assert find_weights(model_folder / "tenth.onnx", wanted) == model_folder / "tenth.onnx"
-    with pytest.raises(UserError, match=r"it has no gone\.onnx; wanted is SHA-256"):
+    with pytest.raises(QuietmicError, match=r"it has no gone\.onnx; wanted is SHA-256"):
         find_weights(tmp_path / "gone.onnx", wanted)
-    with pytest.raises(UserError, match=r"its beam\.onnx has SHA-256"):
+    with pytest.raises(QuietmicError, match=r"its beam\.onnx has SHA-256"):
         find_weights(model_folder / "beam.onnx", wanted)
     assert run_checked(double, Number(4), needs_of([model_folder / "tenth.onnx"])) == 8
     assert needs_of([]) == Needs(needs_of([]).code)

@@ -29,7 +29,7 @@ from quietmic.compression.structure.groups import find_groups
 from quietmic.compression.structure.surgery import cut, gated
 from quietmic.enhance.card import ModelCard
 from quietmic.enhance.catalogue import list_models
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.hashes import hash_file
 from quietmic.enhance.network import OnnxNetwork
 from quietmic.models.export import check, export
@@ -266,7 +266,7 @@ def test_amounts_and_budgets():
         1.5e9,
         810000,
     ]
-    with pytest.raises(UserError, match="is no amount"):
+    with pytest.raises(QuietmicError, match="is no amount"):
         compress.parse_amount("many")
     both = compress.find_budget("1M", "2M", None)
     assert [(part.kind, part.value) for part in both.parts()] == [("macs", 2e6), ("params", 1e6)]

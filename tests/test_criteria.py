@@ -17,7 +17,7 @@ from quietmic.compression.structure.groups import find_groups
 from quietmic.compression.structure.rnn import split_layers
 from quietmic.compression.structure.surgery import cut
 from quietmic.compression.task import Task
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 
 
 class Conv(nn.Module):
@@ -81,9 +81,9 @@ def test_every_criterion_decides_within_the_budget(name, case):
 def test_criteria_that_need_data_say_so():
     given = context("conv")
     given.task = Task(given.task.loss, None)
-    with pytest.raises(UserError, match="needs data"):
+    with pytest.raises(QuietmicError, match="needs data"):
         CRITERIA["taylor"].decide(given)
-    with pytest.raises(UserError, match=r"unknown criterion 'magic'; one of influence, .*curl"):
+    with pytest.raises(QuietmicError, match=r"unknown criterion 'magic'; one of influence, .*curl"):
         find_criterion("magic")
 
 

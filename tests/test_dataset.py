@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.measure.recordings import find_scenes
 
 
@@ -35,7 +35,7 @@ def test_layouts_are_found_by_name(tmp_path):
     (scene,) = find_scenes(alone)
     assert (scene.name, scene.clean) == ("a/street", None)
     (dns / "clean" / "clean_fileid_7.wav").unlink()
-    with pytest.raises(UserError, match="no pair"):
+    with pytest.raises(QuietmicError, match="no pair"):
         find_scenes(dns)
 
 
@@ -73,7 +73,7 @@ def test_names_are_no_patterns_and_only_sounds_that_are_not_hidden_count(tmp_pat
 )
 def test_two_files_of_one_name_are_refused(tmp_path, names):
     touch(*(tmp_path / name for name in names))
-    with pytest.raises(UserError, match="both stand for") as error:
+    with pytest.raises(QuietmicError, match="both stand for") as error:
         find_scenes(tmp_path)
     assert error.value.exit_code == 2
 
@@ -106,6 +106,6 @@ def test_manifests_as_spreadsheets_save_them(tmp_path):
 def test_bad_manifests_are_told_by_file_and_line(tmp_path, text, message):
     touch(tmp_path / "noisy" / "a.wav")
     (tmp_path / "manifest.csv").write_bytes(text)
-    with pytest.raises(UserError, match=message) as error:
+    with pytest.raises(QuietmicError, match=message) as error:
         find_scenes(tmp_path)
     assert error.value.exit_code == 2

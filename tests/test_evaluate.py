@@ -10,7 +10,7 @@ import soundfile
 from reports_fixtures import RATE, voice, write_pairs
 
 from quietmic import cli
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.measure import quality as evaluation
 from quietmic.enhance.measure.metrics import METRIC_NAMES
 from quietmic.enhance.measure.recordings import find_scenes
@@ -112,7 +112,7 @@ def test_a_file_that_is_cut_off_is_refused(tmp_path, passthrough_model, part, na
     soundfile.write(folder / part / name, samples, rate)
     data = (folder / part / name).read_bytes()
     (folder / part / name).write_bytes(data[: len(data) // 2])
-    with pytest.raises(UserError, match=rf"{part}/{name}: .*; replace the file or remove it"):
+    with pytest.raises(QuietmicError, match=rf"{part}/{name}: .*; replace the file or remove it"):
         evaluation.evaluate(
             find_scenes(folder), [model_system(str(passthrough_model))], cache=tmp_path / "cache", progress=False
         )
@@ -131,7 +131,7 @@ def test_pairs_of_different_length_are_told(tmp_path, capsys, quick_measures):
 def test_too_few_channels_are_told_and_none_at_all_is_wrong_use(tmp_path, passthrough_model, capsys, quick_measures):
     systems = [model_system(str(passthrough_model), n_mics) for n_mics in (1, 2)]
     folder = write_pairs(tmp_path / "scenes", n_scenes=2, seconds=1.0)
-    with pytest.raises(UserError, match="passthrough, 2 mics: no recording has 2 channels") as error:
+    with pytest.raises(QuietmicError, match="passthrough, 2 mics: no recording has 2 channels") as error:
         evaluation.evaluate(find_scenes(folder), systems, cache=tmp_path / "cache", progress=False)
     assert error.value.exit_code == 2
     soundfile.write(folder / "noisy" / "scene_000.flac", np.stack([voice(1.0)] * 2, axis=1), RATE)
@@ -216,7 +216,7 @@ def test_versions_of_one_network_are_told_apart_by_their_files(tmp_path, passthr
     other.write_bytes(passthrough_model.read_bytes())
     systems = choose_systems((str(passthrough_model), str(other)), (), (1,), None)
     assert [system.label for system in systems] == ["passthrough (passthrough)", "passthrough (step_200)"]
-    with pytest.raises(UserError, match="named twice"):
+    with pytest.raises(QuietmicError, match="named twice"):
         choose_systems((str(other), str(other)), (), (1,), None)
 
 

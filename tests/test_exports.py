@@ -18,7 +18,7 @@ from quietmic.compression import Budget, Recipe, compress
 from quietmic.compression.factor.quantize import kmeans, quantize_onnx, share_weights, sparse_bytes
 from quietmic.compression.recipe import FineTune, LowRank, Prune
 from quietmic.compression.structure.fold import fold_norms, norm_pairs
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 
 IMAGE = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 SYMBOLS = torch.arange(6).view(1, 6)
@@ -123,7 +123,7 @@ def test_int8_dynamic_and_static_keep_the_accuracy(tmp_path):
     for name in ("static", "dynamic"):
         session = onnxruntime.InferenceSession(str(tmp_path / f"{name}.onnx"))
         assert accuracy(session) > 1 - digits_error(model) - 0.01
-    with pytest.raises(UserError, match="calibration frames"):
+    with pytest.raises(QuietmicError, match="calibration frames"):
         quantize_onnx(tmp_path / "float.onnx", tmp_path / "none.onnx", "static")
 
 

@@ -12,7 +12,7 @@ from quietmic.compression.structure.groups import find_groups
 from quietmic.compression.structure.surgery import cut, gated
 from quietmic.compression.structure.swap import swapped
 from quietmic.compression.task import Task
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 
 
 def small():
@@ -87,14 +87,14 @@ def test_a_unit_that_nobody_reads_has_no_influence_and_its_removal_changes_nothi
 def test_influence_that_is_not_finite_names_the_layer():
     model = small()
     model[2].weight.data[0, 0] = torch.nan
-    with pytest.raises(UserError, match="influence of layer"):
+    with pytest.raises(QuietmicError, match="influence of layer"):
         mask_gradients(model, TASK, batches()[0])
 
 
 def test_no_data_is_said():
     task = Task(TASK.loss, None)
-    with pytest.raises(UserError, match="needs data"):
+    with pytest.raises(QuietmicError, match="needs data"):
         task.calibration()
     task = Task(TASK.loss, iter(batches()), n_calibration=9)
-    with pytest.raises(UserError, match="not an iterator"):
+    with pytest.raises(QuietmicError, match="not an iterator"):
         task.calibration()

@@ -56,7 +56,7 @@ def test_the_command_line_imports_packages_inside_functions() -> None:
         if isinstance(node, ast.Import | ast.ImportFrom)
         for alias in node.names
     }
-    assert {name for name in top if name.split(".")[0] == "quietmic"} == {"quietmic.enhance.errors.UserError"}
+    assert {name for name in top if name.split(".")[0] == "quietmic"} == {"quietmic.enhance.errors.QuietmicError"}
     assert {name.split(".")[0] for name in top} <= sys.stdlib_module_names | {"click", "quietmic"}
 
 

@@ -6,8 +6,8 @@ import sys
 import pytest
 from fake_portaudio import FakePortAudio
 
-from quietmic.devices.errors import DeviceError
 from quietmic.devices.listing import find_device, format_devices, list_devices
+from quietmic.enhance.errors import QuietmicError
 
 
 def test_devices_carry_channels_rates_and_defaults() -> None:
@@ -36,7 +36,7 @@ def test_a_device_is_found(wanted: str | None, kind: str, index: int) -> None:
     ("wanted", "message"), [("peaker", "2 output devices"), ("headset", "no output"), ("0", "no output")]
 )
 def test_what_does_not_fit_is_wrong_use(wanted: str, message: str) -> None:
-    with pytest.raises(DeviceError, match=message) as caught:
+    with pytest.raises(QuietmicError, match=message) as caught:
         find_device(list_devices(FakePortAudio()), wanted, "output")
     assert caught.value.exit_code == 2
 

@@ -7,7 +7,7 @@ import pytest
 from make_models import make_card
 
 from quietmic.enhance.card import ModelCard, StftConfig
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.network import OnnxNetwork
 
 
@@ -20,12 +20,12 @@ def test_card_survives_json() -> None:
 
 def test_card_of_the_future_and_broken_cards() -> None:
     later = make_card("x", format_version=99).to_json()
-    with pytest.raises(UserError, match="update quietmic"):
+    with pytest.raises(QuietmicError, match="update quietmic"):
         ModelCard.from_json(later)
     more = make_card("x").to_json().replace('"name": "x",', '"name": "x", "colour": "blue",')
     assert ModelCard.from_json(more).name == "x"
     for text in ("", "[]", '{"name": "x"}'):
-        with pytest.raises(UserError, match="unreadable"):
+        with pytest.raises(QuietmicError, match="unreadable"):
             ModelCard.from_json(text)
 
 
@@ -56,5 +56,5 @@ def test_files_that_are_no_model(model_folder: Path, tmp_path: Path) -> None:
         (junk, "cannot|can load"),
         (model_folder / "bare.onnx", "app.py export"),
     ]:
-        with pytest.raises(UserError, match=message):
+        with pytest.raises(QuietmicError, match=message):
             OnnxNetwork(path)

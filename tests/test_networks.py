@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from quietmic.enhance.card import ModelCard, StftConfig
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.network import OnnxNetwork
 from quietmic.models.export import check, count_macs, count_parameters, export, fold_norms, round_to_half
 from quietmic.models.networks.registry import build, load_network, save_network
@@ -145,7 +145,7 @@ def test_export_refuses_a_graph_that_is_not_the_network(tmp_path: Path) -> None:
     other = make("tcn")
     with torch.no_grad():
         other.decoder[0].conv.bias.add_(0.01)
-    with pytest.raises(UserError, match="differs"):
+    with pytest.raises(QuietmicError, match="differs"):
         check(fold_norms(other), path)
 
 
@@ -173,9 +173,9 @@ def test_half_precision_checkpoint_is_exact_after_rounding(tmp_path: Path) -> No
 
 
 def test_unknown_network_and_size_are_named() -> None:
-    with pytest.raises(UserError, match="tcn"):
+    with pytest.raises(QuietmicError, match="tcn"):
         build("transformer")
-    with pytest.raises(UserError, match="depth"):
+    with pytest.raises(QuietmicError, match="depth"):
         build("tcn", depth=3)
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from test_training import SMALL_ROOMS, write_corpus
 
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 from quietmic.models.mixtures.pack import pack_folder
 from quietmic.models.mixtures.rooms import build_rooms
 from quietmic.models.training.parallel import Team
@@ -69,5 +69,5 @@ def test_a_run_goes_on_with_another_number_of_processes(data: Path, tmp_path: Pa
 def test_shares_make_up_the_batch() -> None:
     assert [list(range(6))[Team(rank, 3).share(6)] for rank in range(3)] == [[0, 1], [2, 3], [4, 5]]
     assert list(range(5))[Team().share(5)] == list(range(5))
-    with pytest.raises(UserError, match="a batch of 5 cannot be shared by 2"):
+    with pytest.raises(QuietmicError, match="a batch of 5 cannot be shared by 2"):
         Team(0, 2).share(5)

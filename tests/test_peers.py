@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from reports_fixtures import RATE, lag, voice
 
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files import audio
 from quietmic.enhance.measure import metrics
 from quietmic.enhance.measure.peers import EXAMPLES, find_peer, list_peers, run_peer
@@ -146,14 +146,14 @@ def test_a_peer_of_ones_own_is_a_class(tmp_path, monkeypatch):
 
 
 def test_unknown_names_and_missing_files_say_what_to_do(tmp_path):
-    with pytest.raises(UserError, match="noisereduce"):
+    with pytest.raises(QuietmicError, match="noisereduce"):
         find_peer("no-such-peer")
-    with pytest.raises(UserError, match="QUIETMIC_PEERS"):
+    with pytest.raises(QuietmicError, match="QUIETMIC_PEERS"):
         find_peer("gtcrn", tmp_path)
-    with pytest.raises(UserError, match="pip install"):
+    with pytest.raises(QuietmicError, match="pip install"):
         find_peer("no_such_module:Peer")
     for name in ("quietmic.enhance.measure.peers:Peer", "os.path:join", "os:a:b", ":Peer"):
-        with pytest.raises(UserError) as told:
+        with pytest.raises(QuietmicError) as told:
             find_peer(name)
         assert told.value.exit_code == 2
     assert {path.stem for path in EXAMPLES.glob("*.toml")} <= set(list_peers())

@@ -14,7 +14,7 @@ from quietmic.compression.compare import for_value, run_rows
 from quietmic.compression.finetune import distilled
 from quietmic.compression.recipe import FineTune, LowRank, Prune, from_dict, read_recipe, to_toml
 from quietmic.compression.task import Task
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 
 
 def run(case, recipe, **settings):
@@ -71,7 +71,7 @@ def test_resumed_run_equals_one_that_was_not_interrupted(tmp_path):
         for a, b in zip(result.model.state_dict().values(), whole.model.state_dict().values(), strict=True):
             assert torch.equal(a, b)
     assert [s.parameters for s in second.steps] == [s.parameters for s in first.steps]
-    with pytest.raises(UserError, match="another recipe"):
+    with pytest.raises(QuietmicError, match="another recipe"):
         run(conv_case, small(Budget("params", 400)), folder=tmp_path)
 
 
@@ -110,7 +110,7 @@ def test_no_phase_hears_what_one_before_it_heard(criterion, n, tmp_path):
     assert numbers_heard(recipe, tmp_path) == list(range(n))
     (tmp_path / "fine-tune.pt").unlink()
     assert numbers_heard(recipe, tmp_path) == list(range(n - 6, n - 2))  # resumed: the same batches again
-    with pytest.raises(UserError, match="recipe, parent or data"):
+    with pytest.raises(QuietmicError, match="recipe, parent or data"):
         numbers_heard(recipe, tmp_path, identity="b")
 
 
@@ -141,18 +141,18 @@ def test_single_weights_are_not_factored():
 
 
 def test_masks_need_an_lstm():
-    with pytest.raises(UserError, match="no LSTM") as caught:
+    with pytest.raises(QuietmicError, match="no LSTM") as caught:
         run(conv_case, small(prune=Prune(method="lstm-masks")))
     assert caught.value.exit_code == 2
 
 
 def test_low_rank_that_misses_the_budget_says_so():
     recipe = small(Budget("params", 50), prune=Prune(method="none"), lowrank=LowRank("budget"))
-    with pytest.raises(UserError, match=r"cannot be met by low rank: the least is 0\.000M parameters"):
+    with pytest.raises(QuietmicError, match=r"cannot be met by low rank: the least is 0\.000M parameters"):
         run(conv_case, recipe)
-    with pytest.raises(UserError, match="name a board"):
+    with pytest.raises(QuietmicError, match="name a board"):
         run(conv_case, replace(recipe, budget=Budget("rtf", 0.1)))
-    with pytest.raises(UserError, match="needs one"):
+    with pytest.raises(QuietmicError, match="needs one"):
         run(conv_case, replace(recipe, budget=None))
 
 
@@ -179,7 +179,7 @@ def test_ratios_by_hand_need_no_budget_and_hold_over_all_stages(schedule, stages
 
 def test_the_floor_is_that_of_the_parent():
     prune = Prune(criterion="l1", schedule="gradual", stages=2, floor=0.5)
-    with pytest.raises(UserError, match="lower the floor"):
+    with pytest.raises(QuietmicError, match="lower the floor"):
         run(conv_case, small(Budget("params", 100), prune=prune))
 
 
@@ -227,7 +227,7 @@ def test_distillation_pulls_towards_the_parent():
     batch = task.calibration()[0]
     soft = distilled(task, model, 1.0)
     assert soft.loss(model.eval(), batch).item() == pytest.approx(0, abs=1e-7)
-    with pytest.raises(UserError, match="predict"):
+    with pytest.raises(QuietmicError, match="predict"):
         distilled(Task(task.loss, task.data), model, 0.5).loss(model, batch)
 
 
@@ -262,12 +262,12 @@ def test_recipes_survive_toml(tmp_path):
 def test_wrong_recipes_say_what_is_wrong(tmp_path, text, message):
     path = tmp_path / "wrong.toml"
     path.write_text(text)
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(QuietmicError, match=message):
         read_recipe(path)
 
 
 def test_a_recipe_without_budget_says_so():
-    with pytest.raises(UserError, match="needs a budget"):
+    with pytest.raises(QuietmicError, match="needs a budget"):
         run(conv_case, small())
 
 
@@ -282,7 +282,7 @@ def test_what_is_swept_has_an_effect():
     recipe = small(Budget("params", 100), lowrank=LowRank("budget"))
     assert for_value(recipe, "thresh", 0.3).lowrank == LowRank("thresh", 0.3)
     assert for_value(recipe, "beta", 0.3).prune.beta == 0.3
-    with pytest.raises(UserError, match="'l1' has no gates"):
+    with pytest.raises(QuietmicError, match="'l1' has no gates"):
         for_value(replace(recipe, prune=Prune(criterion="l1")), "beta", 0.3)
 
 

@@ -19,7 +19,6 @@ from quietmic.devices.board import find_board
 from quietmic.devices.controls import LIMITS_DB, NO_LIMIT
 from quietmic.devices.duplex import Duplex
 from quietmic.devices.engine import Engine, EngineTiming
-from quietmic.devices.errors import DeviceError
 from quietmic.devices.listing import Device, find_again
 from quietmic.devices.options import LiveOptions, live_options
 from quietmic.devices.plan import DuplexPlan, plan_duplex
@@ -27,6 +26,7 @@ from quietmic.devices.session import Session
 from quietmic.devices.tuning import choose_jitter_s, choose_latency
 from quietmic.devices.view import render
 from quietmic.enhance import catalogue as catalog
+from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files.audio import read
 from quietmic.enhance.network import OnnxNetwork
 
@@ -130,7 +130,7 @@ def test_a_lost_device_is_told_from_others_of_its_kind(now: list[Device], index:
     if isinstance(index, int):
         assert find_again(now, OLD_CARD, "input").index == index
     else:
-        with pytest.raises(DeviceError, match=re.escape(index)):
+        with pytest.raises(QuietmicError, match=re.escape(index)):
             find_again(now, OLD_CARD, "input")
 
 
@@ -219,7 +219,7 @@ def test_a_device_that_falls_silent_counts_as_lost(backend: FakePortAudio, monke
 def test_devices_that_are_not_there_at_the_start_are_an_error(backend: FakePortAudio) -> None:
     session = make_session(backend)
     backend.unplugged = True
-    with pytest.raises(DeviceError, match="cannot open"):
+    with pytest.raises(QuietmicError, match="cannot open"):
         session.run()
 
 
@@ -375,5 +375,5 @@ def test_options_take_what_board_and_array_say() -> None:
     assert (options.n_hops_per_block, options.least_jitter_s, options.jitter_s) == (2, 0.064, 0.04)
     assert (options.latency, options.duration_s, options.preferred_input) == (0.2, 3.0, "ReSpeaker 4 Mic Array")
     assert live_options(board, array="respeaker-usb-4", channels=(1, 3)).channels == (1, 3)
-    with pytest.raises(DeviceError, match="latency"):
+    with pytest.raises(QuietmicError, match="latency"):
         live_options(board, latency="soon")

@@ -13,7 +13,7 @@ import pytest
 from cluster_processes import DaskProcesses
 
 from quietmic import cli
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files.audio import AudioReader, write
 from quietmic.enhance.files.storage import Url, find_location, stamp
 
@@ -59,7 +59,7 @@ def test_names() -> None:
         "b.c.wav",
         ".wav",
     )
-    with pytest.raises(UserError, match="nonsense://x"):
+    with pytest.raises(QuietmicError, match="nonsense://x"):
         Url("nonsense://x").exists()
 
 
@@ -103,7 +103,7 @@ def test_a_broken_connection_is_not_the_end_of_the_file(tmp_path: Path, monkeypa
             raise OSError("cable cut")
 
         monkeypatch.setattr(reader._remote._file, "read", fail)
-        with pytest.raises(UserError, match="the connection failed: cable cut"):
+        with pytest.raises(QuietmicError, match="the connection failed: cable cut"):
             list(blocks)
 
 

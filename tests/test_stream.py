@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.network import OnnxNetwork
-from quietmic.enhance.stream import StreamEnhancer
+from quietmic.enhance.stream import Stream
 
 RATES = [8000, 11025, 16000, 22050, 44100, 48000, 96000, 192000]
 
@@ -22,7 +22,7 @@ def cut(signal: np.ndarray, length: int) -> Iterable[np.ndarray]:
     return (signal[:, start : start + length] for start in range(0, signal.shape[1], length))
 
 
-def run(stream: StreamEnhancer, signal: np.ndarray, length: int | None = None) -> np.ndarray:
+def run(stream: Stream, signal: np.ndarray, length: int | None = None) -> np.ndarray:
     stream.reset()
     parts = [stream.process(block) for block in cut(signal, length or signal.shape[1])]
     return np.concatenate([*parts, stream.flush()])
@@ -41,7 +41,7 @@ def counter(model_folder: Path) -> OnnxNetwork:
 @pytest.mark.parametrize("length", [1, 7, 255, 256, 257, None])
 @pytest.mark.parametrize("n_mics", [1, 2, 8])
 def test_passthrough_is_a_delay_for_every_cut(passthrough: OnnxNetwork, length: int | None, n_mics: int) -> None:
-    stream = StreamEnhancer(passthrough, n_mics)
+    stream = Stream(passthrough, n_mics)
     signal = noise(n_mics, 3001)
     output = run(stream, signal, length)
     assert stream.delay == 256
@@ -54,7 +54,7 @@ def test_passthrough_is_a_delay_for_every_cut(passthrough: OnnxNetwork, length: 
 @pytest.mark.parametrize("length", [1, 7, 255, 256, 257, 5000])
 def test_states_are_carried_for_every_cut(counter: OnnxNetwork, length: int, n_mics: int) -> None:
     """The counter's output depends on how many frames it saw: calls of 62 frames and of one must agree."""
-    stream = StreamEnhancer(counter, n_mics)
+    stream = Stream(counter, n_mics)
     signal = noise(n_mics, 40_000 if length > 7 else 4000)
     whole = run(stream, signal)
     state = stream.state.network["state_count"].item()
@@ -65,7 +65,7 @@ def test_states_are_carried_for_every_cut(counter: OnnxNetwork, length: int, n_m
 @pytest.mark.parametrize("rate", RATES)
 @pytest.mark.parametrize("n_mics", [1, 2])
 def test_length_and_delay_at_every_rate(passthrough: OnnxNetwork, rate: int, n_mics: int) -> None:
-    stream = StreamEnhancer(passthrough, n_mics, rate)
+    stream = Stream(passthrough, n_mics, rate)
     n_samples = rate // 3 + 17
     click = np.zeros((n_mics, n_samples), np.float32)
     click[:, n_samples // 2] = 1
@@ -80,7 +80,7 @@ def test_length_and_delay_at_every_rate(passthrough: OnnxNetwork, rate: int, n_m
 
 @pytest.mark.parametrize("rate", [8000, 16000, 44100])
 def test_holds_back_no_more_than_delay_and_a_hop(passthrough: OnnxNetwork, rate: int) -> None:
-    stream = StreamEnhancer(passthrough, 1, rate)
+    stream = Stream(passthrough, 1, rate)
     n_out = 0
     for i, block in enumerate(cut(noise(1, 3000), 1)):
         n_out += len(stream.process(block))
@@ -88,7 +88,7 @@ def test_holds_back_no_more_than_delay_and_a_hop(passthrough: OnnxNetwork, rate:
 
 
 def test_flush_is_what_zeros_push_out(counter: OnnxNetwork) -> None:
-    stream = StreamEnhancer(counter, 1, 44100)
+    stream = Stream(counter, 1, 44100)
     signal = noise(1, 9999)
     output = run(stream, signal)
     assert len(stream.flush()) == 0
@@ -99,14 +99,14 @@ def test_flush_is_what_zeros_push_out(counter: OnnxNetwork) -> None:
 
 @pytest.mark.parametrize("n_mics", [1, 3])
 def test_reset_equals_a_fresh_stream_and_state_can_be_copied(counter: OnnxNetwork, n_mics: int) -> None:
-    stream = StreamEnhancer(counter, n_mics, 22050)
+    stream = Stream(counter, n_mics, 22050)
     stream.process(noise(n_mics, 12345, seed=1))
     stream.process(np.full((n_mics, 5), np.nan))
     signal = noise(n_mics, 10_000)
     stream.reset()
     assert stream.non_finite == 0
     first = stream.process(signal)
-    assert np.array_equal(first, StreamEnhancer(counter, n_mics, 22050).process(signal))
+    assert np.array_equal(first, Stream(counter, n_mics, 22050).process(signal))
     saved = copy.deepcopy(stream.state)
     second = stream.process(signal)
     stream.state = saved
@@ -114,7 +114,7 @@ def test_reset_equals_a_fresh_stream_and_state_can_be_copied(counter: OnnxNetwor
 
 
 def test_streams_of_one_network_do_not_mix(counter: OnnxNetwork) -> None:
-    one, other = StreamEnhancer(counter), StreamEnhancer(counter)
+    one, other = Stream(counter), Stream(counter)
     signal = noise(1, 5000)
     expected = run(one, signal)
     one.reset()
@@ -128,7 +128,7 @@ def test_streams_of_one_network_do_not_mix(counter: OnnxNetwork) -> None:
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 3e38])
 @pytest.mark.parametrize("n_mics", [1, 2])
 def test_non_finite_samples_are_silence_and_counted(counter: OnnxNetwork, bad: float, n_mics: int) -> None:
-    stream = StreamEnhancer(counter, n_mics, 48000)
+    stream = Stream(counter, n_mics, 48000)
     signal = noise(n_mics, 9000)
     silent, poisoned = signal.copy(), signal.copy()
     silent[0, 4000:4010], poisoned[0, 4000:4010] = 0, bad
@@ -142,12 +142,12 @@ def test_attenuation_limit_is_a_floor(model_folder: Path) -> None:
     signal = noise(1, 16_000)
     network = OnnxNetwork(model_folder / "tenth.onnx")  # attenuates by 20 dB
     for limit_db, gain in [(None, 0.1), (0.0, 1.0), (12.0, 0.1 + 0.9 * 10 ** (-12 / 20))]:
-        stream = StreamEnhancer(network, 1, 16000, limit_db)
+        stream = Stream(network, 1, 16000, limit_db)
         assert np.abs(run(stream, signal)[256:] - gain * signal[0]).max() < 1e-6
 
 
 def test_attenuation_limit_changes_without_a_click(model_folder: Path) -> None:
-    stream = StreamEnhancer(OnnxNetwork(model_folder / "tenth.onnx"))
+    stream = Stream(OnnxNetwork(model_folder / "tenth.onnx"))
     time_s = np.arange(16_000) / 16000
     tone = np.sin(2 * np.pi * 200 * time_s).astype(np.float32)
     before = stream.process(tone[:8000])
@@ -161,12 +161,12 @@ def test_attenuation_limit_changes_without_a_click(model_folder: Path) -> None:
 
 def test_silence_gives_silence(model_folder: Path) -> None:
     for name in ("passthrough", "beam"):
-        stream = StreamEnhancer(OnnxNetwork(model_folder / f"{name}.onnx"), 2, 44100)
+        stream = Stream(OnnxNetwork(model_folder / f"{name}.onnx"), 2, 44100)
         assert not run(stream, np.zeros((2, 20_000), np.float32)).any()
 
 
 def test_one_microphone_may_come_without_its_axis(passthrough: OnnxNetwork) -> None:
-    stream = StreamEnhancer(passthrough)
+    stream = Stream(passthrough)
     assert stream.process([]).shape == (0,)
     assert stream.process(np.zeros(1000)).dtype == np.float32
     with pytest.raises(ValueError, match="1 microphones"):
@@ -175,34 +175,34 @@ def test_one_microphone_may_come_without_its_axis(passthrough: OnnxNetwork) -> N
 
 @pytest.mark.parametrize(("n_mics", "rate"), [(0, 16000), (9, 16000), (1, 7999), (1, 192001)])
 def test_what_cannot_be_served_is_refused(passthrough: OnnxNetwork, n_mics: int, rate: int) -> None:
-    with pytest.raises(UserError) as caught:
-        StreamEnhancer(passthrough, n_mics, rate)
+    with pytest.raises(QuietmicError) as caught:
+        Stream(passthrough, n_mics, rate)
     assert caught.value.exit_code == 2
 
 
 def test_samples_that_are_no_floats_and_limits_below_zero_are_refused(passthrough: OnnxNetwork) -> None:
-    stream = StreamEnhancer(passthrough)
+    stream = Stream(passthrough)
     for block in (np.zeros(10, np.int16), np.zeros(10, np.complex64)):
         with pytest.raises(ValueError, match="divide int16"):
             stream.process(block)
     assert stream.process([]).shape == (0,)
-    with pytest.raises(UserError, match="0 or more"):
-        StreamEnhancer(passthrough, attenuation_limit_db=-40)
-    with pytest.raises(UserError, match="whole number"):
-        StreamEnhancer(passthrough, sample_rate=44100.5)
-    whole, number = (StreamEnhancer(passthrough, sample_rate=rate) for rate in (44100, 44100.0))
+    with pytest.raises(QuietmicError, match="0 or more"):
+        Stream(passthrough, attenuation_limit_db=-40)
+    with pytest.raises(QuietmicError, match="whole number"):
+        Stream(passthrough, sample_rate=44100.5)
+    whole, number = (Stream(passthrough, sample_rate=rate) for rate in (44100, 44100.0))
     assert number.delay == whole.delay
 
 
 def test_order_of_the_other_microphones_changes_nothing(model_folder: Path) -> None:
-    stream = StreamEnhancer(OnnxNetwork(model_folder / "counter.onnx"), 4)
+    stream = Stream(OnnxNetwork(model_folder / "counter.onnx"), 4)
     signal = noise(4, 20_000) + noise(1, 20_000, seed=1)
     assert np.abs(run(stream, signal) - run(stream, signal[[0, 3, 1, 2]])).max() < 1e-4
 
 
 def test_a_dead_reference_is_replaced_without_a_click(passthrough: OnnxNetwork) -> None:
     """Microphone 0 falls silent in the middle; microphone 1 takes over, cross-faded by the windows."""
-    stream = StreamEnhancer(passthrough, 2)
+    stream = Stream(passthrough, 2)
     tone = 0.5 * np.sin(2 * np.pi * 200 * np.arange(32_000) / 16000)
     fade = np.clip((16_000 - np.arange(32_000)) / 100, 0, 1)
     output = run(stream, np.stack([tone * fade, tone]).astype(np.float32), 1000)[256:]
@@ -212,7 +212,7 @@ def test_a_dead_reference_is_replaced_without_a_click(passthrough: OnnxNetwork) 
 
 
 def test_a_dead_microphone_of_a_beam_is_harmless(model_folder: Path) -> None:
-    stream = StreamEnhancer(OnnxNetwork(model_folder / "beam.onnx"), 4)
+    stream = Stream(OnnxNetwork(model_folder / "beam.onnx"), 4)
     voice = noise(1, 32_000)
     for dead in range(4):
         signal = np.tile(voice, (4, 1)) + 0.01 * noise(4, 32_000, seed=2)
@@ -222,7 +222,7 @@ def test_a_dead_microphone_of_a_beam_is_harmless(model_folder: Path) -> None:
 
 
 def test_two_minutes_of_all_levels_leave_no_trace(model_folder: Path) -> None:
-    stream = StreamEnhancer(OnnxNetwork(model_folder / "beam.onnx"), 2)
+    stream = Stream(OnnxNetwork(model_folder / "beam.onnx"), 2)
     second = noise(2, 16_000)
     expected = run(stream, np.tile(second, 4))[256 + 48_000 :]
     stream.reset()

@@ -11,7 +11,7 @@ from quietmic.compression.factor.factored import FactoredLstm
 from quietmic.compression.factor.lowrank import choose_ranks, factor
 from quietmic.compression.structure.rnn import StackedRnn
 from quietmic.enhance.catalogue import WEIGHTS
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.network import OnnxNetwork
 from quietmic.models.export import check
 from quietmic.models.networks.registry import build, load_network, save_network
@@ -53,7 +53,7 @@ def test_an_unchanged_network_has_no_changes_and_only_ours_are_made() -> None:
     assert changes(build("tcn", **SIZES["tcn"]), network) == {}
     network.squeeze = nn.Conv1d(network.squeeze.in_channels, 5, 1)
     assert list(changes(build("tcn", **SIZES["tcn"]), network)) == ["squeeze"]
-    with pytest.raises(UserError, match=r"os\.system"):
+    with pytest.raises(QuietmicError, match=r"os\.system"):
         apply_changes(network, {"squeeze": {"class": "os.system", "settings": {}}})
 
 

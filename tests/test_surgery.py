@@ -13,7 +13,7 @@ from quietmic.compression.structure.count import count
 from quietmic.compression.structure.groups import find_groups
 from quietmic.compression.structure.rnn import split_layers
 from quietmic.compression.structure.surgery import cut, gated
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 
 IMAGE = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 SYMBOLS = torch.arange(10).view(2, 5)
@@ -169,5 +169,5 @@ def test_unknown_operations_are_named_and_left_alone():
 def test_a_group_keeps_at_least_one_unit():
     model = Vgg((4, "M", 4, "M", "M", "M", "M"))
     structure = find_groups(model, (IMAGE[:1],))
-    with pytest.raises(UserError, match=r"features\.0.*keep at least one"):
+    with pytest.raises(QuietmicError, match=r"features\.0.*keep at least one"):
         cut(model, structure, {"features.0": torch.zeros(4, dtype=torch.bool)})

@@ -14,7 +14,7 @@ from reports_fixtures import write_pairs
 from quietmic.enhance.beamform import Beamformer
 from quietmic.enhance.card import StftConfig
 from quietmic.enhance.catalogue import list_models
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.hashes import hash_file
 from quietmic.enhance.measure.graph_hash import hash_graph
 from quietmic.enhance.stft import Stft
@@ -218,12 +218,12 @@ def test_a_run_can_start_from_a_checkpoint(tmp_path: Path) -> None:
     trainer = Trainer(config, torch.device("cpu"), network=open_start(tmp_path / "first.pt", config))
     for name, value in network.state_dict().items():
         assert torch.equal(trainer.average.module.state_dict()[name], value), name
-    with pytest.raises(UserError, match="another network"):
+    with pytest.raises(QuietmicError, match="another network"):
         open_start(tmp_path / "first.pt", TrainConfig())
     trainer.save(tmp_path / "state.pt")
     (tmp_path / "broken.pt").write_bytes(b"no weights")
     for name, message in [("state.pt", "network.pt"), ("broken.pt", "no checkpoint")]:
-        with pytest.raises(UserError, match=message):
+        with pytest.raises(QuietmicError, match=message):
             open_start(tmp_path / name, config)
 
 
@@ -252,7 +252,7 @@ def test_beam_of_chosen_bands_is_that_of_all() -> None:
 def test_wrong_settings_are_named(tmp_path: Path) -> None:
     path = tmp_path / "x.toml"
     path.write_text("learning_speed = 3\n")
-    with pytest.raises(UserError, match="learning_speed"):
+    with pytest.raises(QuietmicError, match="learning_speed"):
         read_config(path, "tcn")
     for text, message in [
         ("learning_rate = ", "no TOML"),
@@ -263,10 +263,10 @@ def test_wrong_settings_are_named(tmp_path: Path) -> None:
         ("[mix]\nsnr_db = 3", "snr_db"),
     ]:
         path.write_text(text)
-        with pytest.raises(UserError, match=message) as told:
+        with pytest.raises(QuietmicError, match=message) as told:
             read_config(path, "tcn")
         assert told.value.exit_code == 2
-    with pytest.raises(UserError, match="no network"):
+    with pytest.raises(QuietmicError, match="no network"):
         read_config(None, "tcm")
 
 
@@ -281,7 +281,7 @@ def test_an_edited_manifest_takes_effect(tmp_path: Path) -> None:
 def test_missing_file_of_a_manifest_is_named(tmp_path: Path) -> None:
     folder = write_corpus(tmp_path / "speech", 2, 0)
     (folder / "1.wav").unlink()
-    with pytest.raises(UserError, match=r"1\.wav"):
+    with pytest.raises(QuietmicError, match=r"1\.wav"):
         pack_folder(folder, "train", tmp_path / "cache")
 
 

@@ -17,7 +17,7 @@ from quietmic.enhance.beamform import BeamSettings
 from quietmic.enhance.catalogue import find_model
 from quietmic.enhance.measure import metrics
 from quietmic.enhance.network import OnnxNetwork
-from quietmic.enhance.stream import StreamEnhancer
+from quietmic.enhance.stream import Stream
 from quietmic.models.training.progress import read_scenes
 
 UNSHARPENED = BeamSettings(speech_sharpness=1, noise_sharpness=1, forgetting=0.97, low_noise=0)
@@ -36,7 +36,7 @@ SETTINGS = {
 
 def enhance(network: OnnxNetwork, noisy: np.ndarray, settings: BeamSettings) -> np.ndarray:
     """The stream's output [n_samples] for noisy [n_mics, n_samples], aligned with it."""
-    stream = StreamEnhancer(network, len(noisy))
+    stream = Stream(network, len(noisy))
     if stream._beamformer:
         stream._beamformer.settings = settings
     output = np.concatenate((stream.process(noisy), stream.flush()))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from quietmic.compression.cost import Budget, CostModel
 from quietmic.compression.structure.surgery import Kept
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 
 TOLERANCE = 0.02  # the search stops within 2% of the budget
 EVENNESS = 0.7  # "auto": no group becomes narrower than this fraction of its width with equal ratios
@@ -52,7 +52,7 @@ def allocate(
         group -> [n_units] mask. Its cost is at most the budget, and within 2% of it unless single units cost more.
 
     Raises:
-        UserError: even the smallest widths cost more than the budget; the message says what can be met.
+        QuietmicError: even the smallest widths cost more than the budget; the message says what can be met.
     """
     sizes = {name: (whole or {}).get(name, len(score)) for name, score in scores.items()}
     if not isinstance(ratios, str):
@@ -64,7 +64,7 @@ def allocate(
     if ratios == "uniform":
         return _fill(_search(uniform, 4096, costs, budget), scores, costs, budget)
     if ratios not in ("auto", "global"):
-        raise UserError(f"unknown ratios '{ratios}': uniform, auto, global or fractions by name", 2)
+        raise QuietmicError(f"unknown ratios '{ratios}': uniform, auto, global or fractions by name", 2)
     if ratios == "auto":
         even = _search(uniform, 4096, costs, budget)
         least = {name: max(n, math.ceil(EVENNESS * int(even[name].sum()))) for name, n in least.items()}
@@ -77,9 +77,9 @@ def allocate(
 def _by_hand(scores: Scores, ratios: Mapping[str, float], sizes: Mapping[str, int]) -> Kept:
     for pattern, ratio in ratios.items():
         if not any(fnmatch(name, pattern) for name in scores):
-            raise UserError(f"no group matches '{pattern}'; groups: {', '.join(scores)}", 2)
+            raise QuietmicError(f"no group matches '{pattern}'; groups: {', '.join(scores)}", 2)
         if not 0 < ratio <= 1:
-            raise UserError(f"the ratio {ratio} of '{pattern}' must lie above 0 and not above 1", 2)
+            raise QuietmicError(f"the ratio {ratio} of '{pattern}' must lie above 0 and not above 1", 2)
     chosen = {}
     for name, score in scores.items():
         ratio = next((value for pattern, value in ratios.items() if fnmatch(name, pattern)), 1.0)
@@ -111,7 +111,7 @@ def _search(take: Callable[[float], Kept], steps: int, costs: CostModel, budget:
     low, high = 0, steps
     kept = take(0.0)
     if (short := costs.spent(budget, kept)) > 1:
-        raise UserError(
+        raise QuietmicError(
             f"{budget} cannot be met by cutting units: the smallest network has {_reached(costs, budget, kept)}, "
             f"{short:.2f} times as much; lower the floor, or factor as well"
         )

@@ -26,7 +26,7 @@ from quietmic.compression.finetune import CLIP, Progress, learning_rate, silent
 from quietmic.compression.structure.surgery import Gates
 from quietmic.compression.structure.swap import swapped
 from quietmic.compression.task import Task
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 
 OFF = 0.05  # a gate below is off, one above 1 - OFF is on
 SPAN = 20.0  # size of e for an output of the learner of 1: gates start soft at beta 0.01, nearly binary at beta 0.5
@@ -140,7 +140,9 @@ def train_gates(
         with swapped(model, weights(gates)):
             loss = task.loss(model, batch)
         if not loss.isfinite():
-            raise UserError(f"gates: the loss is {loss.item()} at step {step}; lower the learning rate ({lr}) or beta")
+            raise QuietmicError(
+                f"gates: the loss is {loss.item()} at step {step}; lower the learning rate ({lr}) or beta"
+            )
         scale = max(1.0, abs(loss.item())) if step == 0 else scale
         optimizer.zero_grad()
         loss.backward(retain_graph=True)

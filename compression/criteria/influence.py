@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from quietmic.compression.structure.groups import Group, Slot, Structure
 from quietmic.compression.task import Task
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 
 
 def mask_gradients(model: nn.Module, task: Task, batch: Any) -> dict[str, Tensor]:
@@ -32,7 +32,7 @@ def mask_gradients(model: nn.Module, task: Task, batch: Any) -> dict[str, Tensor
         Full parameter name -> influence of each weight, shape of the parameter.
 
     Raises:
-        UserError: an influence is not finite; the message names the layer.
+        QuietmicError: an influence is not finite; the message names the layer.
     """
     names, parameters = zip(*((n, p) for n, p in model.named_parameters() if p.requires_grad), strict=True)
     loss = task.loss(model, batch)
@@ -41,7 +41,7 @@ def mask_gradients(model: nn.Module, task: Task, batch: Any) -> dict[str, Tensor
     for name, parameter, gradient in zip(names, parameters, gradients, strict=True):
         influence = torch.zeros_like(parameter) if gradient is None else parameter.detach() * gradient
         if not influence.isfinite().all():
-            raise UserError(
+            raise QuietmicError(
                 f"the influence of layer '{name.rpartition('.')[0]}' ({name}) is not finite; loss {loss.item()}"
             )
         result[name] = influence

@@ -16,7 +16,7 @@ from quietmic.compression.criteria.gates import GateTarget, train_gates
 from quietmic.compression.criteria.influence import mask_gradients
 from quietmic.compression.structure.surgery import Gates
 from quietmic.compression.task import Task
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 
 GATES = "ifgo"
 
@@ -73,11 +73,11 @@ def prune_columns(
         Masks as multiplied in (0 for columns that went), and notes.
 
     Raises:
-        UserError: the network has no LSTM that masks fit.
+        QuietmicError: the network has no LSTM that masks fit.
     """
     names = [entry for path in lstm_layers(model) for entry in mask_names(path)]
     if not names:
-        raise UserError("the network has no LSTM of one direction: set prune.method = 'units' in the recipe", 2)
+        raise QuietmicError("the network has no LSTM of one direction: set prune.method = 'units' in the recipe", 2)
     start: dict[str, Tensor] = {}
     for batch in task.calibration():
         for name, value in mask_gradients(model, task, batch).items():

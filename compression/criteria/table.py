@@ -8,7 +8,7 @@ from quietmic.compression.criteria.context import Criterion, from_scores
 from quietmic.compression.criteria.data_scores import statistic
 from quietmic.compression.criteria.learned import autopruner, influence
 from quietmic.compression.criteria.reconstruct import channel_lasso, thinet
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 
 _ALL = (
     Criterion("influence", influence, "learned", trains=True),
@@ -39,5 +39,5 @@ CRITERIA = {criterion.name: criterion for criterion in _ALL}
 def find_criterion(name: str) -> Criterion:
     """Criterion of a name; an error that lists the names."""
     if name not in CRITERIA:
-        raise UserError(f"unknown criterion '{name}'; one of {', '.join(CRITERIA)}", 2)
+        raise QuietmicError(f"unknown criterion '{name}'; one of {', '.join(CRITERIA)}", 2)
     return CRITERIA[name]

@@ -13,7 +13,7 @@ from quietmic.compression.factor.quantize import quantize_onnx
 from quietmic.compression.picture import draw_result
 from quietmic.compression.result import CompressionResult
 from quietmic.enhance.card import ModelCard
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.measure.records import write_record
 from quietmic.enhance.network import OnnxNetwork
 from quietmic.models.export import add_to_index, write_card
@@ -39,12 +39,12 @@ def make_enhancer(request: Request, out: Path, name: str | None, scenes: Path | 
     """Compresses, exports, quantises, measures; writes OUT, a checkpoint, the int8 form, a picture and a record.
 
     Raises:
-        UserError: a name that does not begin with the family, or no data.
+        QuietmicError: a name that does not begin with the family, or no data.
     """
     parent, recipe = request.parent, request.recipe
     name = name or f"{parent.network.family}-{recipe.name}"
     if not name.startswith(str(parent.network.family)):
-        raise UserError(f"the name must begin with the network's family: {parent.network.family}...", 2)
+        raise QuietmicError(f"the name must begin with the network's family: {parent.network.family}...", 2)
     data = open_data(parent, request.sources)
     with Bar() as bar:
         result = request.compress(recipe, data, bar, out.parent / f"{out.stem}.steps")

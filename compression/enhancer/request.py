@@ -31,7 +31,7 @@ from quietmic.compression.result import CompressionResult
 from quietmic.compression.structure.count import count
 from quietmic.compression.structure.groups import find_groups
 from quietmic.enhance.catalogue import WEIGHTS, find_model
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.hashes import hash_file
 from quietmic.models.networks.registry import load_network
 from quietmic.models.training.config import read_config
@@ -70,13 +70,13 @@ def find_parent(name_or_path: str) -> Parent:
     """A parent by name of the catalogue (its .pt lies beside its .onnx) or by the path of a checkpoint.
 
     Raises:
-        UserError: no checkpoint there.
+        QuietmicError: no checkpoint there.
     """
     path = Path(name_or_path)
     if path.suffix != ".pt":
         path = find_model(name_or_path, WEIGHTS).with_suffix(".pt")
     if not path.is_file():
-        raise UserError(f"no checkpoint at {path}: `compress` starts from weights that PyTorch can train", 2)
+        raise QuietmicError(f"no checkpoint at {path}: `compress` starts from weights that PyTorch can train", 2)
     network, facts = load_network(path)
     onnx = path.with_suffix(".onnx")
     name = path.stem if path.stem.startswith(str(network.family)) else str(network.family)
@@ -86,7 +86,7 @@ def find_parent(name_or_path: str) -> Parent:
 def open_data(parent: Parent, sources: Sources) -> SpeechData:
     """Training scenes for a parent."""
     if sources.speech is None or sources.noise is None:
-        raise UserError("this recipe needs data and there is none: give --speech and --noise", 2)
+        raise QuietmicError("this recipe needs data and there is none: give --speech and --noise", 2)
     config = read_config(sources.config, str(parent.network.family))
     source, _ = open_source(
         sources.speech, sources.noise, sources.measured, sources.rooms, config, sources.cache, sources.jobs

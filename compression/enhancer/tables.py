@@ -26,7 +26,7 @@ from quietmic.enhance.card import ModelCard
 from quietmic.enhance.cluster.connect import Cluster
 from quietmic.enhance.cluster.distribute import WorkerDied, run_on_cluster
 from quietmic.enhance.cluster.remote import find_weights
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.hashes import hash_file, hash_files
 from quietmic.enhance.jsonfile import write_json
 from quietmic.models.export import export
@@ -142,7 +142,7 @@ def _rows_on_cluster(
     rows: dict[int, Row] = {}
     for job, row in run_on_cluster(make_row, work, cluster, [checkpoint]):
         if isinstance(row, WorkerDied):
-            raise UserError(f"{job.label}, seed {job.recipe.seed}: {row.reason}")
+            raise QuietmicError(f"{job.label}, seed {job.recipe.seed}: {row.reason}")
         rows[work.index(job)] = row
     return [rows[i] for i in range(len(work))]
 

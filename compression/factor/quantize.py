@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 
 SMALL_SHARE = 0.01  # layers with less of all weights stay float in static mode: they save nothing and cost the most
 STATIC_OPERATORS = ("Conv", "MatMul", "Gemm")
@@ -65,14 +65,14 @@ def quantize_onnx(
         feeds: inputs by name, real frames with the states that belong to them; for "static".
 
     Raises:
-        UserError: static without feeds.
+        QuietmicError: static without feeds.
     """
     import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     if mode == "static" and feeds is None:
-        raise UserError("static quantisation needs calibration frames", 2)
+        raise QuietmicError("static quantisation needs calibration frames", 2)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         ready, middle, final = (Path(folder) / f"{name}.onnx" for name in ("ready", "middle", "final"))
@@ -140,7 +140,7 @@ def share_weights(model: nn.Module, bits: int = 4) -> tuple[nn.Module, int]:
     A form of storage: a table of values and an index of `bits` bits per weight. Time does not change.
     """
     if not 1 <= bits <= 8:
-        raise UserError(f"weight sharing with {bits} bits: choose 1 to 8", 2)
+        raise QuietmicError(f"weight sharing with {bits} bits: choose 1 to 8", 2)
     result = copy.deepcopy(model)
     n_bits = 0
     with torch.no_grad():

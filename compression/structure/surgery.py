@@ -19,7 +19,7 @@ from quietmic.compression.structure.count import CONVOLUTIONS, TRANSPOSED
 from quietmic.compression.structure.groups import Slot, Structure
 from quietmic.compression.structure.rules import BATCH_NORMS
 from quietmic.compression.structure.swap import owners, swapped
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 
 Gates = dict[str, Tensor]  # group -> [n_units] factors
 Kept = dict[str, Tensor]  # group -> [n_units] bool
@@ -113,7 +113,7 @@ def cut(model: nn.Module, structure: Structure, kept: Kept, gates: Gates | None 
         removed units at zero.
 
     Raises:
-        UserError: a group would lose all its units.
+        QuietmicError: a group would lose all its units.
     """
     result = copy.deepcopy(model)
     with torch.no_grad():
@@ -125,7 +125,7 @@ def cut(model: nn.Module, structure: Structure, kept: Kept, gates: Gates | None 
         if group.name not in kept or bool(kept[group.name].all()):
             continue
         if not kept[group.name].any():
-            raise UserError(f"group '{group.name}' would lose all of its {group.n_units} units: keep at least one")
+            raise QuietmicError(f"group '{group.name}' would lose all of its {group.n_units} units: keep at least one")
         stays = torch.cat([kept[group.name].cpu(), torch.ones(1, dtype=torch.bool)])
         for slot in group.slots:
             key = (slot.module, slot.parameter)

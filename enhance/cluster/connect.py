@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from quietmic.enhance.cluster.cores import usable_cores
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 
 CONNECT_S = 20
 
@@ -36,18 +36,18 @@ def choose_cluster(
     """The cluster that options ask for, None without an address; warns where the connection can be overheard.
 
     Raises:
-        UserError: TLS files that are incomplete, or do not go with the address.
+        QuietmicError: TLS files that are incomplete, or do not go with the address.
     """
     files = [path for path in (ca, cert, key) if path]
     if not address:
         if files:
-            raise UserError("--tls-ca, --tls-cert and --tls-key need --cluster", exit_code=2)
+            raise QuietmicError("--tls-ca, --tls-cert and --tls-key need --cluster", exit_code=2)
         return None
     parts = urlsplit(address if "://" in address else f"tcp://{address}")
     if parts.scheme == "tls" and len(files) < 3:
-        raise UserError("a tls:// address needs --tls-ca, --tls-cert and --tls-key", exit_code=2)
+        raise QuietmicError("a tls:// address needs --tls-ca, --tls-cert and --tls-key", exit_code=2)
     if files and parts.scheme != "tls":
-        raise UserError("--tls-ca, --tls-cert and --tls-key need an address that begins with tls://", exit_code=2)
+        raise QuietmicError("--tls-ca, --tls-cert and --tls-key need an address that begins with tls://", exit_code=2)
     if address != "local" and parts.scheme != "tls" and not _is_loopback(parts.hostname or ""):
         print(
             f"warning: {address} is not encrypted and lets anyone who reaches it run code: use tls://", file=sys.stderr
@@ -62,7 +62,7 @@ def connect(cluster: Cluster) -> Iterator[Any]:
     try:
         from distributed import Client, LocalCluster, Security
     except ImportError as error:
-        raise UserError("--cluster needs dask: pip install 'quietmic[scale]'", exit_code=2) from error
+        raise QuietmicError("--cluster needs dask: pip install 'quietmic[scale]'", exit_code=2) from error
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is told by us
     own, security = None, None
     if cluster.tls:
@@ -76,7 +76,7 @@ def connect(cluster: Cluster) -> Iterator[Any]:
             )  # fmt: skip
         client = Client(own or cluster.address, security=security, timeout=CONNECT_S, set_as_default=False)
     except (OSError, ValueError) as error:
-        raise UserError(f"no scheduler answers at {cluster.address}: {error}") from error
+        raise QuietmicError(f"no scheduler answers at {cluster.address}: {error}") from error
     try:
         client.register_plugin(_first_death_counts())
         yield client

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 from quietmic.enhance.cluster.connect import CONNECT_S, Cluster, connect
 from quietmic.enhance.cluster.order import longest_first
 from quietmic.enhance.cluster.remote import Needs, Refusal, needs_of, run_checked
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -52,7 +52,7 @@ def run_on_cluster(
         on_death: called when a worker died that may have had the job at hand, before it is tried again.
 
     Raises:
-        UserError: no cluster, no worker that may take the work, or the scheduler was lost.
+        QuietmicError: no cluster, no worker that may take the work, or the scheduler was lost.
     """
     with connect(cluster) as client:
         yield from _Batch(client, cluster.address, function, needs_of(models), size, on_death).results(jobs)
@@ -88,7 +88,7 @@ class _Batch(Generic[J, R]):
         try:
             self._client.wait_for_workers(1, timeout=CONNECT_S)
         except TimeoutError as error:
-            raise UserError(f"no workers at {self._address}") from error
+            raise QuietmicError(f"no workers at {self._address}") from error
         self._look_after()
         waiting = iter(jobs)
         if self._size:
@@ -156,7 +156,7 @@ class _Batch(Generic[J, R]):
         if isinstance(error, KilledWorker):
             return WorkerDied()
         if isinstance(error, ImportError):
-            raise UserError(f"a worker lacks this version of quietmic or what it needs: {error}") from error
+            raise QuietmicError(f"a worker lacks this version of quietmic or what it needs: {error}") from error
         raise error
 
     def _died(self, ticket: _Ticket[J]) -> bool:
@@ -174,7 +174,7 @@ class _Batch(Generic[J, R]):
             print(f"warning: worker {refusal.worker} takes no work: {refusal.reason}", file=sys.stderr)
         self._look_after()
         if not self._alive:
-            raise UserError(f"no worker may take the work: {'; '.join(sorted(set(self._refused.values())))}")
+            raise QuietmicError(f"no worker may take the work: {'; '.join(sorted(set(self._refused.values())))}")
 
     def _look_after(self) -> None:
         """Counts the workers that did not refuse; notices what sends no result.
@@ -198,5 +198,7 @@ class _Batch(Generic[J, R]):
         except (OSError, CancelledError, RuntimeError) as error:
             raise self._lost() from error
 
-    def _lost(self) -> UserError:
-        return UserError(f"the scheduler at {self._address} was lost; the same command goes on where this one stopped")
+    def _lost(self) -> QuietmicError:
+        return QuietmicError(
+            f"the scheduler at {self._address} was lost; the same command goes on where this one stopped"
+        )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from quietmic.enhance.catalogue import WEIGHTS
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.hashes import hash_file
 
 J = TypeVar("J")
@@ -74,14 +74,14 @@ def find_weights(path: Path, sha256: str) -> Path:
     """The file with this SHA-256: at the same path, or among the installed weights, whatever its name.
 
     Raises:
-        UserError: there is none.
+        QuietmicError: there is none.
     """
     for candidate in (path, WEIGHTS / path.name, *sorted(WEIGHTS.glob("*.onnx"))):
         if candidate.is_file() and hash_file(candidate) == sha256:
             return candidate
     known = next((p for p in (path, WEIGHTS / path.name) if p.is_file()), None)
     found = f"its {known.name} has SHA-256 {hash_file(known)[:12]}" if known else f"it has no {path.name}"
-    raise UserError(f"{found}; wanted is SHA-256 {sha256[:12]}")
+    raise QuietmicError(f"{found}; wanted is SHA-256 {sha256[:12]}")
 
 
 @lru_cache(maxsize=16)
@@ -92,6 +92,6 @@ def _unmet(needs: Needs) -> str | None:
     try:
         for path, sha256 in needs.models:
             find_weights(path, sha256)
-    except UserError as error:
+    except QuietmicError as error:
         return str(error)
     return None

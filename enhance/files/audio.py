@@ -16,7 +16,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files.storage import Location, Url, stamp
 
 Array = NDArray[np.float32]
@@ -59,18 +59,18 @@ class AudioReader:
         """Opens the file.
 
         Raises:
-            UserError: no such file, empty, or not audio that can be read.
+            QuietmicError: no such file, empty, or not audio that can be read.
         """
         self.path = path if isinstance(path, Url) else Path(path)
         if not self.path.is_file():
-            raise UserError(f"{path}: no such file")
+            raise QuietmicError(f"{path}: no such file")
         if stamp(self.path)[0] == 0:
-            raise UserError(f"{path}: the file is empty")
+            raise QuietmicError(f"{path}: the file is empty")
         self._remote = _RemoteFile(self.path.open()) if isinstance(self.path, Url) else None
         try:
             self._file = soundfile.SoundFile(self._remote or str(self.path))
         except (soundfile.SoundFileError, RuntimeError, TypeError) as error:
-            raise UserError(f"{path}: not audio that can be read, or damaged at its beginning") from error
+            raise QuietmicError(f"{path}: not audio that can be read, or damaged at its beginning") from error
         file = self._file
         self.info = AudioInfo(file.channels, file.frames, file.samplerate, file.format, file.subtype)
         self.n_read = 0
@@ -95,10 +95,10 @@ class AudioReader:
         """For work that a part of a file would falsify.
 
         Raises:
-            UserError: damage was found so far.
+            QuietmicError: damage was found so far.
         """
         if self.damage:
-            raise UserError(f"{self.path}: {self.damage}; replace the file or remove it")
+            raise QuietmicError(f"{self.path}: {self.damage}; replace the file or remove it")
 
     def _read(self, n_samples: int) -> Array:
         try:
@@ -107,7 +107,7 @@ class AudioReader:
             self.damage = f"damaged after {self.n_read} samples"
             part = np.zeros((0, self.info.n_channels), np.float32)
         if self._remote and self._remote.error:
-            raise UserError(f"{self.path}: the connection failed: {self._remote.error}") from self._remote.error
+            raise QuietmicError(f"{self.path}: the connection failed: {self._remote.error}") from self._remote.error
         self.n_read += len(part)
         return part
 
@@ -155,7 +155,7 @@ class AudioWriter:
             subtype: coding; default: that of `like`, else the format's own.
 
         Raises:
-            UserError: an extension or a rate that cannot be written.
+            QuietmicError: an extension or a rate that cannot be written.
         """
         self.path = Path(path)
         file_format, file_subtype = _choose_format(self.path, like, subtype)
@@ -170,7 +170,9 @@ class AudioWriter:
         except (soundfile.SoundFileError, RuntimeError, ValueError) as error:
             self._part.unlink(missing_ok=True)
             what = f"{file_format} {file_subtype or ''}".strip()
-            raise UserError(f"{path}: cannot write {what} with {n_channels} channels at {sample_rate} Hz") from error
+            raise QuietmicError(
+                f"{path}: cannot write {what} with {n_channels} channels at {sample_rate} Hz"
+            ) from error
 
     def write(self, block: Array) -> None:
         """Appends a block [n_channels, n_samples]."""
@@ -202,7 +204,7 @@ def read(path: str | Path) -> tuple[Array, int]:
     """Whole file: (samples [n_channels, n_samples] float32, sample rate in Hz).
 
     Raises:
-        UserError: no such file, empty, or not audio that can be read.
+        QuietmicError: no such file, empty, or not audio that can be read.
     """
     with AudioReader(path) as reader:
         return _read_all(reader), reader.info.sample_rate
@@ -212,7 +214,7 @@ def read_undamaged(path: str | Path) -> tuple[Array, int]:
     """The same as `read`, for work that a part of the file would falsify.
 
     Raises:
-        UserError: no such file, empty, not audio that can be read, or damaged.
+        QuietmicError: no such file, empty, not audio that can be read, or damaged.
     """
     with AudioReader(path) as reader:
         samples = _read_all(reader)
@@ -230,7 +232,7 @@ def write(path: str | Path, samples: NDArray[Any], sample_rate: int, subtype: st
         subtype: coding, as in "FLOAT"; None for the format's own.
 
     Raises:
-        UserError: an extension or a rate that cannot be written.
+        QuietmicError: an extension or a rate that cannot be written.
     """
     block = np.atleast_2d(np.asarray(samples, np.float32))
     with AudioWriter(path, len(block), sample_rate, subtype=subtype) as writer:
@@ -262,12 +264,12 @@ def check_extension(path: Location) -> str:
     """The format that a name stands for, as libsndfile calls it.
 
     Raises:
-        UserError: libsndfile knows none by this extension.
+        QuietmicError: libsndfile knows none by this extension.
     """
     extension = path.suffix[1:].upper()
     file_format = _FORMATS.get(extension, extension)
     if file_format not in soundfile.available_formats():
-        raise UserError(f"{path}: no audio format is known by this extension", exit_code=2)
+        raise QuietmicError(f"{path}: no audio format is known by this extension", exit_code=2)
     return file_format
 
 

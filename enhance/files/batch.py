@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietmic.enhance.cluster.remote import find_weights
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files.audio import AudioReader, AudioWriter, check_extension, is_audio_name
 from quietmic.enhance.files.storage import Location, Url, find_location
 from quietmic.enhance.network import OnnxNetwork
-from quietmic.enhance.stream import StreamEnhancer
+from quietmic.enhance.stream import Stream
 
 Array = NDArray[np.float32]
 
@@ -97,7 +97,7 @@ def enhance_file(job: FileJob, on_progress: Callable[[float], None] | None = Non
     return FileResult(job.source, job.target, "enhanced", "", warnings, audio_s, elapsed_s)
 
 
-def enhance_signal(streams: list[StreamEnhancer], blocks: Iterable[Array]) -> Iterable[Array]:
+def enhance_signal(streams: list[Stream], blocks: Iterable[Array]) -> Iterable[Array]:
     """Enhanced blocks in time with the input: the streams' delay is cut off, the tail flushed.
 
     Args:
@@ -121,12 +121,10 @@ def _enhance_blocks(reader: AudioReader, job: FileJob, on_progress: Callable[[fl
     info, options = reader.info, job.options
     channels = list(range(info.n_channels) if options.channels is None else options.channels)
     if max(channels) >= info.n_channels:
-        raise UserError(f"there is no channel {max(channels)}: the file has {info.n_channels}, counted from 0")
+        raise QuietmicError(f"there is no channel {max(channels)}: the file has {info.n_channels}, counted from 0")
     network = _load_network(options.model, options.sha256)
     n_streams, n_mics = (1, len(channels)) if options.array else (len(channels), 1)
-    streams = [
-        StreamEnhancer(network, n_mics, info.sample_rate, options.attenuation_limit_db) for _ in range(n_streams)
-    ]
+    streams = [Stream(network, n_mics, info.sample_rate, options.attenuation_limit_db) for _ in range(n_streams)]
     blocks = (block[channels] for block in reader.blocks(info.sample_rate))
     with ExitStack() as stack:
         target = stack.enter_context(job.target.written_from()) if isinstance(job.target, Url) else job.target
@@ -156,7 +154,7 @@ def plan_jobs(inputs: list[str], out: Location, options: Options) -> tuple[list[
         options: how.
 
     Raises:
-        UserError: exit code 2: an input that does not exist, an output that would overwrite an input or another
+        QuietmicError: exit code 2: an input that does not exist, an output that would overwrite an input or another
             output, or a file where a folder must be.
     """
     found: dict[Location, Location] = {}
@@ -175,12 +173,12 @@ def plan_jobs(inputs: list[str], out: Location, options: Options) -> tuple[list[
         others += [path for path in targets if not is_audio_name(path)]
         found |= {path: target for path, target in targets.items() if is_audio_name(path)}
     if not found:
-        raise UserError(f"no audio files in {', '.join(inputs)}", exit_code=2)
+        raise QuietmicError(f"no audio files in {', '.join(inputs)}", exit_code=2)
     if single and out.suffix and not out.is_dir():
         check_extension(out)
         found = dict.fromkeys(found, out)
     elif out.exists() and not out.is_dir():
-        raise UserError(f"{out} is a file, but the outputs need a folder", exit_code=2)
+        raise QuietmicError(f"{out} is a file, but the outputs need a folder", exit_code=2)
     _check_targets(found)
     return [FileJob(source, target, options) for source, target in found.items()], others
 
@@ -191,7 +189,7 @@ def _targets_in_storage(place: Url, out: Location) -> dict[Location, Location]:
         return {place: out / place.name}
     files = [url for url in place.files_below() if not url.name.startswith(".") and not f"{url}/".startswith(f"{out}/")]
     if not files:
-        raise UserError(f"no such file or folder: {place}", exit_code=2)
+        raise QuietmicError(f"no such file or folder: {place}", exit_code=2)
     return {url: out / (url.relative_to(place) if url.startswith(f"{place}/") else url.name) for url in files}
 
 
@@ -214,7 +212,7 @@ def _expand(place: Location) -> list[Location]:
         return [place]
     matches = sorted(glob.glob(str(place), recursive=True))
     if not matches:
-        raise UserError(f"no such file or folder: {place}", exit_code=2)
+        raise QuietmicError(f"no such file or folder: {place}", exit_code=2)
     return [Path(match) for match in matches]
 
 
@@ -224,7 +222,7 @@ def _check_targets(found: dict[Location, Location]) -> None:
     for source, target in found.items():
         place = target.resolve()
         if place in sources:
-            raise UserError(f"{target} would overwrite an input: choose another output", exit_code=2)
+            raise QuietmicError(f"{target} would overwrite an input: choose another output", exit_code=2)
         other = taken.setdefault(place, source)
         if other.resolve() != source.resolve():
-            raise UserError(f"{other} and {source} would both be written to {target}", exit_code=2)
+            raise QuietmicError(f"{other} and {source} would both be written to {target}", exit_code=2)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 
 _BLOCK_BYTES = 5 << 20
 # These put a file under its name when it is whole; the others get another name first.
@@ -98,9 +98,9 @@ class Url(str):
 
             return url_to_fs(str(self))[0]
         except ImportError as error:
-            raise UserError(f"{self} needs more packages: pip install 'quietmic[scale]'", 2) from error
+            raise QuietmicError(f"{self} needs more packages: pip install 'quietmic[scale]'", 2) from error
         except ValueError as error:
-            raise UserError(f"{self}: {error}", exit_code=2) from error
+            raise QuietmicError(f"{self}: {error}", exit_code=2) from error
 
     @property
     def _path(self) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from quietmic.enhance.cluster.cores import usable_cores
 from quietmic.enhance.files.batch import enhance_signal
 from quietmic.enhance.network import OnnxNetwork
-from quietmic.enhance.stream import StreamEnhancer
+from quietmic.enhance.stream import Stream
 
 SAMPLE_BYTES = 2  # 16-bit PCM, mono, in and out
 
@@ -54,7 +54,7 @@ def time_file(target: str, seconds: float) -> float:
     rate = network.card.stft.sample_rate
     signal = 0.1 * np.random.default_rng(0).standard_normal((1, int(seconds * rate)), dtype=np.float32)
     blocks = [signal[:, start : start + rate] for start in range(0, signal.shape[1], rate)]
-    stream = StreamEnhancer(network, 1, rate)
+    stream = Stream(network, 1, rate)
     list(enhance_signal([stream], blocks[:1]))
     stream.reset()
     begin = time.perf_counter()

@@ -31,14 +31,14 @@ def measure_memory(path: str, n_mics: int) -> dict[str, float | int | None]:
     import numpy as np
 
     from quietmic.enhance.network import OnnxNetwork
-    from quietmic.enhance.stream import StreamEnhancer
+    from quietmic.enhance.stream import Stream
 
     before = peak_memory_bytes()
     begin = time.perf_counter()
     network = OnnxNetwork(path)
     load_ms = 1e3 * (time.perf_counter() - begin)
     rate, hop = network.card.stft.sample_rate, network.card.stft.hop_length
-    stream = StreamEnhancer(network, n_mics, rate)
+    stream = Stream(network, n_mics, rate)
     for _ in range(2 * rate // hop):
         stream.process(np.zeros((n_mics, hop), np.float32))
     return {"load_ms": load_ms, "memory_before_bytes": before, "peak_memory_bytes": peak_memory_bytes()}

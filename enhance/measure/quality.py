@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from quietmic.enhance.cluster.connect import Cluster
 from quietmic.enhance.cluster.distribute import WorkerDied, run_on_cluster
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files import audio
 from quietmic.enhance.hashes import hash_file, hash_files
 from quietmic.enhance.jsonfile import write_json
@@ -73,7 +73,7 @@ def evaluate(
         {"systems", "rows", "summary", "splits", "paired"}: plain data for JSON.
 
     Raises:
-        UserError: a file cannot be read or is damaged, a system needs more channels than any recording has, or a
+        QuietmicError: a file cannot be read or is damaged, a system needs more channels than any recording has, or a
             worker died.
     """
     systems = [noisy_system(), *systems]
@@ -124,7 +124,7 @@ def _check_scene(scene: Scene) -> int:
     """Channels of the recording; warns of a clean file of another length.
 
     Raises:
-        UserError: a file cannot be read, or is damaged as far as its header tells.
+        QuietmicError: a file cannot be read, or is damaged as far as its header tells.
     """
     noisy = read_info(scene.noisy)
     if scene.clean:
@@ -143,7 +143,7 @@ def read_info(path: Path) -> audio.AudioInfo:
     """What the header of a sound file tells.
 
     Raises:
-        UserError: the file cannot be read, or is damaged as far as its header tells.
+        QuietmicError: the file cannot be read, or is damaged as far as its header tells.
     """
     with audio.AudioReader(path) as reader:
         reader.refuse_damage()
@@ -154,12 +154,12 @@ def _tell_left_out(systems: list[System], counts: list[int]) -> None:
     """Says which systems do not get all recordings, whose channels are counted in `counts`.
 
     Raises:
-        UserError: a system gets none.
+        QuietmicError: a system gets none.
     """
     for system in systems:
         n_left_out = sum(n_channels < system.n_mics for n_channels in counts)
         if n_left_out == len(counts):
-            raise UserError(
+            raise QuietmicError(
                 f"{system.label}: no recording has {system.n_mics} channels; name fewer with --mics", exit_code=2
             )
         if n_left_out:
@@ -191,7 +191,7 @@ def _run(jobs: list[Job], n_jobs: int, cluster: Cluster | None) -> Iterator[tupl
                 for done in wait(running, return_when=FIRST_COMPLETED).done:
                     yield running.pop(done), done.result()
         except BrokenProcessPool as error:
-            raise UserError("a worker process died; the same command goes on where this one stopped") from error
+            raise QuietmicError("a worker process died; the same command goes on where this one stopped") from error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -205,7 +205,7 @@ def _on_cluster(jobs: list[Job], cluster: Cluster) -> Iterator[tuple[Job, Row]]:
     )
     for job, row in finished:
         if isinstance(row, WorkerDied):
-            raise UserError(f"{job.scene.name} with {job.system.label}: {row.reason}")
+            raise QuietmicError(f"{job.scene.name} with {job.system.label}: {row.reason}")
         yield asked[job.key], row
 
 

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files.audio import is_audio_name
 
 _PAIRED_FOLDERS = (("noisy", "clean"), ("noisy_testset_wav", "clean_testset_wav"))
@@ -46,11 +46,11 @@ def find_scenes(folder: Path) -> list[Scene]:
     """Scenes of a folder, sorted by name.
 
     Raises:
-        UserError: no such folder, no sound in it, a noisy file of a paired layout without its pair, two files of one
-            name, or a manifest that cannot be understood.
+        QuietmicError: no such folder, no sound in it, a noisy file of a paired layout without its pair, two files of
+            one name, or a manifest that cannot be understood.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder} is no folder", exit_code=2)
+        raise QuietmicError(f"{folder} is no folder", exit_code=2)
     for noisy_name, clean_name in _PAIRED_FOLDERS:
         noisy, clean = _nested(folder / noisy_name), _nested(folder / clean_name)
         if noisy.is_dir():
@@ -74,7 +74,9 @@ def _paired(noisy: Path, clean: Path) -> list[Scene]:
     scenes = []
     for scene in _alone(noisy):
         if _key(scene.name) not in targets:
-            raise UserError(f"{scene.noisy} has no pair in {clean}: the same name at the same place below that folder")
+            raise QuietmicError(
+                f"{scene.noisy} has no pair in {clean}: the same name at the same place below that folder"
+            )
         scenes.append(replace(scene, clean=targets[_key(scene.name)]))
     return scenes
 
@@ -91,7 +93,7 @@ def _side_by_side(folder: Path) -> list[Scene]:
 def _alone(folder: Path) -> list[Scene]:
     paths = _unique((_name(path, folder), path) for path in _sounds(folder))
     if not paths:
-        raise UserError(f"no sound files in {folder}", exit_code=2)
+        raise QuietmicError(f"no sound files in {folder}", exit_code=2)
     return [Scene(name, path, None, _facts_of_name(path)) for name, path in paths.items()]
 
 
@@ -109,7 +111,7 @@ def _unique(named: Iterable[tuple[str, Path]]) -> dict[str, Path]:
     paths: dict[str, Path] = {}
     for name, path in named:
         if name in paths:
-            raise UserError(f"{paths[name]} and {path} both stand for '{name}': rename or remove one", exit_code=2)
+            raise QuietmicError(f"{paths[name]} and {path} both stand for '{name}': rename or remove one", exit_code=2)
         paths[name] = path
     return paths
 
@@ -127,7 +129,7 @@ def _add_told(scenes: list[Scene], folder: Path) -> list[Scene]:
     told = _read_manifest(path) if path.suffix == ".csv" else _read_log(path)
     facts = [told.get(scene.name, told.get(f"{scene.name}{scene.noisy.suffix}")) for scene in scenes]
     if told and all(entry is None for entry in facts):
-        raise UserError(
+        raise QuietmicError(
             f"{path}: none of its names is that of a recording; the first recording is '{scenes[0].name}'", exit_code=2
         )
     return [replace(scene, facts=scene.facts | (entry or {})) for scene, entry in zip(scenes, facts, strict=True)]
@@ -139,19 +141,19 @@ def _read_manifest(path: Path) -> dict[str, Facts]:
     _, columns = next(rows, (0, []))
     if "name" not in columns:
         found = ",".join(columns)
-        raise UserError(
+        raise QuietmicError(
             f"{path}: the first line must name the columns, with commas between, one of them 'name'; it is '{found}'",
             exit_code=2,
         )
     told: dict[str, Facts] = {}
     for line, cells in rows:
         if len(cells) != len(columns):
-            raise UserError(f"{path}, line {line}: {len(cells)} cells for {len(columns)} columns", exit_code=2)
+            raise QuietmicError(f"{path}, line {line}: {len(cells)} cells for {len(columns)} columns", exit_code=2)
         row = dict(zip(columns, cells, strict=True))
         name = row.pop("name")
         if not name or name in told:
             what = f"'{name}' stands in an earlier line too" if name else "the name is missing"
-            raise UserError(f"{path}, line {line}: {what}", exit_code=2)
+            raise QuietmicError(f"{path}, line {line}: {what}", exit_code=2)
         told[name] = {column: _number(cell) for column, cell in row.items()}
     return told
 
@@ -164,7 +166,7 @@ def _read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
             if any(cells):
                 yield reader.line_num, cells
     except csv.Error as error:
-        raise UserError(f"{path}, line {reader.line_num}: {error}", exit_code=2) from error
+        raise QuietmicError(f"{path}, line {reader.line_num}: {error}", exit_code=2) from error
 
 
 def _read_log(path: Path) -> dict[str, Facts]:
@@ -177,7 +179,7 @@ def _read_text(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not in UTF-8: save it as UTF-8", exit_code=2) from error
+        raise QuietmicError(f"{path} is not in UTF-8: save it as UTF-8", exit_code=2) from error
 
 
 def _number(text: str) -> float | str:

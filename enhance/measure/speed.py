@@ -23,7 +23,7 @@ from quietmic.enhance.measure.records import DEFAULT_FOLDER, write_record
 from quietmic.enhance.measure.statistics import summarise
 from quietmic.enhance.measure.systems import System, describe_system
 from quietmic.enhance.network import OnnxNetwork
-from quietmic.enhance.stream import StreamEnhancer
+from quietmic.enhance.stream import Stream
 
 N_ROUNDS = 5
 WEIGHT_BYTES = 4  # of a float32 parameter
@@ -79,7 +79,7 @@ def _live_run(system: System, threads: int = 1) -> Callable[[float], list[float]
         return None
     network = OnnxNetwork(system.target, threads)
     rate, hop = network.card.stft.sample_rate, network.card.stft.hop_length
-    stream = StreamEnhancer(network, system.n_mics, rate)
+    stream = Stream(network, system.n_mics, rate)
 
     def run(seconds: float) -> list[float]:
         signal = _signal(system.n_mics, max(1, round(seconds * rate / hop)) * hop)
@@ -99,7 +99,7 @@ def _file_run(system: System) -> Callable[[float], list[float]]:
     def run(seconds: float) -> list[float]:
         signal = _signal(system.n_mics, int(seconds * rate))
         blocks = [signal[:, s : s + rate] for s in range(0, signal.shape[1], rate)]
-        stream = StreamEnhancer(network, system.n_mics, rate)
+        stream = Stream(network, system.n_mics, rate)
         return [_time(lambda: list(enhance_signal([stream], blocks)))]
 
     return run
@@ -126,7 +126,7 @@ def _percentiles(times: list[float]) -> dict[str, float]:
 def _model_figures(system: System, seconds: float, max_threads: int, rates: dict[str, Any]) -> dict[str, Any]:
     card = OnnxNetwork(system.target).card
     stft = card.stft
-    stream = StreamEnhancer(OnnxNetwork(system.target), system.n_mics, stft.sample_rate)
+    stream = Stream(OnnxNetwork(system.target), system.n_mics, stft.sample_rate)
     probes = [probe("memory", system.target, system.n_mics) for _ in range(3)]
     network_ms = _network_ms(system)
     return {

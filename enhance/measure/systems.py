@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from quietmic.enhance.card import ModelCard
 from quietmic.enhance.catalogue import find_model, list_models
 from quietmic.enhance.cluster.remote import find_weights
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files.batch import enhance_signal
 from quietmic.enhance.hashes import hash_file
 from quietmic.enhance.measure.graph_hash import hash_graph
 from quietmic.enhance.measure.peers import Peer, find_peer, list_peers, run_peer
 from quietmic.enhance.network import OnnxNetwork
-from quietmic.enhance.stream import StreamEnhancer
+from quietmic.enhance.stream import Stream
 
 NOISY = "noisy"
 # What decides a model's output beside its file: a change in one of these makes cached figures stale.
@@ -59,12 +59,12 @@ def model_system(name: str, n_mics: int = 1) -> System:
     """A model of the catalogue, or an ONNX file, with the first `n_mics` channels as its array.
 
     Raises:
-        UserError: unknown model, or more microphones than its card allows.
+        QuietmicError: unknown model, or more microphones than its card allows.
     """
     path = find_model(name)
     card = OnnxNetwork(path).card
     if not 1 <= n_mics <= card.max_mics:
-        raise UserError(f"{card.name} takes 1 to {card.max_mics} microphones, not {n_mics}", exit_code=2)
+        raise QuietmicError(f"{card.name} takes 1 to {card.max_mics} microphones, not {n_mics}", exit_code=2)
     label = card.name if n_mics == 1 else f"{card.name}, {n_mics} mics"
     fingerprint = f"{hash_graph(path)} {card.stft} {_source_hash()}"
     return System(label, "model", str(path), n_mics, fingerprint, hash_file(path), None, _model_facts(path, card))
@@ -95,7 +95,7 @@ def run_system(system: System, samples: NDArray[np.float32], sample_rate: int) -
         return samples[0]
     if system.kind == "peer":
         return run_peer(_open_peer(system.target, system.weights), samples[0], sample_rate)
-    stream = StreamEnhancer(_open_network(system.target, system.sha256), system.n_mics, sample_rate)
+    stream = Stream(_open_network(system.target, system.sha256), system.n_mics, sample_rate)
     # Blocks of a second: memory stays small, and the network still works on many frames at once.
     blocks = (samples[: system.n_mics, s : s + sample_rate] for s in range(0, samples.shape[1], sample_rate))
     return np.concatenate([block[0] for block in enhance_signal([stream], blocks)])
@@ -123,7 +123,7 @@ def recall_system(described: dict[str, Any]) -> System | None:
             system = model_system(described["target"], described["n_mics"])
         else:
             system = peer_system(described["target"], Path(described["weights"]) if described["weights"] else None)
-    except UserError:
+    except QuietmicError:
         return None
     return system if system.fingerprint == described["fingerprint"] else None
 
@@ -166,7 +166,7 @@ def choose_systems(
     """Every model with every number of microphones, then the peers; the default model when none is named.
 
     Raises:
-        UserError: unknown names, or one system named twice.
+        QuietmicError: unknown names, or one system named twice.
     """
     names = models or (() if peers else ("default",))
     systems = [model_system(name, n_mics) for name in names for n_mics in mics]
@@ -181,7 +181,7 @@ def choose_systems(
     ]
     labels = [system.label for system in systems]
     if twice := {label for label in labels if labels.count(label) > 1}:
-        raise UserError(f"named twice: {', '.join(sorted(twice))}", exit_code=2)
+        raise QuietmicError(f"named twice: {', '.join(sorted(twice))}", exit_code=2)
     return systems
 
 
@@ -191,11 +191,11 @@ def bench_systems(
     """The models named, or all that are installed, and the peers.
 
     Raises:
-        UserError: nothing to measure, or unknown names.
+        QuietmicError: nothing to measure, or unknown names.
     """
     names = models or (() if peers else tuple(entry.name for entry in list_models()))
     if not names and not peers:
-        raise UserError("no models are installed: name one with --model", exit_code=2)
+        raise QuietmicError("no models are installed: name one with --model", exit_code=2)
     return choose_systems(names, peers, mics, weights)
 
 
@@ -205,19 +205,19 @@ def report_systems(
     """The models and peers named; where none is, all models and every peer that is installed.
 
     Raises:
-        UserError: unknown names, or nothing at all to compare.
+        QuietmicError: unknown names, or nothing at all to compare.
     """
     if not models and not peers:
         models = tuple(entry.name for entry in list_models())
         peers = tuple(name for name in list_peers() if _is_there(name, weights))
     if not models and not peers:
-        raise UserError("no models are installed: name one with --model", exit_code=2)
+        raise QuietmicError("no models are installed: name one with --model", exit_code=2)
     return choose_systems(models, peers, mics, weights)
 
 
 def _is_there(name: str, weights: Path | None) -> bool:
     try:
         find_peer(name, weights)
-    except UserError:
+    except QuietmicError:
         return False
     return True

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietmic.enhance.catalogue import find_model
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files.audio import is_audio_name, read
 from quietmic.enhance.files.batch import FileJob, Options, enhance_file
 from quietmic.enhance.measure.metrics import pesq_wb, si_sdr, stoi
@@ -27,11 +27,11 @@ def enhance_recordings(recordings: Path, out: Path, model: str) -> list[list[str
         A row for each recording: name, channels, rate, and each of FIGURES before and after.
 
     Raises:
-        UserError: nothing to enhance, or a file that fails.
+        QuietmicError: nothing to enhance, or a file that fails.
     """
     noisy_files = sorted(path for path in recordings.glob("*_noisy.*") if is_audio_name(path))
     if not noisy_files:
-        raise UserError(f"no recordings named NAME_noisy in {recordings}", exit_code=2)
+        raise QuietmicError(f"no recordings named NAME_noisy in {recordings}", exit_code=2)
     onnx_file = find_model(model)
     return [_enhance_recording(path, out, onnx_file) for path in noisy_files]
 
@@ -43,7 +43,7 @@ def _enhance_recording(path: Path, out: Path, model: Path) -> list[str]:
     target = out / f"{name}_enhanced{path.suffix}"
     result = enhance_file(FileJob(path, target, Options(model, array=array)))
     if result.status == "failed":
-        raise UserError(f"{path}: {result.reason}")
+        raise QuietmicError(f"{path}: {result.reason}")
     (noisy, rate), (enhanced, _) = read(path), read(target)
     signals = {"noisy": noisy[0], "enhanced": enhanced[0]}
     figures = ["-"] * len(FIGURES)

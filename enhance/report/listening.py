@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files import audio
 from quietmic.enhance.measure.recordings import Scene, find_scenes
 from quietmic.enhance.measure.records import git_commit
@@ -76,12 +76,12 @@ def write_listening_page(
         names: scenes to take instead.
 
     Raises:
-        UserError: a name that is not in the folder.
+        QuietmicError: a name that is not in the folder.
     """
     scenes = find_scenes(folder)
     known = {scene.name: scene for scene in scenes}
     if missing := [name for name in names if name not in known]:
-        raise UserError(f"no scene {', '.join(missing)} in {folder}", exit_code=2)
+        raise QuietmicError(f"no scene {', '.join(missing)} in {folder}", exit_code=2)
     if names:
         chosen = [known[name] for name in names]
     else:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from quietmic.enhance.catalogue import ModelEntry
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 
 START, END = "<!-- models: written by `python app.py models --readme README.md` -->", "<!-- end of models -->"
 COLUMNS = ("model", "parameters", "MMAC/s", "MB", "microphones", "SI-SDR", "PESQ-WB", "STOI", "OVRL")
@@ -40,10 +40,12 @@ def write_into(readme: Path, table: str) -> None:
     """Replace what stands between the two markers of a Markdown file.
 
     Raises:
-        UserError: the markers are not there.
+        QuietmicError: the markers are not there.
     """
     text = readme.read_text(encoding="utf-8")
     if START not in text or END not in text:
-        raise UserError(f"{readme} has no place for the table: put the lines\n{START}\n{END}\ninto it.", exit_code=2)
+        raise QuietmicError(
+            f"{readme} has no place for the table: put the lines\n{START}\n{END}\ninto it.", exit_code=2
+        )
     before, after = text.split(START)[0], text.split(END)[1]
     readme.write_text(f"{before}{START}\n{table}\n{END}{after}", encoding="utf-8")

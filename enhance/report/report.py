@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.jsonfile import write_json
 from quietmic.enhance.measure.quality import run_evaluation
 from quietmic.enhance.measure.recordings import find_scenes
@@ -125,7 +125,7 @@ def _cards(evaluation: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     chosen = [label for kind in ("model", "peer") if (label := _best_system(figures, kind, measure))]
     try:
         scenes = {scene.name: scene for scene in find_scenes(Path(evaluation["data"]))}
-    except UserError:
+    except QuietmicError:
         return []
     described = {system["label"]: system for system in figures["systems"]}
     systems = [system for label in chosen if (system := recall_system(described[label]))]

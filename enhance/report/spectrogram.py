@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietmic.enhance.card import StftConfig
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.stft import Stft
 
 Array = NDArray[np.float32]
@@ -24,12 +24,12 @@ def save_spectrograms(path: Path, signals: dict[str, Array], sample_rate: int, t
         title: above the picture.
 
     Raises:
-        UserError: matplotlib is not installed.
+        QuietmicError: matplotlib is not installed.
     """
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise UserError('pictures need matplotlib: pip install "quietmic[plots]"') from error
+        raise QuietmicError('pictures need matplotlib: pip install "quietmic[plots]"') from error
     levels = {name: _level_db(samples) for name, samples in signals.items()}
     top = max(level.max() for level in levels.values())
     figure = Figure(figsize=(9, 2.4 * len(signals)), layout="constrained")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files import audio
 
 SAMPLE_RATE = 16000
@@ -51,7 +51,7 @@ def list_files(folder: Path, split: str) -> list[dict[str, str]]:
         files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
         rows = [{"path": str(p.relative_to(folder)), "speaker": str(p.parent.relative_to(folder))} for p in files]
     if not rows:
-        raise UserError(
+        raise QuietmicError(
             f"{folder}: no audio files of split '{split}'. Give a folder of audio files, or a manifest.csv."
         )
     return rows
@@ -98,7 +98,7 @@ def pack_folder(folder: Path, split: str, cache: Path, jobs: int = 1) -> Pack:
     for row in rows:
         path = folder / row["path"]
         if not path.exists():
-            raise UserError(f"{path}: named in {folder / 'manifest.csv'} but not there.")
+            raise QuietmicError(f"{path}: named in {folder / 'manifest.csv'} but not there.")
         digest.update(f"{row['path']} {path.stat().st_size}\n".encode())
     key = digest.hexdigest()
     target = cache / f"pack-{split}-{key[:16]}"

@@ -14,7 +14,7 @@ from rich.progress import track
 
 from quietmic.enhance.cluster.connect import Cluster
 from quietmic.enhance.cluster.distribute import WorkerDied, run_on_cluster
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files import audio
 from quietmic.models.mixtures.mixing import mix, stack_scenes
 from quietmic.models.mixtures.pack import pack_folder
@@ -113,6 +113,6 @@ def _mix_on_cluster(work: list[SceneJob], cluster: Cluster) -> list[dict[str, st
     finished = run_on_cluster(make_scene, work, cluster)
     for job, row in track(finished, description="mixing scenes", total=len(work)):
         if isinstance(row, WorkerDied):
-            raise UserError(f"scene {job.index}: {row.reason}")
+            raise QuietmicError(f"scene {job.index}: {row.reason}")
         rows[job.index] = row
     return [rows[job.index] for job in work]

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 from quietmic.models.networks.fullsubnet import FullSubNet, FullSubNetConfig
 from quietmic.models.networks.structure import apply_changes, changes
 from quietmic.models.networks.tcn import Tcn, TcnConfig
@@ -22,23 +22,23 @@ FAMILIES: dict[str, tuple[type[nn.Module], type]] = {
 
 
 def check_family(family: str) -> None:
-    """Raises UserError where no network is called so."""
+    """Raises QuietmicError where no network is called so."""
     if family not in FAMILIES:
-        raise UserError(f"There is no network '{family}'. Choose one of: {', '.join(FAMILIES)}.", exit_code=2)
+        raise QuietmicError(f"There is no network '{family}'. Choose one of: {', '.join(FAMILIES)}.", exit_code=2)
 
 
 def build(family: str, **sizes: Any) -> nn.Module:
     """A network with fresh weights; `sizes` are fields of its configuration.
 
     Raises:
-        UserError: unknown family or size.
+        QuietmicError: unknown family or size.
     """
     check_family(family)
     network, config = FAMILIES[family]
     try:
         return network(config(**{k: tuple(v) if isinstance(v, list) else v for k, v in sizes.items()}))
     except TypeError as error:
-        raise UserError(f"{family}: {error}", exit_code=2) from None
+        raise QuietmicError(f"{family}: {error}", exit_code=2) from None
 
 
 def save_network(network: nn.Module, path: Path, facts: dict[str, Any] | None = None, half: bool = False) -> None:
@@ -68,13 +68,15 @@ def save_whole(content: Any, path: Path) -> None:
 def load_network(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     """A network written by save_network, in evaluation mode, and its facts. Nothing is unpickled but tensors."""
     if not path.exists():
-        raise UserError(f"{path}: no such checkpoint.", exit_code=2)
+        raise QuietmicError(f"{path}: no such checkpoint.", exit_code=2)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, UnpicklingError, EOFError) as error:
-        raise UserError(f"{path}: no checkpoint: {error}", exit_code=2) from error
+        raise QuietmicError(f"{path}: no checkpoint: {error}", exit_code=2) from error
     if not isinstance(content, dict) or "family" not in content:
-        raise UserError(f"{path} holds no network: give a run's network.pt, or the .pt beside a model.", exit_code=2)
+        raise QuietmicError(
+            f"{path} holds no network: give a run's network.pt, or the .pt beside a model.", exit_code=2
+        )
     network = apply_changes(build(content["family"], **content["sizes"]), content.get("changes", {}))
     network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in content["weights"].items()})
     return network.eval(), content["facts"]

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 
 Plain = dict[str, Any]
 
@@ -75,12 +75,12 @@ def make(plain: Plain) -> nn.Module:
     """A module from its description, weights undefined.
 
     Raises:
-        UserError: a class from elsewhere.
+        QuietmicError: a class from elsewhere.
     """
     package, _, name = plain["class"].rpartition(".")
     package = MOVED.get(package, package)
     if not f"{package}.".startswith(PACKAGES):
-        raise UserError(f"the checkpoint names a layer '{plain['class']}' that is none of ours", 2)
+        raise QuietmicError(f"the checkpoint names a layer '{plain['class']}' that is none of ours", 2)
     kind = getattr(import_module(package), name)
     if "settings" in plain:
         return kind(**plain["settings"])
@@ -115,11 +115,11 @@ def apply_changes(network: nn.Module, found: dict[str, Plain]) -> nn.Module:
     """Exchanges the named modules of a fresh network, in place.
 
     Raises:
-        UserError: the network itself would have to be exchanged.
+        QuietmicError: the network itself would have to be exchanged.
     """
     for path, plain in found.items():
         if not path:
-            raise UserError("the checkpoint holds a network of another kind than its family", 2)
+            raise QuietmicError("the checkpoint holds a network of another kind than its family", 2)
         parent, _, name = path.rpartition(".")
         network.get_submodule(parent).add_module(name, make(plain))
     return network

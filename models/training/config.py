@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.stream import MAX_MICS
 from quietmic.models.mixtures.scene import MixConfig
 from quietmic.models.networks.registry import check_family
@@ -51,20 +51,20 @@ def read_config(path: Path | None, model: str) -> TrainConfig:
     """Defaults for a model, changed by a TOML file.
 
     Raises:
-        UserError: no TOML, a key that does not exist, a value of another kind, or settings that do not go together.
+        QuietmicError: no TOML, a key that does not exist, a value of another kind, or settings that do not go together.
     """
     try:
         values = tomllib.loads(path.read_text()) if path else {}
     except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{path} is no TOML: {error}", exit_code=2) from error
+        raise QuietmicError(f"{path} is no TOML: {error}", exit_code=2) from error
     mix_values = values.pop("mix", {})
     config = TrainConfig(**({"model": model} | _checked(values, TrainConfig(), path)))
     config = replace(config, mix=MixConfig(**_checked(mix_values, MixConfig(), path)))
     check_family(config.model)
     if not config.mics or not all(isinstance(n, int) and 1 <= n <= MAX_MICS for n in config.mics):
-        raise UserError(f"{path}: mics is a list of numbers from 1 to {MAX_MICS}.", exit_code=2)
+        raise QuietmicError(f"{path}: mics is a list of numbers from 1 to {MAX_MICS}.", exit_code=2)
     if config.bands and (config.pesq_weight or config.stoi_weight):
-        raise UserError(f"{path}: pesq_weight and stoi_weight need all bands: set bands = 0.", exit_code=2)
+        raise QuietmicError(f"{path}: pesq_weight and stoi_weight need all bands: set bands = 0.", exit_code=2)
     return config
 
 
@@ -72,10 +72,10 @@ def _checked(values: dict[str, Any], defaults: TrainConfig | MixConfig, path: Pa
     """The values with lists as tuples, each of the kind of its default."""
     known = {f.name: getattr(defaults, f.name) for f in fields(defaults)}
     if wrong := set(values) - set(known):
-        raise UserError(f"{path}: unknown settings {', '.join(sorted(wrong))}.", exit_code=2)
+        raise QuietmicError(f"{path}: unknown settings {', '.join(sorted(wrong))}.", exit_code=2)
     checked = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     for name, value in checked.items():
         kind = type(known[name])
         if not isinstance(value, kind) and not (kind is float and isinstance(value, int)):
-            raise UserError(f"{path}: {name} = {values[name]!r}, but it is a {NAMES[kind]}.", exit_code=2)
+            raise QuietmicError(f"{path}: {name} = {values[name]!r}, but it is a {NAMES[kind]}.", exit_code=2)
     return checked

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.distributed.nn.functional import all_reduce
 
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 
 TIMEOUT = timedelta(hours=1)  # the others wait while the first one validates
 
@@ -36,10 +36,12 @@ class Team:
         """Which scenes of a batch are this process's: the shares of all processes are the batch.
 
         Raises:
-            UserError: a batch that cannot be shared equally, where means over shares would not be the batch's mean.
+            QuietmicError: a batch that cannot be shared equally, where means over shares would not be the batch's mean.
         """
         if batch_size % self.size:
-            raise UserError(f"a batch of {batch_size} cannot be shared by {self.size} processes equally", exit_code=2)
+            raise QuietmicError(
+                f"a batch of {batch_size} cannot be shared by {self.size} processes equally", exit_code=2
+            )
         return slice(self.rank * batch_size // self.size, (self.rank + 1) * batch_size // self.size)
 
     def mean(self, value: Tensor) -> Tensor:

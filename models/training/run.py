@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.hashes import hash_file
 from quietmic.enhance.measure.records import write_record
 from quietmic.models.networks.registry import load_network
@@ -53,7 +53,7 @@ def run_training(
     """
     config = read_config(config_path, model)
     if config.model != model:
-        raise UserError(f"{config_path} is for the network '{config.model}', not '{model}'.", exit_code=2)
+        raise QuietmicError(f"{config_path} is for the network '{config.model}', not '{model}'.", exit_code=2)
     chosen = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     team = open_team(chosen)
     if not team.leads:

@@ -15,7 +15,7 @@ import onnx
 import onnxruntime
 from onnx import NodeProto, helper, numpy_helper
 
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 
 N_FFT, HOP, N_FREQS = 512, 256, 257
 CHUNK_FRAMES = 32
@@ -164,11 +164,11 @@ def batch_graph(path: Path, batch: int) -> tuple[onnx.ModelProto, dict[str, list
     """The graph for `batch` streams and any number of frames, and the shapes of its states.
 
     Raises:
-        UserError: not a graph of the family that this surgery knows.
+        QuietmicError: not a graph of the family that this surgery knows.
     """
     source = onnx.shape_inference.infer_shapes(onnx.load(path))
     if [i.name for i in source.graph.input][:1] != ["mix"]:
-        raise UserError(f"{path}: not a streaming network of the GTCRN family, so it cannot teach.", exit_code=2)
+        raise QuietmicError(f"{path}: not a streaming network of the GTCRN family, so it cannot teach.", exit_code=2)
     done = _Surgery(source, batch)
     outputs = ["enh", *(value for _, value in done.states.values())]
     live: list[NodeProto] = []

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from quietmic.enhance.card import StftConfig
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 from quietmic.models.mixtures.mixing import Batch, mix, stack_scenes
 from quietmic.models.mixtures.source import SceneSource
 from quietmic.models.networks.beam import beam_or_reference
@@ -259,12 +259,12 @@ def open_start(path: Path, config: TrainConfig) -> nn.Module:
     """The network of a checkpoint.
 
     Raises:
-        UserError: it is none that this configuration trains.
+        QuietmicError: it is none that this configuration trains.
     """
     network, _ = load_network(path)
     fresh = build(config.model, **config.sizes)
     if (network.family, network.config) != (fresh.family, fresh.config):
-        raise UserError(f"{path} holds another network or other sizes than this run trains.", exit_code=2)
+        raise QuietmicError(f"{path} holds another network or other sizes than this run trains.", exit_code=2)
     return network
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 
 
 def check_json(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
@@ -200,24 +200,8 @@ def evaluate(
     print_evaluation(record, json_path, csv_path, markdown_path)
 
 
-def tells_device_errors(command: Callable[..., None]) -> Callable[..., None]:
-    """Turns the errors of devices/, which knows nothing of enhance/, into those that `main` prints."""
-
-    @wraps(command)
-    def run_command(*arguments: Any, **options: Any) -> None:
-        from quietmic.devices.errors import DeviceError
-
-        try:
-            command(*arguments, **options)
-        except DeviceError as error:
-            raise UserError(str(error), error.exit_code) from error
-
-    return run_command
-
-
 @cli.command()
 @json_option
-@tells_device_errors
 def devices(json_path: str | None) -> None:
     """List the sound devices, their channels, rates and the defaults."""
     from quietmic.devices.listing import format_devices, list_devices, load_backend
@@ -239,11 +223,11 @@ def live_candidates(model: str | None, preferred: str = "default", auto: bool = 
     from quietmic.enhance.card import ModelCard
     from quietmic.enhance.catalogue import find_model, list_models
     from quietmic.enhance.network import OnnxNetwork
-    from quietmic.enhance.stream import StreamEnhancer
+    from quietmic.enhance.stream import Stream
 
     def describe(path: Path, card: ModelCard, sha256: str) -> Candidate:
         def open_engine(n_mics: int, threads: int) -> Engine:
-            stream = StreamEnhancer(OnnxNetwork(path, threads), n_mics, card.stft.sample_rate)
+            stream = Stream(OnnxNetwork(path, threads), n_mics, card.stft.sample_rate)
             return Engine(
                 card.name, stream.process, stream.reset, card.stft.sample_rate, card.stft.hop_length, stream.delay,
                 n_mics, lambda limit_db: setattr(stream, "attenuation_limit_db", limit_db), lambda: stream.non_finite,
@@ -264,7 +248,6 @@ def live_candidates(model: str | None, preferred: str = "default", auto: bool = 
 
 @cli.command()
 @json_option
-@tells_device_errors
 def board(json_path: str | None) -> None:
     """Tell the board profile of this machine, why it was taken, and the model that the machine can bear."""
     from dataclasses import asdict
@@ -301,7 +284,6 @@ def board(json_path: str | None) -> None:
 @click.option("--two-clocks", is_flag=True, help="Correct drift between input and output even on one card.")
 @click.option("--board", "board_name", metavar="NAME", help="Board profile; default: detected.")
 @json_option
-@tells_device_errors
 def live(json_path: str | None, model: str | None, board_name: str | None, **choices: Any) -> None:
     """Enhance a microphone live and play the result to a device."""
     from quietmic.devices.board import detect_board, find_board
@@ -575,7 +557,7 @@ def main(argv: list[str] | None = None) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except UserError as error:
+    except QuietmicError as error:
         click.echo(f"Error: {error}", err=True)
         return error.exit_code
     except OSError as error:  # a place that cannot be written, a full disk, a pipe that was closed

@@ -10,7 +10,7 @@ import click
 from quietmic.compression.cost import Budget
 from quietmic.compression.enhancer.make import make_enhancer
 from quietmic.compression.enhancer.request import Request, dry_run
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.jsonfile import write_json
 
 
@@ -20,7 +20,7 @@ def parse_amount(text: str) -> float:
     try:
         return float(text[:-1] if scale != 1.0 else text) * scale
     except ValueError:
-        raise UserError(f"'{text}' is no amount: write 810000, 810k or 0.81M", 2) from None
+        raise QuietmicError(f"'{text}' is no amount: write 810000, 810k or 0.81M", 2) from None
 
 
 def find_budget(parameters: str | None, macs: str | None, rtf: float | None) -> Budget | None:

@@ -13,7 +13,7 @@ def run_demo(recordings: Path, out: Path, model: str) -> None:
     """Enhances the recordings of a folder into `out` and prints a table of before and after.
 
     Raises:
-        UserError: nothing to enhance, or a file that fails.
+        QuietmicError: nothing to enhance, or a file that fails.
     """
     table = Table("recording", "channels", "rate", *(f"{name}\nnoisy > enhanced" for name in FIGURES))
     for row in enhance_recordings(recordings, out, model):

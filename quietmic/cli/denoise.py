@@ -36,7 +36,7 @@ def denoise(
         resume: keep the outputs of an earlier run of the same input, model and options, and replace the others.
 
     Raises:
-        UserError: wrong use, before anything is written; or a cluster that was lost.
+        QuietmicError: wrong use, before anything is written; or a cluster that was lost.
     """
     begin = time.perf_counter()
     name = OnnxNetwork(options.model).card.name

@@ -14,7 +14,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 
 EXAMPLES = Path(__file__).parent / "examples"
 _NAMED = {
@@ -87,7 +87,7 @@ def find_peer(name: str, weights: Path | None = None) -> Peer:
         weights: folder that holds the ONNX files named by a TOML; the TOML's own folder by default.
 
     Raises:
-        UserError: unknown name, package not installed, or weights not found; the message says what to do.
+        QuietmicError: unknown name, package not installed, or weights not found; the message says what to do.
     """
     toml = Path(name) if name.endswith(".toml") else EXAMPLES / f"{name}.toml"
     if toml.is_file():
@@ -96,7 +96,7 @@ def find_peer(name: str, weights: Path | None = None) -> Peer:
         return StreamingOnnx(toml, weights)
     target = _NAMED.get(name, name)
     if ":" not in target:
-        raise UserError(
+        raise QuietmicError(
             f"no peer is called {name!r}: use {', '.join(list_peers())}, a TOML file, or package.module:ClassName",
             exit_code=2,
         )
@@ -104,11 +104,11 @@ def find_peer(name: str, weights: Path | None = None) -> Peer:
     try:
         kind = getattr(importlib.import_module(module_name), class_name)
     except ModuleNotFoundError as error:
-        raise UserError(f"peer {name} needs {error.name}: pip install 'quietmic[peers]'") from error
+        raise QuietmicError(f"peer {name} needs {error.name}: pip install 'quietmic[peers]'") from error
     except (AttributeError, ValueError) as error:
-        raise UserError(f"peer {name}: {module_name} has no {class_name}", exit_code=2) from error
+        raise QuietmicError(f"peer {name}: {module_name} has no {class_name}", exit_code=2) from error
     if not isinstance(kind, type) or not issubclass(kind, Peer) or isabstract(kind):
-        raise UserError(f"peer {name}: {class_name} must be a class that derives from {__name__}.Peer", exit_code=2)
+        raise QuietmicError(f"peer {name}: {class_name} must be a class that derives from {__name__}.Peer", exit_code=2)
     return kind()
 
 

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quietmic.enhance.errors import UserError
+from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.measure.peers import Peer
 
 
@@ -78,7 +78,7 @@ class StreamingOnnx(Peer):
             weights: folder of the ONNX files; the TOML's own folder by default.
 
         Raises:
-            UserError: a key is missing or wrong, or a file is not there.
+            QuietmicError: a key is missing or wrong, or a file is not there.
         """
         try:
             facts = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -93,7 +93,7 @@ class StreamingOnnx(Peer):
             self.files = [folder / stage["file"] for stage in facts["stage"]]
             self.stages = [_open_stage(file, stage) for file, stage in zip(self.files, facts["stage"], strict=True)]
         except (KeyError, ValueError, tomllib.TOMLDecodeError) as error:
-            raise UserError(f"peer {path}: {error}") from error
+            raise QuietmicError(f"peer {path}: {error}") from error
         self.parameters = facts.get("parameters")
         self.source, self.licence = facts.get("source", ""), facts.get("licence", "")
 
@@ -125,7 +125,7 @@ def _open_stage(file: Path, facts: dict[str, Any]) -> Stage:
     import onnxruntime
 
     if not file.is_file():
-        raise UserError(f"{file} is missing: name the folder that holds it (--peer-weights or QUIETMIC_PEERS)")
+        raise QuietmicError(f"{file} is missing: name the folder that holds it (--peer-weights or QUIETMIC_PEERS)")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
