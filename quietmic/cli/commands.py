@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from quietmic import __version__
 from quietmic.enhance.errors import QuietmicError
 
 
@@ -29,7 +30,7 @@ json_option = click.option(
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="quietmic")
+@click.version_option(__version__)
 def cli() -> None:
     """Cleans speech: live from microphones, or in files and folders."""
 
