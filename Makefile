@@ -33,6 +33,7 @@ clean:
 
 # Run time and pictures; no torch.
 .venv/run-time.stamp: pyproject.toml | .venv/bin/python
+	rm -rf build/lib  # what an earlier build left there would be packed as well
 	$(BIN)/python -m pip install --quiet ".[plots]"
 	touch $@
 

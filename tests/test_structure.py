@@ -1,5 +1,6 @@
 """Compressed networks in checkpoints: whatever layers the compression put in come back with their weights."""
 
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.network import OnnxNetwork
 from quietmic.models.export import check
 from quietmic.models.networks.registry import build, load_network, save_network
-from quietmic.models.networks.structure import apply_changes, changes, describe, make
+from quietmic.models.networks.structure import MOVED, apply_changes, changes, describe, make
 
 
 @pytest.mark.parametrize("gates", [False, True])
@@ -64,3 +65,11 @@ def test_shipped_checkpoints_are_the_shipped_graphs(checkpoint: Path) -> None:
     assert max(errors.values()) < 1e-5
     parent = OnnxNetwork(checkpoint.with_suffix(".onnx")).card.parent
     assert facts.get("compression", {}).get("parent") == parent
+
+
+def test_layers_named_by_the_modules_of_former_versions_are_made() -> None:
+    plain = describe(StackedRnn([nn.LSTM(3, 5), nn.LSTM(5, 2)]))
+    assert plain["class"] == "quietmic.compression.structure.rnn.StackedRnn"
+    assert describe(make(plain | {"class": "compression.rnn.StackedRnn"})) == plain
+    for module in MOVED.values():
+        import_module(module)
