@@ -203,8 +203,9 @@ def test_a_worker_with_other_code_takes_no_work(
     processes: DaskProcesses, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = tmp_path / "other"
-    for package in ("enhance", "models", "compression"):
+    for package in ("quietmic", "enhance", "models", "compression"):
         shutil.copytree(ROOT / package, other / package, ignore=shutil.ignore_patterns("*.onnx", "*.pt"))
+    shutil.copy(ROOT / "pyproject.toml", other)
     (other / "enhance" / "extra.py").write_text('"""Another version."""\n')
     with DaskProcesses(tmp_path, 0) as started:
         started.start_worker(other)
