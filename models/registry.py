@@ -82,7 +82,7 @@ def load_network(path: Path) -> tuple[nn.Module, dict[str, Any]]:
 
 
 def _of_today(content: dict[str, Any]) -> dict[str, Any]:
-    """A checkpoint of FullSubNet from before its units had widths: one unit a frequency, one complex tap, no attention."""
+    """A checkpoint of FullSubNet from before its units had widths: one a frequency, one complex tap, no attention."""
     if content["family"] != "fullsubnet" or "groups" in content["sizes"]:
         return content
     sizes = content["sizes"] | {"groups": ((1, content["sizes"]["n_freqs"]),), "taps": (1,), "attention": False}
