@@ -1,0 +1,49 @@
+"""What training scenes look like: the settings that a recipe's table `mix` changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+
+@dataclass(frozen=True)
+class MixConfig:
+    """What scenes look like. Ranges are uniform; the other numbers are probabilities of a scene having the trait.
+
+    babble, synthetic_noise: of a noise being made of training speakers, or by a generator; the others are recordings.
+    varied_noise: of recordings being layered, sped up or down, reversed, coloured and gated.
+    late_start: of a long silence before the first word. moving: of the talker going to another place of the room.
+    leave_classes: noise classes (and generators) that are never drawn. classes: the only ones that are; () = all.
+    """
+
+    segment_s: float = 4.0
+    snr_db: tuple[float, float] = (-8.0, 25.0)
+    level_db: tuple[float, float] = (-45.0, -5.0)
+    source_weights: dict[str, float] = field(default_factory=dict)
+    leave_classes: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    diffuse: float = 0.5
+    clean: float = 0.03
+    noise_only: float = 0.04
+    late_start: float = 0.0
+    moving: float = 0.0
+    dry: float = 0.08
+    measured_room: float = 0.10
+    babble: float = 0.08
+    synthetic_noise: float = 0.35
+    varied_noise: float = 0.85
+    speech_speed: float = 0.0
+    equaliser: float = 0.3
+    low_pass: float = 0.08
+    clipping: float = 0.05
+    sensor_noise: float = 0.3
+    gain_spread: float = 0.3
+    dead_microphone: float = 0.05
+    device_delay: float = 0.05
+
+
+def no_augmentation(config: MixConfig) -> MixConfig:
+    """The same scenes without distortions and rarities: for validation."""
+    off = [f.name for f in fields(MixConfig) if f.type == "float" and f.name not in ("segment_s", "diffuse")]
+    values: dict[str, Any] = dict.fromkeys(off, 0.0)
+    return replace(config, **values)
