@@ -17,14 +17,18 @@ from quietmic.models.networks.registry import build, load_network, save_network
 SMALL: dict[str, dict[str, Any]] = {
     "tcn": {"encoder": (4, 6, 8), "width": 12, "n_units": 20, "dilations": (1, 2, 4)},
     "fullsubnet": {"full_units": 12, "sub_units": 10, "n_neighbours": 2, "n_pair_features": 3},
-}
+    "fullsubnet, a unit a frequency": {
+        "full_units": 12, "sub_units": 10, "n_neighbours": 2, "n_pair_features": 3,
+        "groups": ((1, 257),), "taps": (1,), "attention": False,
+    },
+}  # fmt: skip
 FAMILIES = sorted(SMALL)
 
 
 def make(family: str) -> nn.Module:
     """A small network in which nothing is zero, norms included, as after training."""
     torch.manual_seed(0)
-    network = build(family, **SMALL[family])
+    network = build(family.split(",")[0], **SMALL[family])
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -115,18 +119,70 @@ def test_the_tcn_masks_the_mean_by_what_it_hears_in_more_of_the_beam() -> None:
 
 @torch.no_grad()
 def test_one_microphone_has_no_pair_features() -> None:
+    """Whatever weights read them: a change of what reads the array's features changes nothing."""
     noisy, _ = signals(1)
-    assert make("fullsubnet").pairs(noisy, torch.linspace(0, 1, 257)).abs().max() == 0
+    network = make("fullsubnet")
+    before = network(noisy, noisy[:, 0], network.initial_state())[0]
+    for band in network.bands:
+        band.sub[0].weight_ih_l0[:, -band.array.n_out :] += 1.0
+    torch.testing.assert_close(network(noisy, noisy[:, 0], network.initial_state())[0], before, atol=1e-6, rtol=0)
+    noisy, beam = signals(3)
+    before = network(noisy, beam, network.initial_state())[0]
+    for band in network.bands:
+        band.sub[0].weight_ih_l0[:, -band.array.n_out :] += 1.0
+    assert (network(noisy, beam, network.initial_state())[0] - before).abs().max() > 1e-3
 
 
 @torch.no_grad()
-def test_chosen_bands_equal_those_of_all_bands() -> None:
-    network = make("fullsubnet")
+@pytest.mark.parametrize("family", [f for f in FAMILIES if f.startswith("fullsubnet")])
+def test_chosen_units_equal_those_of_all(family: str) -> None:
+    network = make(family)
     noisy, beam = signals(2)
-    whole = network(noisy, beam, network.initial_state())[0]
-    bands = torch.tensor([0, 5, 100, 256])
-    some = network(noisy, beam, network.initial_state(1, n_bands=4), bands=bands)[0]
-    torch.testing.assert_close(some, whole[:, bands], atol=1e-6, rtol=0)
+    whole, presence, _ = network(noisy, beam, network.initial_state())
+    units = network.draw_units(1 / 3, torch.Generator().manual_seed(0))
+    assert [len(chosen) for chosen in units] == [round(number / 3) for _, number in network.config.groups]
+    some, some_presence, _ = network(noisy, beam, network.initial_state(1, units), units)
+    freqs = network.frequencies(units)
+    torch.testing.assert_close(some, whole[:, freqs], atol=1e-6, rtol=0)
+    torch.testing.assert_close(some_presence, presence[:, freqs], atol=1e-6, rtol=0)
+
+
+@torch.no_grad()
+def test_a_unit_filters_frames_of_its_own_past() -> None:
+    """Deep filtering by hand: with the weights of a filter zero, its bias alone says what each frame adds."""
+    network = build("fullsubnet", **SMALL["fullsubnet"]).eval()
+    for band in network.bands:
+        band.out.weight.zero_()
+        band.out.bias.zero_()
+        newest_and_before = band.out.bias.view(band.taps + 1, 2, band.width)
+        newest_and_before[0, 0], newest_and_before[-1, 0] = 0.5, 1.0  # of the reference, and of the beam's change
+        if band.taps == 3:
+            newest_and_before[2, 1] = 0.25  # times i, two frames back
+    noisy, beam = signals(2)
+    enhanced = torch.view_as_complex(network(noisy, beam, network.initial_state())[0].contiguous())
+    reference, beam = (torch.view_as_complex(x.contiguous()) for x in (noisy[:, 0], beam))
+    expected = 0.5 * reference + beam - reference
+    expected[:, :128, 2:] += 0.25j * reference[:, :128, :-2]
+    expected[:, 256] = 0  # beyond the last unit
+    torch.testing.assert_close(enhanced, expected, atol=1e-5, rtol=0)
+
+
+def test_an_older_checkpoint_is_a_unit_a_frequency(tmp_path: Path) -> None:
+    """FullSubNet was stored with other names before its units had widths."""
+    network = make("fullsubnet, a unit a frequency")
+    save_network(network, tmp_path / "network.pt")
+    content = torch.load(tmp_path / "network.pt", weights_only=True)
+    names = {"bands.0.sub.": "sub.", "bands.0.out": "sub_out", "bands.0.array.": "pairs."}
+    for new, old in names.items():
+        content["weights"] = {k.replace(new, old): v for k, v in content["weights"].items()}
+    for later in ("groups", "taps", "attention"):
+        del content["sizes"][later]
+    torch.save(content, tmp_path / "older.pt")
+    again, _ = load_network(tmp_path / "older.pt")
+    noisy, beam = signals()
+    with torch.no_grad():
+        outputs = [n(noisy, beam, n.initial_state())[0] for n in (network, again)]
+    assert torch.equal(*outputs)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -150,11 +206,23 @@ def test_export_refuses_a_graph_that_is_not_the_network(tmp_path: Path) -> None:
 
 
 def test_macs_of_fullsubnet_match_the_arithmetic() -> None:
-    network = make("fullsubnet")
+    full = 4 * 12 * (257 + 12) + 4 * 12 * (12 + 12) + 12 * 257
+    macs = full
+    for width, number, taps in ((1, 32, 3), (4, 24, 3), (8, 16, 1)):
+        n_mono = width + 2 * 2 + 3 * width  # magnitudes around, full-band output, complex spectra
+        n_in = n_mono + 2 * width + 2 * 3  # the beam's change, the array twice
+        unit = 4 * 10 * (n_in + 10) + 4 * 10 * (10 + 10) + 10 * 2 * (taps + 1) * width
+        array = (3 * width + 1) * 3 + n_mono * 3  # the reference with itself, and the query
+        macs += number * (unit + array)
+    assert count_macs(make("fullsubnet"), StftConfig()) == pytest.approx(62.5 * macs, rel=1e-3)
+
+
+def test_macs_of_a_unit_a_frequency_match_the_arithmetic() -> None:
     full = 4 * 12 * (257 + 12) + 4 * 12 * (12 + 12) + 12 * 257
     n_in = 5 + 1 + 2 + 2 + 3
     unit = 4 * 10 * (n_in + 10) + 4 * 10 * (10 + 10) + 10 * 4
     pairs = 4 * 3  # the reference with itself
+    network = make("fullsubnet, a unit a frequency")
     assert count_macs(network, StftConfig()) == pytest.approx(62.5 * (full + 257 * (unit + pairs)), rel=1e-3)
 
 

@@ -237,15 +237,16 @@ def test_what_a_run_started_from_is_told(tmp_path: Path) -> None:
     assert describe_start(tmp_path / "second.pt")["started_from"]["started_from"] == told
 
 
-def test_beam_of_chosen_bands_is_that_of_all() -> None:
+def test_beam_of_chosen_units_is_that_of_all() -> None:
     sizes = {"full_units": 12, "sub_units": 8, "n_neighbours": 3, "n_pair_features": 4}
-    trainer = Trainer(TrainConfig(model="fullsubnet", sizes=sizes, bands=3), torch.device("cpu"))
+    trainer = Trainer(TrainConfig(model="fullsubnet", sizes=sizes, unit_share=0.1), torch.device("cpu"))
     trainer.mixed_precision = False
     noisy = torch.randn(2, 3, 257, 20, 2, generator=torch.Generator().manual_seed(0))
-    bands = torch.tensor([0, 100, 256])
-    whole, some = trainer.beam(noisy, {}), trainer.beam(noisy, {"bands": bands})
-    torch.testing.assert_close(some[:, bands], whole[:, bands], atol=1e-5, rtol=0)
-    assert not torch.allclose(whole[:, bands], noisy[:, 0, bands], atol=1e-3)
+    units = [torch.tensor([0, 5]), torch.tensor([3]), torch.tensor([15])]
+    freqs = trainer.network.frequencies(units)
+    whole, some = trainer.beam(noisy, {}), trainer.beam(noisy, {"units": units})
+    torch.testing.assert_close(some[:, freqs], whole[:, freqs], atol=1e-5, rtol=0)
+    assert not torch.allclose(whole[:, freqs], noisy[:, 0, freqs], atol=1e-3)
     assert torch.equal(some[:, 1], noisy[:, 0, 1])
 
 
@@ -259,7 +260,10 @@ def test_wrong_settings_are_named(tmp_path: Path) -> None:
         ('batch_size = "x"', "batch_size"),
         ("batch_size = 2.5", "batch_size"),
         ("mics = [1, 9]", "mics"),
-        ("bands = 12\npesq_weight = 0.3", "all bands"),
+        ("unit_share = 0.3\npesq_weight = 0.3", "all units"),
+        ("unit_share = 0.3", "has no units"),
+        ("unit_share = 0.0", "above 0"),
+        ("perceptual_every = 0", "at least 1"),
         ("[mix]\nsnr_db = 3", "snr_db"),
     ]:
         path.write_text(text)

@@ -32,7 +32,7 @@ def main(data: Path, out: Path, model: str, n_steps: int) -> None:
 def share(team: Team, data: Path, out: Path, model: str, n_steps: int) -> None:
     config = TrainConfig(
         model=model, sizes=SIZES[model], mix=MixConfig(segment_s=0.5, sensor_noise=1.0), batch_size=4,
-        mics=(1, 2), bands=16 if model == "fullsubnet" else 0,
+        mics=(1, 2), unit_share=0.1 if model == "fullsubnet" else 1.0,
     )  # fmt: skip
     packs = [pack_folder(data / name, "train", data / "cache") for name in ("speech", "noise")]
     source = SceneSource(packs[0], packs[1], RoomCache(next((data / "cache").glob("rooms-*"))), config.mix)

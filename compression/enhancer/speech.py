@@ -34,7 +34,7 @@ STFT = StftConfig()
 EXAMPLE_FRAMES = 10
 HOP_S = STFT.hop_length / STFT.sample_rate
 EXAMPLE_S = EXAMPLE_FRAMES * HOP_S
-DECISIVE = ("mix", "batch_size", "bands", "mics", "seed", "pesq_weight", "stoi_weight")  # what batches depend on
+DECISIVE = ("mix", "batch_size", "unit_share", "mics", "seed", "pesq_weight", "stoi_weight")  # what batches depend on
 FRAMES_PER_SCENE = 25  # for the calibration of int8
 OPERATORS_PER_LAYER = 6  # ONNX operators around one layer with weights, where no graph of the parent tells
 
@@ -56,7 +56,7 @@ def fresh_like(network: Any) -> Callable[[], nn.Module] | None:
 
 @dataclass(frozen=True)
 class SpeechBatch:
-    """Spectra noisy [B, n_mics, F, T, 2] and beam [B, F, T, 2], audio [B, n_samples] for the loss, bands or None.
+    """Spectra noisy [B, n_mics, F, T, 2] and beam [B, F, T, 2], audio [B, n_samples] for the loss, the units or None.
 
     `perceptual` weighs terms of the training's loss.
     """
@@ -65,7 +65,7 @@ class SpeechBatch:
     beam: Tensor
     noisy_wave: Tensor
     target_wave: Tensor
-    bands: Tensor | None
+    units: list[Tensor] | None  # of FullSubNet, those of each width that are computed
     perceptual: Perceptual = field(default_factory=Perceptual)
 
 
@@ -78,12 +78,12 @@ class SpeechData:
     def __iter__(self) -> Iterator[SpeechBatch]:
         for step, scenes in enumerate(batches(self.source, self.config, self.first, 0), start=self.first):
             batch = mix(scenes, torch.device("cpu"), seed=step)
-            noisy, bands = analysis(batch.noisy, STFT), None
-            if self.config.bands:
-                drawn = torch.randperm(STFT.n_freqs, generator=torch.Generator().manual_seed(step))
-                bands = drawn[: self.config.bands].sort().values
-            beam = beam_or_reference(noisy, bands, partial(self._mask, noisy, bands))
-            yield SpeechBatch(noisy, beam, batch.noisy[:, 0], batch.target, bands, self.config.perceptual)
+            noisy, units = analysis(batch.noisy, STFT), None
+            if self.config.unit_share < 1:
+                units = self.parent.draw_units(self.config.unit_share, torch.Generator().manual_seed(step))
+            freqs = None if units is None else self.parent.frequencies(units)
+            beam = beam_or_reference(noisy, freqs, partial(self._mask, noisy, units))
+            yield SpeechBatch(noisy, beam, batch.noisy[:, 0], batch.target, units, self.config.perceptual_at(step))
 
     def skip(self, n: int) -> SpeechData:
         """The scenes from batch n on, at no cost."""
@@ -103,31 +103,30 @@ class SpeechData:
         }  # fmt: skip
 
     @torch.no_grad()
-    def _mask(self, noisy: Tensor, bands: Tensor | None) -> Tensor:
+    def _mask(self, noisy: Tensor, units: list[Tensor] | None) -> Tensor:
         """Speech presence [B, F, T] that the parent sees at the reference alone."""
-        reference, b = noisy[:, :1], len(noisy)
-        if bands is None:
-            return self.parent(reference, reference[:, 0], self.parent.initial_state(b))[1]
-        state = self.parent.initial_state(b, n_bands=len(bands))
-        return self.parent(reference, reference[:, 0], state, bands=bands)[1]
+        return _forward(self.parent, noisy[:, :1], noisy[:, 0], units)[1]
+
+
+def _forward(model: Any, noisy: Tensor, beam: Tensor, units: list[Tensor] | None) -> tuple[Tensor, Tensor, Any]:
+    """A network from its initial state, all of it or its `units`."""
+    chosen = {} if units is None else {"units": units}
+    return model(noisy, beam, model.initial_state(len(noisy), **chosen), **chosen)
 
 
 def _run(model: Any, batch: SpeechBatch) -> Tensor:
-    """Enhanced spectra of a batch, of its bands where it has some; scores are taken in full precision."""
-    b = len(batch.noisy)
+    """Enhanced spectra of a batch, of its units where it has some; scores are taken in full precision."""
     with bfloat16_where_fast(batch.noisy.device, enabled=model.training):
-        if batch.bands is None:
-            return model(batch.noisy, batch.beam, model.initial_state(b))[0].float()
-        state = model.initial_state(b, n_bands=len(batch.bands))
-        return model(batch.noisy, batch.beam, state, bands=batch.bands)[0].float()
+        return _forward(model, batch.noisy, batch.beam, batch.units)[0].float()
 
 
 def loss(model: nn.Module, batch: SpeechBatch) -> Tensor:
     """The training loss of models/training/losses.py."""
     enhanced = _run(model, batch)
-    if batch.bands is not None:
-        target = analysis(batch.target_wave, STFT)[:, batch.bands]
-        return band_loss(enhanced, target, batch.noisy[:, 0, batch.bands])
+    if batch.units is not None:
+        freqs = model.frequencies(batch.units)
+        target = analysis(batch.target_wave, STFT)[:, freqs]
+        return band_loss(enhanced, target, batch.noisy[:, 0, freqs])
     return spectra_loss(enhanced, batch.target_wave, batch.noisy_wave, STFT, batch.perceptual)
 
 

@@ -41,24 +41,40 @@ def mix(scenes: Scenes, device: torch.device, seed: int, share: tuple[int, int] 
         seed: decides the sensor noise only, which is that of the whole batch.
         share: (k, n): the scenes are the k-th of n equal parts of a batch.
     """
+    moves = bool(torch.isfinite(scenes["leaves_s"]).any())  # asked before the scenes go where asking waits
     scenes = {name: value.to(device, non_blocking=True) for name, value in scenes.items()}
-    speech = scenes["speech"]
-    n_samples = speech.shape[-1]
+    n_samples = scenes["speech"].shape[-1]
     n_fft = -(-(n_samples + MAX_TAPS) // 8192) * 8192  # a length with small factors
-    sources = torch.cat([speech[:, None], scenes["point_noises"]], dim=1)  # [B, S, N]
+    sources = torch.cat([scenes["speech"][:, None], scenes["point_noises"]], dim=1)  # [B, S, N]
+    if moves:
+        _move(sources, scenes)
     spectra = torch.fft.rfft(sources, n_fft)  # [B, S, K]
     responses = torch.fft.rfft(scenes["responses"], n_fft)  # [B, S, M, K]
-    early = torch.fft.rfft(scenes["early"], n_fft)  # [B, K]
     images = spectra[:, :, None] * responses  # [B, S, M, K]
+    talker, noise = images[:, 0], images[:, 1:].sum(dim=1)  # [B, M, K]
+    target = spectra[:, 0] * torch.fft.rfft(scenes["early"][:, 0], n_fft)  # [B, K]
+    if moves:
+        there = torch.isfinite(scenes["leaves_s"])[:, None]
+        target = target + there * spectra[:, -1] * torch.fft.rfft(scenes["early"][:, 1], n_fft)
+        last = there[..., None] * images[:, -1]
+        talker, noise = talker + last, noise - last
     freqs = torch.arange(n_fft // 2 + 1, device=device) * (SAMPLE_RATE / n_fft)
-    noise = images[:, 1:].sum(dim=1) + _diffuse(scenes, freqs, n_fft)  # [B, M, K]
+    noise = noise + _diffuse(scenes, freqs, n_fft)
     device_filter = _microphones(scenes, freqs)  # [B, M, K]
     tone = tone_filter(scenes, freqs)  # [B, 1, K]
-    parts = torch.stack([images[:, 0] * device_filter, noise * device_filter], dim=1) * tone[:, None]
+    parts = torch.stack([talker * device_filter, noise * device_filter], dim=1) * tone[:, None]
     parts = torch.fft.irfft(parts, n_fft)[..., :n_samples]  # [B, 2, M, N]
-    target = torch.fft.irfft(spectra[:, 0] * early * tone[:, 0], n_fft)[..., :n_samples]
+    heard = torch.fft.irfft(target * tone[:, 0], n_fft)[..., :n_samples]
     noisy = parts[:, 0] + _noise_gain(parts[:, :, 0], scenes)[:, None, None] * parts[:, 1]
-    return _finish(noisy, target, scenes, seed, share)
+    return _finish(noisy, heard, scenes, seed, share)
+
+
+def _move(sources: Tensor, scenes: Scenes) -> None:
+    """Fades the talker of `sources` [B, S, N] over to the last place in the scenes where he moves, in place."""
+    time = torch.arange(sources.shape[-1], device=sources.device) / SAMPLE_RATE
+    course = ((time - scenes["leaves_s"][:, None]) / scenes["moves_s"][:, None]).clamp(0.0, 1.0)  # [B, N]
+    sources[:, -1] += course * sources[:, 0]
+    sources[:, 0] *= 1 - course
 
 
 def _diffuse(scenes: Scenes, freqs: Tensor, n_fft: int) -> Tensor:

@@ -10,20 +10,30 @@ import numpy as np
 
 @dataclass(frozen=True)
 class MixConfig:
-    """What scenes look like. Ranges are uniform; the other numbers are probabilities of a scene having the trait."""
+    """What scenes look like. Ranges are uniform; the other numbers are probabilities of a scene having the trait.
+
+    babble, synthetic_noise: of a noise being made of training speakers, or by a generator; the others are recordings.
+    varied_noise: of recordings being layered, sped up or down, reversed, coloured and gated.
+    late_start: of a long silence before the first word. moving: of the talker going to another place of the room.
+    leave_classes: noise classes (and generators) that are never drawn. classes: the only ones that are; () = all.
+    """
 
     segment_s: float = 4.0
     snr_db: tuple[float, float] = (-8.0, 25.0)
     level_db: tuple[float, float] = (-45.0, -5.0)
     source_weights: dict[str, float] = field(default_factory=dict)
+    leave_classes: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
     diffuse: float = 0.5
     clean: float = 0.03
     noise_only: float = 0.04
+    late_start: float = 0.0
+    moving: float = 0.0
     dry: float = 0.08
     measured_room: float = 0.10
     babble: float = 0.08
-    synthetic_noise: float = 0.15
-    noise_speed: float = 0.4
+    synthetic_noise: float = 0.35
+    varied_noise: float = 0.85
     speech_speed: float = 0.0
     equaliser: float = 0.3
     low_pass: float = 0.08
@@ -46,9 +56,12 @@ class Scene:
     """One drawn scene, before mixing.
 
     speech [n_samples]; point_noises [N_NOISES, n_samples] (zeros where unused); waves [n_waves, n_samples] of the
-    diffuse part; responses [1 + N_NOISES, n_mics, MAX_TAPS]; early [MAX_TAPS] at the reference; wave_delays
+    diffuse part; responses [1 + N_NOISES, n_mics, MAX_TAPS]; early [2, MAX_TAPS] at the reference; wave_delays
     [n_waves, n_mics] in seconds; mic_gains, mic_delays_s [n_mics]; equaliser [n_points] in dB; the rest are scalars
     (clip: fraction of the peak, 1 = none; low_pass_hz: 0 = none; sensor_db: below the noisy level, -inf = none).
+
+    A talker who moves goes from the first place to the last one at `leaves_s` within `moves_s` (inf: he stays): the
+    last response is then his and the last point noise silent. The early parts are those of the two places.
     """
 
     speech: np.ndarray
@@ -65,4 +78,6 @@ class Scene:
     clip: float
     low_pass_hz: float
     sensor_db: float
+    leaves_s: float
+    moves_s: float
     facts: dict[str, str | float]

@@ -1,4 +1,4 @@
-"""Training scenes as they are drawn on the CPU, reproducible from seed and step; `mixing` makes them audible.
+"""Training scenes as they are drawn on the CPU, reproducible from seed and step; mixing.py makes them audible.
 
 A scene is one talker, up to three point noises and a diffuse part, in a room, heard by an array. Drawing only slices
 packed arrays; convolution, levels and distortions run on the training device.
@@ -10,12 +10,23 @@ from pathlib import Path
 
 import numpy as np
 
+from quietmic.enhance.errors import QuietmicError
 from quietmic.models.mixtures.noise import draw_noise
 from quietmic.models.mixtures.pack import Pack, pack_folder
-from quietmic.models.mixtures.rooms import MAX_TAPS, N_NOISES, SAMPLE_RATE, SPEED_OF_SOUND, RoomCache, early_part
+from quietmic.models.mixtures.rooms import (
+    FRACTIONAL_DELAY,
+    MAX_TAPS,
+    N_NOISES,
+    SAMPLE_RATE,
+    SPEED_OF_SOUND,
+    RoomCache,
+    early_part,
+)
 from quietmic.models.mixtures.scene import MixConfig, Scene
+from quietmic.models.mixtures.sounds.table import GENERATORS
 
 SPEECH_OCTAVES = 0.2  # a talker's speed and pitch go up or down by so much at most
+ACROSS = 32  # samples: direct sound is at every microphone within them of its first arrival at an array
 N_WAVES = 8  # plane waves that stand for a diffuse field at an array; one is enough for a single microphone
 
 
@@ -35,16 +46,34 @@ class SceneSource:
         self.n_samples = int(config.segment_s * SAMPLE_RATE)
         weights = np.array([config.source_weights.get(s, 1.0) for s in speech.column("source")])
         self._speech_odds = np.cumsum(weights * speech.lengths / np.sum(weights * speech.lengths))
+        self._noise_files, self.generators = self._choose_classes()
         # rare classes count for more than their share of the time, but a class of three files not for one in thirty
-        classes = noise.column("class")
-        seconds = {c: sum(n for n, k in zip(noise.lengths, classes, strict=True) if k == c) for c in set(classes)}
-        odds = noise.lengths / np.sqrt(np.array([seconds[c] for c in classes]))
+        classes, lengths = [noise.column("class")[i] for i in self._noise_files], noise.lengths[self._noise_files]
+        seconds = {c: sum(n for n, k in zip(lengths, classes, strict=True) if k == c) for c in set(classes)}
+        odds = lengths / np.sqrt(np.array([seconds[c] for c in classes]))
         self._noise_odds = np.cumsum(odds / odds.sum())
         self._by_speaker: dict[str, list[int]] = {}
         for i, speaker in enumerate(speech.column("speaker")):
             self._by_speaker.setdefault(speaker, []).append(i)
         self._speakers = speech.column("speaker")
         self._with_mics: dict[int, list[int]] = {}
+
+    def _choose_classes(self) -> tuple[list[int], tuple[str, ...]]:
+        """The noise files and the generators that may be drawn, by the classes that are named or left out."""
+        only, left_out = self.config.classes, self.config.leave_classes
+        classes = self.noise.column("class")
+        if unknown := {*only, *left_out} - set(classes) - set(GENERATORS):
+            raise QuietmicError(
+                f"No noise of class {', '.join(sorted(unknown))}; there is {', '.join(sorted(set(classes)))}."
+            )
+
+        def is_wanted(name: str) -> bool:
+            return name not in left_out and (not only or name in only)
+
+        files = [i for i, name in enumerate(classes) if is_wanted(name)]
+        if not files:
+            raise QuietmicError("No recorded noise is left: classes and leave_classes leave none.")
+        return files, tuple(name for name in GENERATORS if is_wanted(name))
 
     def draw(self, seed: tuple[int, ...], batch: int, n_mics: int) -> list[Scene]:
         """A batch of scenes with the same number of microphones; equal seeds give equal scenes."""
@@ -72,6 +101,7 @@ class SceneSource:
             waves, name = self._draw_diffuse(rng, n_waves)
             names.append(f"diffuse {name}")
         responses, early, mics_m, rt60_s = self._draw_room(rng, n_mics, room)
+        leaves_s, moves_s = self._draw_move(rng, noises, early)
         directions = rng.normal(size=(n_waves, 3))
         directions /= np.linalg.norm(directions, axis=1, keepdims=True)
         gains, delays = self._draw_devices(rng, n_mics)
@@ -90,25 +120,34 @@ class SceneSource:
             clip=float(rng.uniform(0.2, 0.8)) if rng.random() < c.clipping else 1.0,
             low_pass_hz=float(rng.choice([3600.0, 4000.0, 7000.0])) if rng.random() < c.low_pass else 0.0,
             sensor_db=float(rng.uniform(-50, -25)) if rng.random() < c.sensor_noise else -np.inf,
+            leaves_s=leaves_s,
+            moves_s=moves_s,
             facts={"speaker": speaker, "noise": " + ".join(names), "snr_db": snr_db, "rt60_s": rt60_s},
         )
 
     def _draw_talker(self, rng: np.random.Generator) -> tuple[np.ndarray, str]:
-        """Running speech [n_samples], perhaps faster or slower with its pitch, which makes more voices of few."""
-        if not self.config.speech_speed or rng.random() >= self.config.speech_speed:
-            return self.draw_speech(rng, self.n_samples)
+        """Running speech [n_samples], perhaps after a long silence, faster or slower with its pitch: more voices."""
+        c, quiet = self.config, 0
+        if c.late_start and rng.random() < c.late_start:
+            quiet = int(rng.uniform(0.25, 0.75) * self.n_samples)
+        if not c.speech_speed or rng.random() >= c.speech_speed:
+            return self.draw_speech(rng, self.n_samples, quiet)
         import soxr
 
         speed = float(2 ** rng.uniform(-SPEECH_OCTAVES, SPEECH_OCTAVES))
-        speech, speaker = self.draw_speech(rng, int(self.n_samples * speed) + 2)
+        speech, speaker = self.draw_speech(rng, int(self.n_samples * speed) + 2, int(quiet * speed))
         return soxr.resample(speech, speed, 1.0)[: self.n_samples], speaker
 
-    def draw_speech(self, rng: np.random.Generator, n_samples: int) -> tuple[np.ndarray, str]:
-        """Running speech [n_samples] of one speaker: utterances joined with pauses, or a piece of a long one."""
+    def draw_speech(self, rng: np.random.Generator, n_samples: int, quiet: int = 0) -> tuple[np.ndarray, str]:
+        """Running speech [n_samples] of one speaker: utterances joined with pauses, or a piece of a long one.
+
+        It begins at once or within half a second, or after `quiet` samples of silence with the start of an utterance.
+        """
         first = int(np.searchsorted(self._speech_odds, rng.random()))
         speaker = self._speakers[min(first, len(self._speakers) - 1)]
         out = np.zeros(n_samples, np.float32)
         at, chosen = int(rng.integers(0, SAMPLE_RATE // 2)) if rng.random() < 0.5 else 0, first
+        at = quiet or at
         while at < n_samples:
             piece = self._file(self.speech, chosen)
             if len(piece) > n_samples - at and at == 0:
@@ -119,27 +158,37 @@ class SceneSource:
             chosen = int(rng.choice(self._by_speaker[speaker]))
         return out, speaker
 
+    def draw_recording(self, rng: np.random.Generator, n_samples: int) -> tuple[np.ndarray, str]:
+        """A recorded noise of n_samples, or all of it where it is shorter, and its class."""
+        i = self._noise_files[min(int(np.searchsorted(self._noise_odds, rng.random())), len(self._noise_files) - 1)]
+        first, end = int(self.noise.starts[i]), int(self.noise.starts[i + 1])
+        start = first + int(rng.integers(0, max(end - first - n_samples, 0) + 1))
+        piece = self.noise.samples[start : min(start + n_samples, end)]
+        return np.asarray(piece, np.float32) / 32768, self.noise.rows[i].get("class") or "noise"
+
     def draw_noise_file(self, rng: np.random.Generator, n_samples: int) -> tuple[np.ndarray, str]:
         """A recorded noise [n_samples], repeated where it is shorter, and its class."""
-        i = min(int(np.searchsorted(self._noise_odds, rng.random())), len(self.noise.rows) - 1)
-        piece = self._file(self.noise, i)
-        start = int(rng.integers(0, max(len(piece) - n_samples, 0) + 1))
-        piece = piece[start : start + n_samples]
-        return np.resize(piece, n_samples), self.noise.rows[i].get("class") or "noise"
+        piece, name = self.draw_recording(rng, n_samples)
+        return np.resize(piece, n_samples), name
 
     def _file(self, pack: Pack, i: int) -> np.ndarray:
         return np.asarray(pack.samples[pack.starts[i] : pack.starts[i + 1]], np.float32) / 32768
 
     def _draw_diffuse(self, rng: np.random.Generator, n_waves: int) -> tuple[np.ndarray, str]:
         """Plane waves [n_waves, n_samples]: one noise at different times, so that they are not coherent."""
-        noise, name = self.draw_noise_file(rng, self.n_samples)
+        varied = self.config.varied_noise and rng.random() < self.config.varied_noise
+        noise, name = draw_noise(rng, self) if varied else self.draw_noise_file(rng, self.n_samples)
         shifts = rng.integers(0, self.n_samples, n_waves)
         return np.stack([np.roll(noise, s) for s in shifts]) / np.sqrt(n_waves), name
 
     def _draw_room(
         self, rng: np.random.Generator, n_mics: int, index: int | None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-        """responses [1 + N_NOISES, n_mics, MAX_TAPS], early [MAX_TAPS], positions [n_mics, 3], rt60 in seconds."""
+        """responses [1 + N_NOISES, n_mics, MAX_TAPS], early [2, MAX_TAPS], positions [n_mics, 3], rt60 in seconds.
+
+        The second early part is that of the last place if the talker can go there, else zeros: a dry or a measured
+        response has no other place.
+        """
         if n_mics not in self._with_mics:
             self._with_mics[n_mics] = [i for i in range(len(self.rooms)) if self.rooms.n_mics(i) >= n_mics]
         room = self.rooms[int(rng.choice(self._with_mics[n_mics])) if index is None else index]
@@ -147,6 +196,7 @@ class SceneSource:
         responses = np.zeros((1 + N_NOISES, n_mics, MAX_TAPS), np.float32)
         responses[:, :, : room.responses.shape[2]] = room.responses[:, mics]
         direct, rt60_s = int(room.direct[mics[0]]), room.rt60_s
+        early = np.zeros((2, MAX_TAPS), np.float32)
         kind = rng.random()
         if kind < self.config.dry:
             responses[0] = 0
@@ -156,7 +206,22 @@ class SceneSource:
             responses[0] = 0
             responses[0, 0, : len(response)] = response / np.max(np.abs(response))
             direct = int(np.argmax(np.abs(response)))
-        return responses, early_part(responses[0, 0], direct), room.mics_m[mics], rt60_s
+        else:
+            arrival = int(np.argmax(np.abs(responses[-1, 0, : FRACTIONAL_DELAY + ACROSS])))
+            early[1] = early_part(responses[-1, 0], arrival)
+        early[0] = early_part(responses[0, 0], direct)
+        return responses, early, room.mics_m[mics], rt60_s
+
+    def _draw_move(self, rng: np.random.Generator, noises: np.ndarray, early: np.ndarray) -> tuple[float, float]:
+        """When the talker leaves for the last place and how long it takes, in seconds; he mostly stays (inf).
+
+        A noise that was at that place goes to another one, in `noises` itself.
+        """
+        if not self.config.moving or rng.random() >= self.config.moving or not np.any(early[1]):
+            return np.inf, 1.0
+        noises[0] += noises[-1]
+        noises[-1] = 0
+        return float(rng.uniform(0.1, 0.8) * self.config.segment_s), float(rng.uniform(0.1, 1.5))
 
     def _draw_devices(self, rng: np.random.Generator, n_mics: int) -> tuple[np.ndarray, np.ndarray]:
         """Gains and delays [n_mics] of unequal, late or dead microphones; the reference stays as it is."""

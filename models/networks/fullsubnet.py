@@ -1,7 +1,9 @@
-"""FullSubNet enhancer (Hao et al. 2021): a full-band LSTM, then one LSTM shared by all frequencies.
+"""FullSubNet enhancer (Hao et al. 2021): a full-band LSTM, then LSTMs shared by units of neighbouring frequencies.
 
-Differences to the paper: causal running normalisation, no look-ahead, compressed magnitudes, the centre frequency's
-complex spectrum, the beamformer's output and pair features of the other microphones in the sub-band units, two masks.
+A unit is one frequency where voices have their harmonics and four or eight above, as in the improved recipe of the
+official repository: 72 units in place of 257, with LSTMs of its own for each width. Differences to the paper: causal
+running normalisation, no look-ahead, compressed magnitudes, the unit's complex spectra, several complex taps over time
+on the lower frequencies (deep filtering, Schroeter et al. 2022), the beamformer's output and the other microphones.
 """
 
 from __future__ import annotations
@@ -11,27 +13,104 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from quietmic.models.networks.blocks import RunningLevel, combine, compress, normalise
-from quietmic.models.networks.spatial import PairFeatures
+from quietmic.models.networks.blocks import RunningLevel, complex_mask, compress, normalise
+from quietmic.models.networks.spatial import ArrayFeatures
 
 State = dict[str, Tensor]
+Units = list[Tensor]  # the units [n_chosen] of each width that are computed, in training
+
+MIN_POWER = 1e-12  # keeps the presence of silence finite
 
 
 @dataclass(frozen=True)
 class FullSubNetConfig:
-    """Sizes: units of both LSTM layers of each part, neighbours on each side, pooled pair features."""
+    """Sizes: units of both LSTM layers of each part, neighbours on each side, features of the array.
+
+    groups: (width, number) of the units, from the lowest frequency up; frequencies beyond the last are silenced.
+    taps: for each width, how many frames the complex filter of a frequency spans, the newest included.
+    attention: whether a unit also attends to the other microphones, beside taking their mean.
+    """
 
     n_freqs: int = 257
     full_units: int = 512
-    sub_units: int = 384
+    sub_units: int = 192
     n_neighbours: int = 15
     n_pair_features: int = 16
+    groups: tuple[tuple[int, int], ...] = ((1, 32), (4, 24), (8, 16))
+    taps: tuple[int, ...] = (3, 3, 1)
+    attention: bool = True
+
+    @property
+    def n_past(self) -> int:
+        """Frames before the newest that the longest filter spans."""
+        return max(self.taps) - 1
+
+
+class Band(nn.Module):
+    """The units of one width: from what they hear to the complex filters of their frequencies.
+
+    Args:
+        config: sizes of the network.
+        index: which of its groups.
+    """
+
+    def __init__(self, config: FullSubNetConfig, index: int) -> None:
+        super().__init__()
+        (self.width, self.n_units), self.taps = config.groups[index], config.taps[index]
+        self.name = f"sub{index}"
+        n_mono = self.width + 2 * config.n_neighbours + 3 * self.width  # magnitudes, full-band output, complex spectra
+        self.array = ArrayFeatures(self.width, config.n_pair_features, n_mono if config.attention else 0)
+        n_in = n_mono + 2 * self.width + self.array.n_out  # what the beamformer changes, the other microphones
+        self.sub = nn.ModuleList([nn.LSTM(n_in, config.sub_units), nn.LSTM(config.sub_units, config.sub_units)])
+        self.out = nn.Linear(config.sub_units, 2 * (self.taps + 1) * self.width)
+        first = sum(width * number for width, number in config.groups[:index])
+        own = first + torch.arange(self.n_units * self.width).view(self.n_units, self.width)
+        self.register_buffer("own", own, persistent=False)
+        self.register_buffer("around", _around(own, config.n_neighbours, config.n_freqs), persistent=False)
+        self.register_buffer("frequency", own.float().mean(dim=1) / (config.n_freqs - 1), persistent=False)
+        self._start_like_a_wire(n_mono)
+
+    @torch.no_grad()
+    def _start_like_a_wire(self, n_mono: int) -> None:
+        """A filter near 0.7 of the newest frame, and no use of the other microphones."""
+        self.sub[0].weight_ih_l0[:, n_mono:] = 0
+        self.out.weight[2 * self.taps * self.width :] = 0
+        self.out.bias.zero_()
+        self.out.bias[: self.width] = 0.7
+
+    def forward(
+        self, heard: Tensor, magnitude: Tensor, noisy: Tensor, state: State, new: State, units: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Complex filters, and the frequencies [n] that they are for.
+
+        Args:
+            heard: [B, F, T, 5] full-band output, complex spectrum, and complex change by the beamformer.
+            magnitude: [B, F, T].
+            noisy: [B, n_mics, F, T, 2].
+            state, new: from which and into which the LSTMs' states go.
+            units: [n_chosen], or all.
+
+        Returns:
+            [B, n, T, taps + 1, 2]: the taps on the reference from the newest back, and the factor on the change.
+        """
+        own, around, frequency = self.own, self.around, self.frequency
+        if units is not None:
+            own, around, frequency = own[units], around[units], frequency[units]
+        flat = own.flatten()
+        mono, change = _by_unit(heard[:, flat], self.width).split([3 * self.width, 2 * self.width], dim=-1)
+        mono = torch.cat([magnitude[:, around].transpose(2, 3), mono], dim=-1)  # [B, U, around, T] -> [B, U, T, .]
+        array = self.array(noisy[:, :, flat].unflatten(2, (-1, self.width)), frequency, mono)
+        inputs = torch.cat([mono, change, array], dim=-1)  # [B, U, T, n_in]
+        out = run_lstms(self.sub, inputs.flatten(0, 1).transpose(0, 1), self.name, state, new)
+        filters = self.out(out).unflatten(1, (-1, own.shape[0])).permute(1, 2, 0, 3)  # [T, B * U, .] -> [B, U, T, .]
+        filters = filters.unflatten(3, (-1, 2, self.width)).permute(0, 1, 5, 2, 3, 4)  # -> [B, U, W, T, taps + 1, 2]
+        return filters.flatten(1, 2), flat
 
 
 class FullSubNet(nn.Module):
     """Microphone and beamformer spectra in, enhanced spectrum and speech-presence mask out; causal, no look-ahead.
 
-    In training only some bands go through the sub-band part (`bands`): gradients of a few bands are nearly as good.
+    In training some units may go through the sub-band part alone (`units`): their gradients are nearly as good.
     """
 
     family = "fullsubnet"
@@ -44,64 +123,109 @@ class FullSubNet(nn.Module):
             [nn.LSTM(config.n_freqs, config.full_units), nn.LSTM(config.full_units, config.full_units)]
         )
         self.full_out = nn.Linear(config.full_units, config.n_freqs)
-        self.pairs = PairFeatures(config.n_pair_features)
-        n_mono = 2 * config.n_neighbours + 1 + 1 + 2  # magnitudes around, full-band output, complex centre
-        n_in = n_mono + 2 + config.n_pair_features  # what the beamformer changes, pair features
-        self.sub = nn.ModuleList([nn.LSTM(n_in, config.sub_units), nn.LSTM(config.sub_units, config.sub_units)])
-        self.sub_out = nn.Linear(config.sub_units, 4)
-        self.register_buffer("neighbours", _neighbours(config.n_freqs, config.n_neighbours), persistent=False)
-        self.register_buffer("frequency", torch.linspace(0, 1, config.n_freqs), persistent=False)
-        with torch.no_grad():  # start from the noisy signal, with no use of the other microphones
-            self.sub[0].weight_ih_l0[:, n_mono:] = 0
-            self.sub_out.weight[2:] = 0
-            self.sub_out.bias.copy_(torch.tensor([0.7, 0.0, 0.0, 0.0]))
+        self.bands = nn.ModuleList(Band(config, i) for i in range(len(config.groups)))
 
-    def initial_state(self, batch: int = 1, n_bands: int | None = None) -> State:
-        """Zeros: level, and hidden and cell state of every LSTM, [1, n_sequences, n_units] each."""
+    def initial_state(self, batch: int = 1, units: Units | None = None) -> State:
+        """Zeros: level, past frames of the reference, and hidden and cell state of every LSTM."""
+        config = self.config
         state = {"level": torch.zeros(batch, 2)}
-        n_units = batch * (n_bands or self.config.n_freqs)
-        for part, layers, n in (("full", self.full, batch), ("sub", self.sub, n_units)):
-            for i, lstm in enumerate(layers):
-                state[f"{part}{i}_h"] = torch.zeros(1, n, lstm.hidden_size)
-                state[f"{part}{i}_c"] = torch.zeros(1, n, lstm.hidden_size)
+        if config.n_past:
+            state["past"] = torch.zeros(batch, config.n_freqs, config.n_past, 2)
+        _add_states(state, "full", self.full, batch)
+        for i, band in enumerate(self.bands):
+            _add_states(state, band.name, band.sub, batch * (band.n_units if units is None else len(units[i])))
         return state
 
+    def draw_units(self, share: float, generator: torch.Generator) -> Units:
+        """A drawn share of the units of each width, at least one of each."""
+        return [
+            torch.randperm(band.n_units, generator=generator)[: max(1, round(share * band.n_units))].sort().values
+            for band in self.bands
+        ]
+
+    def frequencies(self, units: Units | None = None) -> Tensor:
+        """The frequencies [n] of units, in the order in which `forward` gives them."""
+        parts = [band.own if units is None else band.own[units[i]] for i, band in enumerate(self.bands)]
+        return torch.cat([part.flatten() for part in parts])
+
     def forward(
-        self, noisy: Tensor, beam: Tensor, state: State, bands: Tensor | None = None
+        self, noisy: Tensor, beam: Tensor, state: State, units: Units | None = None
     ) -> tuple[Tensor, Tensor, State]:
         """noisy [B, n_mics, F, T, 2], beam [B, F, T, 2] -> enhanced [B, F, T, 2], presence [B, F, T], state.
 
-        With `bands` [n_bands] (training) the outputs have these frequencies only, in their order.
+        With `units` (training) the outputs have the frequencies of these units only.
         """
         reference = noisy[:, 0]
         new: State = {}
         level, new["level"] = self.level(reference.square().sum(dim=-1).mean(dim=1), state["level"])
         spectrum, magnitude = compress(normalise(reference, level))
-        full = _run(self.full, magnitude.permute(2, 0, 1), "full", state, new)  # [T, B, F]
-        full = torch.relu(self.full_out(full)).permute(1, 2, 0)  # [B, F, T]
-        neighbours, frequency = self.neighbours, self.frequency
-        if bands is not None:
-            neighbours, frequency = neighbours[bands], frequency[bands]
-            noisy, reference, beam = noisy[:, :, bands], reference[:, bands], beam[:, bands]
-            spectrum, full = spectrum[:, bands], full[:, bands]
-        around = magnitude[:, neighbours].transpose(2, 3)  # [B, F, 31, T] -> [B, F, T, 31]
         change, _ = compress(normalise(beam - reference, level))
-        pairs = self.pairs(noisy, frequency)
-        units = torch.cat([around, full[..., None], spectrum, change, pairs], dim=-1)  # [B, F, T, n_in]
-        out = _run(self.sub, units.flatten(0, 1).transpose(0, 1), "sub", state, new)  # [T, B * F, n_units]
-        masks = self.sub_out(out).unflatten(1, (-1, neighbours.shape[0])).permute(1, 2, 0, 3)  # [B, F, T, 4]
-        enhanced, presence = combine(masks, reference, beam)
-        return enhanced, presence, new
+        full = run_lstms(self.full, magnitude.permute(2, 0, 1), "full", state, new)  # [T, B, F]
+        full = torch.relu(self.full_out(full)).permute(1, 2, 0)  # [B, F, T]
+        heard = torch.cat([full[..., None], spectrum, change], dim=-1)
+        past = self._past(reference, state, new)
+        filtered, everywhere = [], beam - reference
+        for i, band in enumerate(self.bands):
+            filters, own = band(heard, magnitude, noisy, state, new, None if units is None else units[i])
+            filtered.append(_filter(filters, past[:, own], everywhere[:, own], self.config.n_past))
+        masked, added = (torch.cat(parts, dim=1) for parts in zip(*filtered, strict=True))
+        kept = reference if units is None else reference[:, self.frequencies(units)]
+        if units is None:
+            rest = (0, 0, 0, 0, 0, reference.shape[1] - masked.shape[1])
+            masked, added = (nn.functional.pad(x, rest) for x in (masked, added))
+        return masked + added, _presence(masked, kept), new
+
+    def _past(self, reference: Tensor, state: State, new: State) -> Tensor:
+        """The reference [B, F, n_past + T, 2] with the frames before it."""
+        if not self.config.n_past:
+            return reference
+        past = torch.cat([state["past"], reference], dim=2)
+        new["past"] = past[:, :, -self.config.n_past :]
+        return past
 
 
-def _neighbours(n_freqs: int, n_each_side: int) -> Tensor:
-    """Index [n_freqs, 2 * n_each_side + 1] of each frequency's neighbours, mirrored at both ends."""
-    index = torch.arange(n_freqs)[:, None] + torch.arange(-n_each_side, n_each_side + 1)
+def _add_states(state: State, name: str, layers: nn.ModuleList, n_sequences: int) -> None:
+    """Zeros [1, n_sequences, n_units] for hidden and cell state of each layer."""
+    for i, lstm in enumerate(layers):
+        for part in ("h", "c"):
+            state[f"{name}_{i}{part}"] = torch.zeros(1, n_sequences, lstm.hidden_size)
+
+
+def _around(own: Tensor, n_each_side: int, n_freqs: int) -> Tensor:
+    """Indices [U, W + 2 n_each_side] of each unit's frequencies [U, W] and their neighbours, mirrored at both ends."""
+    index = own[:, :1] + torch.arange(-n_each_side, own.shape[1] + n_each_side)
     index = index.abs()
     return torch.where(index >= n_freqs, 2 * (n_freqs - 1) - index, index)
 
 
-def _run(layers: nn.ModuleList, x: Tensor, part: str, state: State, new: State) -> Tensor:
+def _by_unit(x: Tensor, width: int) -> Tensor:
+    """[B, U * W, T, n] -> [B, U, T, n * W]."""
+    return x.unflatten(1, (-1, width)).permute(0, 1, 3, 4, 2).flatten(3)
+
+
+def _filter(filters: Tensor, past: Tensor, change: Tensor, n_past: int) -> tuple[Tensor, Tensor]:
+    """Filtered reference and weighted change, [B, n, T, 2] each.
+
+    Args:
+        filters: [B, n, T, taps + 1, 2].
+        past: [B, n, n_past + T, 2] reference, the newest T frames last.
+        change: [B, n, T, 2].
+        n_past: frames before the first.
+    """
+    n_taps = filters.shape[3] - 1
+    masked = complex_mask(filters[..., 0, :], past[:, :, n_past:])
+    for k in range(1, n_taps):
+        masked = masked + complex_mask(filters[..., k, :], past[:, :, n_past - k : -k])
+    return masked, complex_mask(filters[..., n_taps, :], change)
+
+
+def _presence(masked: Tensor, reference: Tensor) -> Tensor:
+    """Speech presence [B, F, T] in 0..1: how much of the reference's magnitude the filter keeps."""
+    kept, given = masked.square().sum(dim=-1), reference.square().sum(dim=-1)
+    return ((kept + MIN_POWER) / (given + MIN_POWER)).sqrt().clamp(max=1.0)
+
+
+def run_lstms(layers: nn.ModuleList, x: Tensor, name: str, state: State, new: State) -> Tensor:
     """x [T, N, n_in] through LSTM layers, their states taken from `state` and put into `new`.
 
     Never in mixed precision on a GPU: it may mean float16 there, in which gradients of a mean over all units vanish.
@@ -109,5 +233,6 @@ def _run(layers: nn.ModuleList, x: Tensor, part: str, state: State, new: State) 
     with torch.autocast("cuda", enabled=False):
         x = x.float() if x.is_cuda else x
         for i, lstm in enumerate(layers):
-            x, (new[f"{part}{i}_h"], new[f"{part}{i}_c"]) = lstm(x, (state[f"{part}{i}_h"], state[f"{part}{i}_c"]))
+            keys = f"{name}_{i}h", f"{name}_{i}c"
+            x, (new[keys[0]], new[keys[1]]) = lstm(x, (state[keys[0]], state[keys[1]]))
     return x

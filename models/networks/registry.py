@@ -77,6 +77,21 @@ def load_network(path: Path) -> tuple[nn.Module, dict[str, Any]]:
         raise QuietmicError(
             f"{path} holds no network: give a run's network.pt, or the .pt beside a model.", exit_code=2
         )
+    content = _of_today(content)
     network = apply_changes(build(content["family"], **content["sizes"]), content.get("changes", {}))
     network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in content["weights"].items()})
     return network.eval(), content["facts"]
+
+
+def _of_today(content: dict[str, Any]) -> dict[str, Any]:
+    """A checkpoint of FullSubNet from before its units had widths: one a frequency, one complex tap, no attention."""
+    if content["family"] != "fullsubnet" or "groups" in content["sizes"]:
+        return content
+    sizes = content["sizes"] | {"groups": ((1, content["sizes"]["n_freqs"]),), "taps": (1,), "attention": False}
+    parts = {"sub.": "bands.0.sub.", "sub_out": "bands.0.out", "pairs.": "bands.0.array."}
+
+    def today(name: str) -> str:
+        return next((new + name[len(old) :] for old, new in parts.items() if name.startswith(old)), name)
+
+    renamed = {part: {today(k): v for k, v in content.get(part, {}).items()} for part in ("changes", "weights")}
+    return content | {"sizes": sizes} | renamed

@@ -9,7 +9,7 @@ from typing import Any
 
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.stream import MAX_MICS
-from quietmic.models.mixtures.scene import MixConfig
+from quietmic.models.mixtures.source import MixConfig
 from quietmic.models.networks.registry import check_family
 from quietmic.models.training.losses import Perceptual
 
@@ -20,9 +20,11 @@ NAMES = {int: "whole number", float: "number", str: "text", tuple: "list", dict:
 class TrainConfig:
     """How to train; a TOML file holds what differs from these values (tables `sizes` and `mix` inside).
 
-    bands: frequencies that go through the sub-band part each step (0 = all). mics: numbers of microphones, one drawn
-    for each batch with equal odds. pesq_weight, stoi_weight: of the terms that need all bands. decay_minutes: at the
-    end of --minutes the learning rate falls to zero for so long, half of the run at most.
+    unit_share: of FullSubNet's units, drawn anew for every step (1 = all of them). mics: numbers of microphones, one
+    drawn for each batch with equal odds. pesq_weight, stoi_weight: of the terms that need all units, used every
+    `perceptual_every` steps with as many times the weight. decay_minutes: at the end of --minutes the learning rate
+    falls to zero for so long, half of the run at most. planned_hours: of audio, over which the learning rate falls
+    along a cosine to zero, whatever the number of sittings; 0 = it does not.
     """
 
     model: str = "tcn"
@@ -35,16 +37,24 @@ class TrainConfig:
     decay_minutes: float = 15.0
     gradient_clip: float = 3.0
     average: float = 0.999
-    bands: int = 0
+    planned_hours: float = 0.0
+    unit_share: float = 1.0
     teacher_weight: float = 1.0
     pesq_weight: float = 0.0
     stoi_weight: float = 0.0
+    perceptual_every: int = 1
     mics: tuple[int, ...] = (1,)
     seed: int = 0
 
     @property
     def perceptual(self) -> Perceptual:
         return Perceptual(self.pesq_weight, self.stoi_weight)
+
+    def perceptual_at(self, step: int) -> Perceptual:
+        """The perceptual terms of a step; they cost as much as the network, so few steps bear them for all."""
+        if step % self.perceptual_every:
+            return Perceptual()
+        return Perceptual(self.perceptual_every * self.pesq_weight, self.perceptual_every * self.stoi_weight)
 
 
 def read_config(path: Path | None, model: str) -> TrainConfig:
@@ -63,8 +73,16 @@ def read_config(path: Path | None, model: str) -> TrainConfig:
     check_family(config.model)
     if not config.mics or not all(isinstance(n, int) and 1 <= n <= MAX_MICS for n in config.mics):
         raise QuietmicError(f"{path}: mics is a list of numbers from 1 to {MAX_MICS}.", exit_code=2)
-    if config.bands and (config.pesq_weight or config.stoi_weight):
-        raise QuietmicError(f"{path}: pesq_weight and stoi_weight need all bands: set bands = 0.", exit_code=2)
+    if config.unit_share < 1 and (config.pesq_weight or config.stoi_weight):
+        raise QuietmicError(f"{path}: pesq_weight and stoi_weight need all units: set unit_share = 1.", exit_code=2)
+    if not 0 < config.unit_share <= 1 or config.perceptual_every < 1:
+        raise QuietmicError(
+            f"{path}: unit_share lies above 0 and up to 1, perceptual_every is at least 1.", exit_code=2
+        )
+    if config.unit_share != 1 and config.model != "fullsubnet":
+        raise QuietmicError(
+            f"{path}: unit_share is FullSubNet's; the network '{config.model}' has no units.", exit_code=2
+        )
     return config
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
@@ -48,7 +49,7 @@ VALID_MINUTES = 20.0
 NORM_SCENES = 360
 
 Teacher = Callable[[np.ndarray], np.ndarray]  # noisy [B, n_samples] -> enhanced [B, n_samples]
-Chosen = dict[str, Tensor]  # {"bands": [n_bands] frequencies to train}, or nothing for all
+Chosen = dict[str, list[Tensor]]  # {"units": those of each width to train}, or nothing for all
 
 
 class Trainer:
@@ -79,7 +80,8 @@ class Trainer:
 
     def train_step(self, scenes: dict[str, Tensor], decay: float) -> float:
         """One update; `decay` scales the learning rate. Returns the loss."""
-        rate = self.config.learning_rate * min(1.0, (self.step + 1) / self.config.warmup_steps) * decay
+        warmup = min(1.0, (self.step + 1) / self.config.warmup_steps)
+        rate = self.config.learning_rate * warmup * self._cosine() * decay
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         batch = mix(scenes, self.device, self.step, (self.team.rank, self.team.size))
@@ -95,24 +97,34 @@ class Trainer:
         self.audio_s += self.team.size * batch.target.numel() / self.stft.sample_rate
         return float(self.team.mean(loss.detach()))
 
+    def _cosine(self) -> float:
+        """Factor of the learning rate by the share of the planned audio that was heard."""
+        planned = self.config.planned_hours
+        return 0.5 + 0.5 * math.cos(math.pi * min(1.0, self.audio_s / 3600 / planned)) if planned else 1.0
+
     def _loss(self, batch: Batch) -> Tensor:
         noisy, target = analysis(batch.noisy, self.stft), analysis(batch.target, self.stft)  # [B, M, F, T, 2]
-        if not self.config.bands:
+        if self.config.unit_share == 1:
             enhanced = self._forward(noisy, self.beam(noisy, {}), {})
-            loss = spectra_loss(enhanced, batch.target, batch.noisy[:, 0], self.stft, self.config.perceptual)
+            perceptual = self.config.perceptual_at(self.step)
+            loss = spectra_loss(enhanced, batch.target, batch.noisy[:, 0], self.stft, perceptual)
             return loss + self._distillation(batch, enhanced, noisy[:, 0], slice(None))
-        bands = torch.randperm(self.stft.n_freqs, device=self.device)[: self.config.bands].sort().values
-        chosen = {"bands": bands}
+        generator = torch.Generator().manual_seed(self.config.seed * 10**9 + self.step)  # equal after a break
+        chosen = {
+            "units": [units.to(self.device) for units in self.network.draw_units(self.config.unit_share, generator)]
+        }
+        freqs = self.network.frequencies(chosen["units"])
         enhanced = self._forward(noisy, self.beam(noisy, chosen), chosen)
-        loss = band_loss(enhanced, target[:, bands], noisy[:, 0, bands])
-        return loss + self._distillation(batch, enhanced, noisy[:, 0, bands], bands)
+        loss = band_loss(enhanced, target[:, freqs], noisy[:, 0, freqs])
+        return loss + self._distillation(batch, enhanced, noisy[:, 0, freqs], freqs)
 
     def beam(self, noisy: Tensor, chosen: Chosen) -> Tensor:
         """The beamformer's output [B, F, T, 2]; the reference at frequencies that are not chosen."""
-        return beam_or_reference(noisy, chosen.get("bands"), partial(self.one_microphone_mask, noisy, chosen))
+        freqs = self.network.frequencies(**chosen) if chosen else None
+        return beam_or_reference(noisy, freqs, partial(self.one_microphone_mask, noisy, chosen))
 
     def _forward(self, noisy: Tensor, beam: Tensor, chosen: Chosen) -> Tensor:
-        """Enhanced spectra, of all bands or of the `bands` chosen."""
+        """Enhanced spectra, of all units or of those chosen."""
         state = self._state(noisy.shape[0], chosen)
         with bfloat16_where_fast(self.device, self.mixed_precision):
             return self.replica(noisy, beam, state, **chosen)[0].float()
@@ -135,8 +147,7 @@ class Trainer:
             return self.average.module.eval()(reference, reference[:, 0], state, **chosen)[1].float()
 
     def _state(self, batch: int, chosen: Chosen) -> dict[str, Tensor]:
-        sizes = {"n_bands": len(chosen["bands"])} if chosen else {}
-        state = self.network.initial_state(batch, **sizes)
+        state = self.network.initial_state(batch, **chosen)
         return {name: value.to(self.device) for name, value in state.items()}
 
     def progress(self) -> dict[str, float]:
