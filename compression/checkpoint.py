@@ -46,7 +46,9 @@ class Checkpoints:
         if not marker.exists():
             marker.write_text(json.dumps(identity, indent=1))
         elif json.loads(marker.read_text()) != json.loads(json.dumps(identity)):
-            raise QuietmicError(f"{folder} holds another recipe, parent or data: remove it, or give another -o", 2)
+            raise QuietmicError(
+                f"{folder} holds another recipe, parent or data: remove it, or write somewhere else", exit_code=2
+            )
 
     def step(self, name: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """What a step gave: read from the folder if it was done before, else done now and written whole."""

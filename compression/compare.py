@@ -48,14 +48,14 @@ def for_value(recipe: Recipe, over: str, value: float) -> Recipe:
         QuietmicError: nothing else can be swept over, or the recipe learns no gates that a beta could belong to.
     """
     if over not in SWEEPS:
-        raise QuietmicError(f"cannot sweep over '{over}': one of {', '.join(SWEEPS)}", 2)
+        raise QuietmicError(f"cannot sweep over '{over}': one of {', '.join(SWEEPS)}", exit_code=2)
     if over == "r":
         prune = replace(recipe.prune, keep=value, ratios="uniform")
         return replace(recipe, budget=Budget("units", value), prune=prune)
     if over == "beta":
         if not recipe.learns_gates:
             raise QuietmicError(
-                f"'{recipe.prune.criterion}' has no gates: beta is swept with influence or autopruner", 2
+                f"'{recipe.prune.criterion}' has no gates: beta is swept with influence or autopruner", exit_code=2
             )
         return replace(recipe, prune=replace(recipe.prune, beta=value))
     return replace(recipe, lowrank=replace(recipe.lowrank, thresh=value, by="thresh"))

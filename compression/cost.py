@@ -31,11 +31,13 @@ class Budget:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise QuietmicError(f"unknown budget '{self.kind}': one of {', '.join(KINDS)}", 2)
+            raise QuietmicError(f"unknown budget '{self.kind}': one of {', '.join(KINDS)}", exit_code=2)
         if not self.value > 0 or (self.kind == "units" and self.value > 1):
-            raise QuietmicError(f"a budget of {self.value} {self.kind} cannot be met: give a positive number", 2)
+            raise QuietmicError(
+                f"a budget of {self.value} {self.kind} cannot be met: give a positive number", exit_code=2
+            )
         if self.also is not None and "units" in (self.kind, self.also.kind):
-            raise QuietmicError("a fraction of units is no budget beside another one", 2)
+            raise QuietmicError("a fraction of units is no budget beside another one", exit_code=2)
 
     def parts(self) -> tuple[Budget, ...]:
         """Each budget by itself."""
@@ -147,7 +149,7 @@ class CostModel:
             return sum(layer.macs for layer in self.layers(kept)) / self.seconds
         if kind == "rtf":
             if self._rtf is None:
-                raise QuietmicError(NO_BOARD, 2)
+                raise QuietmicError(NO_BOARD, exit_code=2)
             return self._rtf(self.layers(kept), self.seconds)
         stays = sum(int(mask.sum()) for mask in kept.values())
         n = sum(len(mask) for mask in kept.values())

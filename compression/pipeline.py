@@ -17,6 +17,7 @@ from quietmic.compression.checkpoint import Checkpoints, state_of
 from quietmic.compression.cost import NO_BOARD, Budget, CostModel, RtfModel
 from quietmic.compression.criteria.blocks import remove_blocks, without_block
 from quietmic.compression.criteria.context import Context, Decision
+from quietmic.compression.criteria.gates import GateSchedule
 from quietmic.compression.criteria.masks import prune_columns
 from quietmic.compression.criteria.table import find_criterion
 from quietmic.compression.factor.lowrank import choose_ranks, factor, ranks_for_budget
@@ -257,7 +258,8 @@ class _Run:
         notes: list[str] = []
 
         def work(steps: int) -> None:
-            _, said = prune_columns(self.model, self.task, prune.keep, steps, tune.lr, prune.beta, self.progress)
+            schedule = GateSchedule(steps, tune.lr, prune.beta)
+            _, said = prune_columns(self.model, self.task, prune.keep, schedule, self.progress)
             notes.extend(said)
 
         self._train("masks", prune.steps, work)
@@ -314,6 +316,6 @@ def _check(recipe: Recipe, rtf: RtfModel | None) -> None:
     if recipe.prune.method == "units":
         recipe.prune_budget()
     if budget is None and recipe.lowrank.by == "budget":
-        raise QuietmicError("low rank by budget needs one: parameters, MACs or RTF", 2)
+        raise QuietmicError("low rank by budget needs one: parameters, MACs or RTF", exit_code=2)
     if budget is not None and rtf is None and any(part.kind == "rtf" for part in budget.parts()):
-        raise QuietmicError(NO_BOARD, 2)
+        raise QuietmicError(NO_BOARD, exit_code=2)

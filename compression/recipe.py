@@ -75,15 +75,19 @@ class Recipe:
         _one_of("quantize", self.quantize, QUANTIZE)
         criterion = find_criterion(prune.criterion)
         if prune.schedule == "soft" and criterion.kind == "learned":
-            raise QuietmicError(f"a soft schedule needs a criterion of scores; '{criterion.name}' learns its gates", 2)
+            raise QuietmicError(
+                f"a soft schedule needs a criterion of scores; '{criterion.name}' learns its gates", exit_code=2
+            )
         _at_least_one("n_calibration", self.n_calibration)
         _at_least_one("prune.stages", prune.stages)
         if self.learns_gates and prune.steps < (n := prune.stages if prune.schedule == "gradual" else 1):
             raise QuietmicError(
-                f"recipe: prune.steps is {prune.steps}; gates need one for each of {n} cuts at least", 2
+                f"recipe: prune.steps is {prune.steps}; gates need one for each of {n} cuts at least", exit_code=2
             )
         if not 0 <= self.lowrank.share < 1:
-            raise QuietmicError(f"recipe: lowrank.share is {self.lowrank.share}; it must be at least 0 and below 1", 2)
+            raise QuietmicError(
+                f"recipe: lowrank.share is {self.lowrank.share}; it must be at least 0 and below 1", exit_code=2
+            )
 
     @property
     def learns_gates(self) -> bool:
@@ -110,7 +114,9 @@ class Recipe:
         cuts = find_criterion(self.prune.criterion).cuts
         if self.budget is None:
             if isinstance(self.prune.ratios, str) or not cuts:
-                raise QuietmicError("a recipe that cuts units needs a budget: parameters, MACs, RTF or units", 2)
+                raise QuietmicError(
+                    "a recipe that cuts units needs a budget: parameters, MACs, RTF or units", exit_code=2
+                )
             return Budget("units", 1.0)  # ratios by hand: no widths are searched
         if self.lowrank.by != "budget" or self.budget.kind == "units" or not cuts:
             return self.budget
@@ -127,12 +133,12 @@ def _without_none(values: dict[str, Any]) -> dict[str, Any]:
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise QuietmicError(f"recipe: {name} is '{value}'; one of {', '.join(allowed)}", 2)
+        raise QuietmicError(f"recipe: {name} is '{value}'; one of {', '.join(allowed)}", exit_code=2)
 
 
 def _at_least_one(name: str, value: int) -> None:
     if value < 1:
-        raise QuietmicError(f"recipe: {name} is {value}; it must be at least 1", 2)
+        raise QuietmicError(f"recipe: {name} is {value}; it must be at least 1", exit_code=2)
 
 
 def from_dict(values: Mapping[str, Any]) -> Recipe:
@@ -152,17 +158,17 @@ def _build(made: type, values: Mapping[str, Any], prefix: str) -> Any:
     """One table as a dataclass, with the tables inside."""
     hints = get_type_hints(made)
     if wrong := sorted(set(values) - set(hints)):
-        raise QuietmicError(f"recipe: unknown entry '{prefix}{wrong[0]}'; entries: {', '.join(hints)}", 2)
+        raise QuietmicError(f"recipe: unknown entry '{prefix}{wrong[0]}'; entries: {', '.join(hints)}", exit_code=2)
     entries: dict[str, Any] = {}
     for name, value in values.items():
         is_table = name in TABLES
         if not (isinstance(value, Mapping) if is_table else _fits(value, hints[name])):
             kind = "a table" if is_table else KINDS.get(hints[name], "text or a table of numbers")
-            raise QuietmicError(f"recipe: '{prefix}{name}' is {value!r}; it must be {kind}", 2)
+            raise QuietmicError(f"recipe: '{prefix}{name}' is {value!r}; it must be {kind}", exit_code=2)
         entries[name] = _build(TABLES[name], value, f"{prefix}{name}.") if is_table else value
     for entry in fields(made):
         if entry.name not in entries and entry.default is MISSING and entry.default_factory is MISSING:
-            raise QuietmicError(f"recipe: '{prefix}{entry.name}' is missing", 2)
+            raise QuietmicError(f"recipe: '{prefix}{entry.name}' is missing", exit_code=2)
     return made(**entries)
 
 
@@ -183,9 +189,9 @@ def read_recipe(path: str | Path) -> Recipe:
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise QuietmicError(f"no recipe at {path}", 2) from None
+        raise QuietmicError(f"no recipe at {path}", exit_code=2) from None
     except tomllib.TOMLDecodeError as error:
-        raise QuietmicError(f"{path} is not TOML: {error}", 2) from None
+        raise QuietmicError(f"{path} is not TOML: {error}", exit_code=2) from None
     return from_dict({"name": path.stem} | values)
 
 

@@ -53,7 +53,7 @@ class Task:
     def outputs(self, model: nn.Module, batch: Any) -> Tensor:
         """Outputs of a network; an error for people where the task does not say how to get them."""
         if self.predict is None:
-            raise QuietmicError("this step compares outputs: the task must say how to get them (predict)", 2)
+            raise QuietmicError("this step compares outputs: the task must say how to get them (predict)", exit_code=2)
         return self.predict(model, batch)
 
     def gap(self, expected: Tensor, actual: Tensor) -> Tensor:
@@ -76,12 +76,12 @@ class Task:
 def _again_and_again(data: Iterable[Any] | None) -> Iterator[Any]:
     """Batches without end."""
     if data is None:
-        raise QuietmicError("this step needs data and there is none: give batches of the task", 2)
+        raise QuietmicError("this step needs data and there is none: give batches of the task", exit_code=2)
     while True:
         n = 0
         for n, batch in enumerate(data, start=1):  # noqa: B007  # n is read behind the loop
             yield batch
         if n == 0:
             raise QuietmicError(
-                "the data have no more batches: give a list, a data set or a loader, not an iterator", 2
+                "the data have no more batches: give a list, a data set or a loader, not an iterator", exit_code=2
             )

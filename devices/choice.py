@@ -69,7 +69,7 @@ def choose_model(candidates: Sequence[Candidate], n_mics: int, threads: int, fol
     """
     usable = [c for c in candidates if c.max_mics >= n_mics]
     if not usable:
-        raise QuietmicError(f"no model is installed that takes {n_mics} microphones")
+        raise QuietmicError(f"no model is installed that takes {n_mics} microphones", argument="n_mics")
     path = (folder or cache_folder()) / "loads.json"
     known = _read_loads(path)
     loads: dict[str, float] = {}

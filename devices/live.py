@@ -1,10 +1,9 @@
-"""The command `live`: puts the parts together."""
+"""A live run put together from its parts."""
 
 import contextlib
-import os
+import logging
 import signal
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,12 +20,28 @@ from quietmic.devices.stepdown import NextEngine
 from quietmic.devices.virtual import DEVICE, VirtualMicrophone
 from quietmic.enhance.errors import QuietmicError
 
+logger = logging.getLogger(__name__)
+
 _MEASURE_S = 0.5
-_VIEW_EVERY = 4  # ticks
+
+Refresh = Callable[[], None]
+View = Callable[[Session], contextlib.AbstractContextManager[Refresh]]
+"""Shows a session while the context lasts; what the context gives is called at every tick."""
+
+
+@contextlib.contextmanager
+def no_view(session: Session) -> Iterator[Refresh]:
+    """Shows nothing: what happens is in the log and in the session's messages."""
+    yield lambda: None
 
 
 def run_live(
-    options: LiveOptions, candidates: Sequence[Candidate], board: Board, picks: bool = False, backend: Any = None
+    options: LiveOptions,
+    candidates: Sequence[Candidate],
+    board: Board,
+    picks: bool = False,
+    view: View = no_view,
+    backend: Any = None,
 ) -> dict[str, Any]:
     """Enhances live until the time is over or the person stops it.
 
@@ -35,6 +50,7 @@ def run_live(
         candidates: models, the wanted one first.
         board: profile of this machine.
         picks: take the first model that this machine can bear, and not simply the first.
+        view: what the person sees meanwhile.
         backend: stands for the sounddevice module in tests.
 
     Returns:
@@ -66,7 +82,7 @@ def run_live(
         if picks:
             choice = choose_model(candidates, n_mics, board.threads)
             model = next(c for c in candidates if c.name == choice.model)
-            print(f"{model.name}: {choice.reason}", file=sys.stderr)
+            logger.info("%s: %s", model.name, choice.reason)
         raise_priority()
         with audio_priority():
             engine = model.open(n_mics, board.threads)
@@ -75,11 +91,14 @@ def run_live(
         session = Session(backend, plan, engine, timing, options, smaller, before_reconnect)
         if options.virtual_microphone:
             session.log("pick the microphone 'quietmic' in the meeting program")
-        with _terminated_like_interrupted(), Keys() as keys:
-            if options.shows_view:
-                _run_with_view(session, keys)
-            else:
-                session.run(lambda: _press(session, keys))
+        with _terminated_like_interrupted(), Keys() as keys, view(session) as refresh:
+
+            def tick() -> None:
+                for key in keys.read():
+                    session.controls.press(key)
+                refresh()
+
+            session.run(tick)
         return session.summary()
 
 
@@ -92,42 +111,6 @@ def _smaller_engine(candidates: Sequence[Candidate], model: Candidate, n_mics: i
         return candidate.open(n_mics, threads) if candidate else None
 
     return open_next
-
-
-def _press(session: Session, keys: Keys) -> None:
-    for key in keys.read():
-        session.controls.press(key)
-
-
-def _run_with_view(session: Session, keys: Keys) -> None:
-    from rich.live import Live
-
-    from quietmic.devices.view import render
-
-    ticks = 0
-    with _quiet_libraries(), Live(render(session), auto_refresh=False) as live:
-
-        def tick() -> None:
-            nonlocal ticks
-            ticks += 1
-            _press(session, keys)
-            if ticks % _VIEW_EVERY == 0:
-                live.update(render(session), refresh=True)
-
-        session.run(tick)
-
-
-@contextlib.contextmanager
-def _quiet_libraries() -> Iterator[None]:
-    """Keeps what the sound libraries write to standard error, below Python, out of the view."""
-    saved = os.dup(2)
-    with open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,5 @@
 """What a live run is asked to do."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,6 @@ class LiveOptions:
         attenuation_limit_db: at the start.
         auto: step down to a smaller model on a machine that is too slow.
         virtual_microphone: play into a new source "quietmic" of the sound server.
-        shows_view: the terminal view instead of plain messages.
     """
 
     input_name: str | None = None
@@ -46,31 +44,24 @@ class LiveOptions:
     attenuation_limit_db: float | None = None
     auto: bool = False
     virtual_microphone: bool = False
-    shows_view: bool = False
 
 
 def live_options(
     board: Board,
-    limit_db: float | None = None,
-    input_name: str | None = None,
     channels: tuple[int, ...] | None = None,
     array: str | None = None,
     latency: str = "auto",
     jitter_ms: float | None = None,
-    no_ui: bool = False,
     **others: Any,
 ) -> LiveOptions:
-    """Options as they come from the command line, with what the board and the array say.
+    """Options as a person gives them, with what the board and the array say.
 
     Args:
         board: profile of this machine.
-        limit_db: attenuation limit, dB.
-        input_name: index or part of the name.
         channels: microphones; None = those of the array, else the first.
         array: name or geometry file.
         latency: "auto", "low", "high" or a number of seconds.
         jitter_ms: buffering, milliseconds; None = measured.
-        no_ui: plain messages even in a terminal.
         others: fields of LiveOptions.
 
     Raises:
@@ -84,14 +75,11 @@ def live_options(
     except ValueError as error:
         raise QuietmicError(f"latency is auto, low, high or seconds, not {latency!r}", exit_code=2) from error
     return LiveOptions(
-        input_name=input_name,
         preferred_input=microphones.device if microphones else "",
         channels=channels,
         latency=latency_s,
         jitter_s=jitter_ms / 1000 if jitter_ms else None,
         least_jitter_s=board.jitter_ms / 1000,
         n_hops_per_block=board.n_hops_per_block,
-        attenuation_limit_db=limit_db,
-        shows_view=not no_ui and sys.stdout.isatty(),
         **others,
     )

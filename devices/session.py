@@ -2,7 +2,7 @@
 
 import atexit
 import contextlib
-import sys
+import logging
 import threading
 import time
 from collections import deque
@@ -25,6 +25,8 @@ from quietmic.devices.tally import Tally
 from quietmic.devices.tuning import choose_jitter_s, choose_latency
 from quietmic.devices.worker import Worker
 from quietmic.enhance.errors import QuietmicError
+
+logger = logging.getLogger(__name__)
 
 _FIRST_PAUSE_S, _LAST_PAUSE_S = 0.5, 8.0
 _TICK_S = 0.05
@@ -97,10 +99,9 @@ class Session:
         return time.monotonic() - self._start_time
 
     def log(self, text: str) -> None:
-        """Keeps a message, and prints it unless the view shows it."""
+        """Keeps a message for the view and the summary, and logs it."""
         self.messages.append((self.seconds, text))
-        if not self._options.shows_view:
-            print(text, file=sys.stderr, flush=True)
+        logger.info(text)
 
     def _connect(self) -> None:
         """Opens the devices and starts the worker.
@@ -195,7 +196,7 @@ class Session:
         if n_losses - self._n_losses >= _MOST_LOSSES and not self.mixer.forced_bypass:
             self.log(
                 f"{n_losses - self._n_losses} gaps in {_LOSSES_WINDOW_S:.0f} s: this machine is too busy for so short "
-                "a buffer, or these devices have two clocks; try --latency 0.2, a larger --jitter or --two-clocks"
+                "a buffer, or these devices have two clocks; try a latency of 0.2 s, more jitter or two clocks"
             )
         self._n_losses, self._losses_until = n_losses, self.seconds + _LOSSES_WINDOW_S
 

@@ -6,8 +6,10 @@ class QuietmicError(Exception):
 
     Attributes:
         exit_code: 2 for wrong use (no such device), 1 for work that failed or a device that has gone.
+        argument: the one to be given otherwise, by its name in Python; the command line adds which option that is.
     """
 
-    def __init__(self, message: str, exit_code: int = 1) -> None:
+    def __init__(self, message: str, *, exit_code: int = 1, argument: str | None = None) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+        self.argument = argument

@@ -1,4 +1,4 @@
-"""JSON for other programs: into a file, or alone on standard output."""
+"""JSON for other programs."""
 
 import json
 import math
@@ -6,20 +6,19 @@ from pathlib import Path
 from typing import Any
 
 
-def write_json(value: Any, destination: str | Path) -> None:
-    """Writes a value with full precision; numbers that are not finite become null.
+def json_text(value: Any) -> str:
+    """A value as text with full precision; numbers that are not finite become null.
 
     Args:
         value: of dicts, lists, strings and numbers; tuples and numpy scalars are allowed.
-        destination: a path, or "-" for standard output.
     """
-    text = json.dumps(plain(value), indent=2, allow_nan=False)
-    if str(destination) == "-":
-        print(text)
-        return
-    path = Path(destination)
+    return json.dumps(plain(value), indent=2, allow_nan=False)
+
+
+def write_json(value: Any, path: Path) -> None:
+    """Writes a value into a file, as `json_text` makes it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text + "\n", encoding="utf-8")
+    path.write_text(json_text(value) + "\n", encoding="utf-8")
 
 
 def plain(value: Any) -> Any:

@@ -231,9 +231,7 @@ def _check(network: OnnxNetwork, n_mics: int, sample_rate: int, limit_db: float 
         raise QuietmicError(f"sample rate {sample_rate} Hz, but it must lie in {MIN_RATE}..{MAX_RATE}", exit_code=2)
     most = min(MAX_MICS, card.max_mics)
     if not 1 <= n_mics <= most:
-        raise QuietmicError(
-            f"{n_mics} microphones, but {card.name} takes 1 to {most}: choose with --channels", exit_code=2
-        )
+        raise QuietmicError(f"{n_mics} microphones, but {card.name} takes 1 to {most}", exit_code=2, argument="n_mics")
     if card.look_ahead:
         raise QuietmicError(f"{card.name} looks {card.look_ahead} frames ahead, which a stream does not offer")
     if n_mics > 1 and network.uses_beam and not network.gives_mask:

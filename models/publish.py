@@ -10,18 +10,22 @@ from typing import Any
 from quietmic.enhance.card import ModelCard, StftConfig
 from quietmic.enhance.catalogue import WEIGHTS, list_models
 from quietmic.enhance.errors import QuietmicError
-from quietmic.enhance.measure.quality import read_info, run_evaluation
+from quietmic.enhance.measure.quality import EvaluationOptions, read_info, run_evaluation
 from quietmic.enhance.measure.recordings import find_scenes
 from quietmic.enhance.measure.systems import NOISY, model_system
 from quietmic.enhance.network import OnnxNetwork
+from quietmic.enhance.progress import Progress, silent
 from quietmic.models.export import add_to_index, export, round_to_half, write_card
 from quietmic.models.networks.registry import load_network, save_network
 from quietmic.models.training.run import choose_facts
 
+MEASURED_MICS = (1, 2, 4)
 REPORTED = ("si_sdr", "si_sdr_gain", "stoi", "stoi_gain", "pesq_wb", "pesq_wb_gain", "ovrl")
 
 
-def publish(checkpoint: Path, out: Path, name: str, notes: str, scenes: Path | None, list_it: bool) -> Path:
+def publish(
+    checkpoint: Path, out: Path, name: str, notes: str, scenes: Path | None, list_it: bool, progress: Progress = silent
+) -> None:
     """Write a checkpoint's ONNX and card, and the exact half-precision checkpoint (`write_model`)."""
     network, facts = load_network(checkpoint)
     if not name.startswith(str(network.family)):
@@ -32,13 +36,14 @@ def publish(checkpoint: Path, out: Path, name: str, notes: str, scenes: Path | N
         parent_sha256=cut.get("parent_sha256"), recipe=cut.get("recipe"),
         parameters=0, macs_per_second=0, training_data=card_data(facts), notes=notes,
     )  # fmt: skip
-    write_model(network, card, facts, out, scenes)
+    write_model(network, card, facts, out, scenes, progress)
     if list_it:
         add_to_index(out, name)
-    return out
 
 
-def write_model(network: Any, card: ModelCard, facts: dict[str, Any], out: Path, scenes: Path | None) -> None:
+def write_model(
+    network: Any, card: ModelCard, facts: dict[str, Any], out: Path, scenes: Path | None, progress: Progress = silent
+) -> None:
     """Write ONNX and card, measured on a scenes folder where one is given, and the exact half-precision checkpoint.
 
     The weights are rounded to half precision first, so that the checkpoint beside the graph (OUT with .pt, half the
@@ -49,18 +54,18 @@ def write_model(network: Any, card: ModelCard, facts: dict[str, Any], out: Path,
     export(network, card, out)
     save_network(network, out.with_suffix(".pt"), facts, half=True)
     if scenes:
-        measure_into_card(out, scenes)
+        measure_into_card(out, scenes, progress)
 
 
-def measure_into_card(path: Path, scenes: Path) -> None:
+def measure_into_card(path: Path, scenes: Path, progress: Progress = silent) -> None:
     """Write what a model reaches on a scenes folder into its card; the graph stays."""
-    write_card(path, replace(OnnxNetwork(path).card, metrics=measure(path, scenes)))
+    write_card(path, replace(OnnxNetwork(path).card, metrics=measure(path, scenes, progress)))
 
 
-def measure_listed(scenes: Path, weights: Path = WEIGHTS) -> None:
+def measure_listed(scenes: Path, weights: Path = WEIGHTS, progress: Progress = silent) -> None:
     """Measure every listed model anew, as after a change of what runs around the networks."""
     for entry in list_models(weights):
-        measure_into_card(entry.path, scenes)
+        measure_into_card(entry.path, scenes, progress)
         add_to_index(entry.path, entry.name)
 
 
@@ -69,11 +74,11 @@ def card_data(facts: dict[str, Any]) -> dict[str, Any]:
     return json.loads(json.dumps(choose_facts(facts, "data", "teacher", "audio_hours", "steps", "started_from")))
 
 
-def measure(path: Path, scenes: Path, mics: tuple[int, ...] = (1, 2, 4), jobs: int = 2) -> dict[str, Any]:
+def measure(path: Path, scenes: Path, progress: Progress = silent) -> dict[str, Any]:
     """Means over a scenes folder by number of microphones, as far as it has them, the noisy reference included."""
     most = max(read_info(scene.noisy).n_channels for scene in find_scenes(scenes))
-    systems = {n: model_system(str(path), n) for n in mics if n <= most}
-    record = run_evaluation(scenes, list(systems.values()), jobs)
+    systems = {n: model_system(str(path), n) for n in MEASURED_MICS if n <= most}
+    record = run_evaluation(scenes, list(systems.values()), EvaluationOptions(n_jobs=2, progress=progress))
     summary = record["figures"]["summary"]
     labels = {"noisy": NOISY} | {f"{n}_mics": system.label for n, system in systems.items()}
     metrics: dict[str, Any] = {"data": scenes.name, "data_sha256": record["data_sha256"]}

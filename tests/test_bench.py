@@ -73,5 +73,6 @@ def test_the_command_prints_json_alone(small_model, tmp_path, monkeypatch, capsy
     assert figures["machine"]["cores"] >= 1
     text = (tmp_path / "bench.md").read_text()
     assert "not measured" in text and "GMAC/s" in text
-    assert cli.main(["bench", "--model", str(small_model), "--plan", "10", "--cores", "2", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["cores"] == 2
+    for former in (["bench", "--plan"], ["plan"]):
+        assert cli.main([*former, "10", "--model", str(small_model), "--cores", "2", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["cores"] == 2

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from quietmic import open_stream
-from quietmic.cli.models import print_models
+from quietmic.cli import main
 from quietmic.enhance import catalogue as catalog
 from quietmic.enhance.errors import QuietmicError
 
@@ -55,14 +55,18 @@ def test_no_index_means_no_models(tmp_path: Path) -> None:
         catalog.find_model("default", tmp_path)
 
 
-def test_models_as_json(weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    print_models("-", weights)
+def test_models_as_json(
+    weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:  # fmt: skip
+    (entry,) = catalog.list_models(weights)
+    monkeypatch.setattr(catalog, "list_models", lambda: [entry])
+    assert main(["models", "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)
     assert set(row) == {
         "name", "parameters", "macs_per_second", "bytes", "max_mics", "parent", "recipe", "metrics", "default"
     }  # fmt: skip
     assert (row["name"], row["default"], row["parent"]) == ("passthrough", True, None)
-    print_models(None, weights)
+    assert main(["models"]) == 0
     assert "* passthrough" in capsys.readouterr().out
 
 

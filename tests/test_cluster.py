@@ -27,7 +27,7 @@ from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files import run as command
 from quietmic.enhance.files.audio import read, write
 from quietmic.enhance.hashes import hash_file
-from quietmic.enhance.measure.quality import evaluate
+from quietmic.enhance.measure.quality import EvaluationOptions, evaluate
 from quietmic.enhance.measure.recordings import find_scenes
 from quietmic.enhance.measure.systems import model_system
 
@@ -224,8 +224,8 @@ def test_an_evaluation_on_a_cluster_gives_the_same_figures(
 ) -> None:
     scenes = find_scenes(write_pairs(tmp_path / "scenes", n_scenes=2))
     systems = [model_system(str(passthrough_model))]
-    here = evaluate(scenes, systems, cache=tmp_path / "a", progress=False)
-    there = evaluate(scenes, systems, cache=tmp_path / "b", progress=False, cluster=Cluster(processes.address))
+    here = evaluate(scenes, systems, EvaluationOptions(cache=tmp_path / "a"))
+    there = evaluate(scenes, systems, EvaluationOptions(cache=tmp_path / "b", cluster=Cluster(processes.address)))
     assert len(here["rows"]) == 4
     for row, other in zip(here["rows"], there["rows"], strict=True):
         assert (row["scene"], row["system"]) == (other["scene"], other["system"])
@@ -254,21 +254,24 @@ def test_a_local_cluster_ends_with_the_command(passthrough_model: Path, tmp_path
 
 
 def test_no_scheduler_and_wrong_use(
-    passthrough_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+    passthrough_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
     monkeypatch.setattr("quietmic.enhance.cluster.connect.CONNECT_S", 0.5)
     folder = make_files(tmp_path / "in", 1)
     assert denoise(passthrough_model, folder, "out", "--cluster", "tcp://127.0.0.1:9") == 1
     assert "no scheduler answers at tcp://127.0.0.1:9" in capsys.readouterr().err
     assert denoise(passthrough_model, folder, "out", "--cluster", "tls://127.0.0.1:9") == 2
+    assert "needs an authority, a certificate and a key; give --tls-ca" in capsys.readouterr().err
     assert denoise(passthrough_model, folder, "out", "--tls-ca", str(folder / "000.wav")) == 2
+    assert "TLS files need the address of a cluster; name it with --cluster" in capsys.readouterr().err
     for address, warned in [
         ("tcp://10.0.0.5:8786", True), ("10.0.0.5:8786", True), ("localhost:8786", False),
         ("tcp://127.0.0.1:1", False), ("local", False),
     ]:  # fmt: skip
-        capsys.readouterr()
+        caplog.clear()
         assert choose_cluster(address, 1) is not None
-        assert (capsys.readouterr().err.count("warning") == 1) == warned
+        assert ([record.levelname for record in caplog.records] == ["WARNING"]) == warned
     assert choose_cluster(None, 1) is None
 
 

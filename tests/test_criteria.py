@@ -10,7 +10,7 @@ from quietmic.compression.cost import Budget, CostModel
 from quietmic.compression.criteria.allocate import best
 from quietmic.compression.criteria.context import Context
 from quietmic.compression.criteria.data_scores import influence_static
-from quietmic.compression.criteria.gates import GateLearner, next_beta, penalty_weight
+from quietmic.compression.criteria.gates import GateLearner, GateSchedule, next_beta, penalty_weight
 from quietmic.compression.criteria.reconstruct import gram_matrices, greedy_order, lasso_path, least_squares
 from quietmic.compression.criteria.table import CRITERIA, find_criterion
 from quietmic.compression.structure.groups import find_groups
@@ -94,13 +94,14 @@ def test_lambda_is_that_of_the_seed():
 
 
 def test_beta_grows_as_asked_and_follows_the_gates_when_adaptive():
-    beta = 0.1
+    plain, adaptive = GateSchedule(50, 1e-3, 0.1), GateSchedule(50, 1e-3, 0.1, adaptive=True)
+    beta = plain.beta
     for step in range(50):
-        beta = next_beta(beta, 10.0, 50, step / 50, [], False)
+        beta = next_beta(beta, plain, step / 50, [])
     assert beta == pytest.approx(1.0)
     binary, soft = [torch.tensor([0.0, 1.0])], [torch.tensor([0.5, 0.5])]
-    assert next_beta(0.1, 10, 50, 0.5, binary, True) == 0.1
-    assert next_beta(0.1, 10, 50, 0.5, soft, True) == pytest.approx(0.1 * 10 ** (2 / 50))
+    assert next_beta(0.1, adaptive, 0.5, binary) == 0.1
+    assert next_beta(0.1, adaptive, 0.5, soft) == pytest.approx(0.1 * 10 ** (2 / 50))
 
 
 def test_a_learner_starts_with_the_order_of_the_influences():

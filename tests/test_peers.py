@@ -148,7 +148,7 @@ def test_a_peer_of_ones_own_is_a_class(tmp_path, monkeypatch):
 def test_unknown_names_and_missing_files_say_what_to_do(tmp_path):
     with pytest.raises(QuietmicError, match="noisereduce"):
         find_peer("no-such-peer")
-    with pytest.raises(QuietmicError, match="QUIETMIC_PEERS"):
+    with pytest.raises(QuietmicError, match="name the folder that holds it"):
         find_peer("gtcrn", tmp_path)
     with pytest.raises(QuietmicError, match="pip install"):
         find_peer("no_such_module:Peer")

@@ -13,7 +13,8 @@ import pytest
 from fake_portaudio import FakePortAudio
 from rich.console import Console
 
-from quietmic.cli.commands import live_candidates
+from quietmic.cli.candidates import live_candidates
+from quietmic.cli.view import render
 from quietmic.devices import session as session_module
 from quietmic.devices.board import find_board
 from quietmic.devices.controls import LIMITS_DB, NO_LIMIT
@@ -24,7 +25,6 @@ from quietmic.devices.options import LiveOptions, live_options
 from quietmic.devices.plan import DuplexPlan, plan_duplex
 from quietmic.devices.session import Session
 from quietmic.devices.tuning import choose_jitter_s, choose_latency
-from quietmic.devices.view import render
 from quietmic.enhance import catalogue as catalog
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files.audio import read

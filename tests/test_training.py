@@ -30,7 +30,7 @@ from quietmic.models.networks.spectra import analysis, synthesis
 from quietmic.models.publish import measure_listed
 from quietmic.models.training.config import TrainConfig, read_config
 from quietmic.models.training.run import describe_start
-from quietmic.models.training.train import Trainer, measure_norms, open_start, train
+from quietmic.models.training.train import RunPlan, Trainer, measure_norms, open_start, train
 
 STFT = StftConfig()
 SMALL_ROOMS = RoomRange(rt60_s=(0.1, 0.15), n_mics=(4,))
@@ -178,8 +178,8 @@ def test_training_resumes_and_logs(data: dict[str, Path], tmp_path: Path) -> Non
         sizes=SIZES, mix=MixConfig(segment_s=1.0), batch_size=2, warmup_steps=5, decay_minutes=0.0, mics=(1, 2)
     )
     source = make_source(data, config.mix)
-    _, first = train(source, config, tmp_path, 0.05, torch.device("cpu"))
-    _, second = train(source, config, tmp_path, 0.05, torch.device("cpu"))
+    _, first = train(source, config, RunPlan(tmp_path, 0.05, torch.device("cpu")))
+    _, second = train(source, config, RunPlan(tmp_path, 0.05, torch.device("cpu")))
     assert second["steps"] > first["steps"] > 0  # how many depends on the machine
     assert second["minutes"] - first["minutes"] >= 0.05
     assert second["audio_hours"] == pytest.approx(second["steps"] * 2 / 3600)
@@ -192,11 +192,11 @@ def test_a_run_shorter_than_the_decay_goes_on_from_where_it_was_before_the_decay
 ) -> None:
     config = TrainConfig(sizes=SIZES, mix=MixConfig(segment_s=1.0), batch_size=2)
     source = make_source(data, config.mix)
-    train(source, config, tmp_path, 0.05, torch.device("cpu"))
+    train(source, config, RunPlan(tmp_path, 0.05, torch.device("cpu")))
     kept = torch.load(tmp_path / "state.pt", weights_only=True)["progress"]
     assert kept["step"] > 0
     assert kept["minutes"] == pytest.approx(0.025, abs=0.02)
-    _, second = train(source, config, tmp_path, 0.05, torch.device("cpu"))
+    _, second = train(source, config, RunPlan(tmp_path, 0.05, torch.device("cpu")))
     assert second["minutes"] >= kept["minutes"] + 0.05
 
 
@@ -310,22 +310,22 @@ def test_a_pack_that_failed_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_scenes_of_folders_without_a_manifest_warn_of_training_on_them(
-    data: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    data: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from quietmic.models.mixtures.scenes import make_scenes
+    from quietmic.models.mixtures.scenes import SceneSet, make_scenes
 
     shutil.copytree(data["speech"], tmp_path / "plain")
     (tmp_path / "plain" / "manifest.csv").unlink()
-    make_scenes(tmp_path / "plain", data["noise"], tmp_path / "out", 1, seed=1, split="train", jobs=1)
-    assert "plain has no manifest.csv" in capfd.readouterr().err
+    make_scenes(SceneSet(tmp_path / "plain", data["noise"], tmp_path / "out", count=1, split="train"))
+    assert "plain has no manifest.csv" in caplog.text
 
 
 def test_scenes_are_the_same_twice(data: dict[str, Path], tmp_path: Path) -> None:
-    from quietmic.models.mixtures.scenes import make_scenes
+    from quietmic.models.mixtures.scenes import SceneSet, make_scenes
 
     files = []
     for name in ("a", "b"):
-        make_scenes(data["speech"], data["noise"], tmp_path / name, 2, seed=1, split="train", jobs=1)
+        make_scenes(SceneSet(data["speech"], data["noise"], tmp_path / name, count=2, split="train"))
         files.append((tmp_path / name / "noisy" / "scene-001.flac").read_bytes())
     assert files[0] == files[1]
     noisy, rate = soundfile.read(tmp_path / "a" / "noisy" / "scene-000.flac")

@@ -199,7 +199,7 @@ def soak(rig: Rig, seconds: float) -> tuple[int, int]:
 
 
 def check_soak(model: Path, seconds: float) -> None:
-    from quietmic.cli.commands import live_candidates
+    from quietmic.cli.candidates import live_candidates
 
     rig = Rig(FakePortAudio())
     rig.mixer.forced_bypass = True

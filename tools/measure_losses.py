@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from quietmic.models.networks.registry import load_network
 from quietmic.models.training.config import TrainConfig, read_config
 from quietmic.models.training.progress import read_scenes, score
-from quietmic.models.training.sources import open_source
+from quietmic.models.training.sources import Sources, open_source
 from quietmic.models.training.teacher import Teacher
 from quietmic.models.training.train import Trainer, batches, measure_norms, open_start
 
@@ -101,7 +101,7 @@ def main(
     for i, name in enumerate(VARIANTS):
         chosen, path = configure(base, name), out / f"{i}.json"
         if not path.exists():
-            source, _ = open_source(speech, noise, None, rooms, chosen, cache, jobs=1)
+            source, _ = open_source(Sources(speech, noise, n_rooms=rooms, cache=cache), chosen)
             scores = run(chosen, source, checkpoint, teacher, steps, scenes, count)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps({"variant": name, "steps": steps, "scores": scores.tolist()}))

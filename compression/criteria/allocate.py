@@ -64,7 +64,7 @@ def allocate(
     if ratios == "uniform":
         return _fill(_search(uniform, 4096, costs, budget), scores, costs, budget)
     if ratios not in ("auto", "global"):
-        raise QuietmicError(f"unknown ratios '{ratios}': uniform, auto, global or fractions by name", 2)
+        raise QuietmicError(f"unknown ratios '{ratios}': uniform, auto, global or fractions by name", exit_code=2)
     if ratios == "auto":
         even = _search(uniform, 4096, costs, budget)
         least = {name: max(n, math.ceil(EVENNESS * int(even[name].sum()))) for name, n in least.items()}
@@ -77,9 +77,9 @@ def allocate(
 def _by_hand(scores: Scores, ratios: Mapping[str, float], sizes: Mapping[str, int]) -> Kept:
     for pattern, ratio in ratios.items():
         if not any(fnmatch(name, pattern) for name in scores):
-            raise QuietmicError(f"no group matches '{pattern}'; groups: {', '.join(scores)}", 2)
+            raise QuietmicError(f"no group matches '{pattern}'; groups: {', '.join(scores)}", exit_code=2)
         if not 0 < ratio <= 1:
-            raise QuietmicError(f"the ratio {ratio} of '{pattern}' must lie above 0 and not above 1", 2)
+            raise QuietmicError(f"the ratio {ratio} of '{pattern}' must lie above 0 and not above 1", exit_code=2)
     chosen = {}
     for name, score in scores.items():
         ratio = next((value for pattern, value in ratios.items() if fnmatch(name, pattern)), 1.0)

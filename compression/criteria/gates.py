@@ -36,6 +36,25 @@ FULLY_CONNECTED = 1 << 18  # largest number of weights for which the learner is 
 
 
 @dataclass(frozen=True)
+class GateSchedule:
+    """How gates are trained.
+
+    Attributes:
+        steps: number of batches.
+        lr: peak learning rate of the network.
+        beta: slope at the start; the best differs by network (0.05 to 0.1 for VGG-16, 0.15 for an LSTM).
+        growth: factor by which beta grows over the steps.
+        adaptive: let beta follow how many gates are binary.
+    """
+
+    steps: int
+    lr: float
+    beta: float
+    growth: float = 10.0
+    adaptive: bool = False
+
+
+@dataclass(frozen=True)
 class GateTarget:
     """What one learner decides about."""
 
@@ -87,17 +106,17 @@ def penalty_weight(gates: Tensor, ratio: float) -> float:
     return 5 * abs(kept - ratio) if kept >= ratio else 0.0
 
 
-def next_beta(beta: float, growth: float, steps: int, done: float, gates: list[Tensor], adaptive: bool) -> float:
-    """beta of the next step: geometric growth by `growth` in all.
+def next_beta(beta: float, schedule: GateSchedule, done: float, gates: list[Tensor]) -> float:
+    """beta of the next step: geometric growth by the schedule's factor in all.
 
     Adaptive (AutoPruner leaves its rule open; this is ours): the share of binary gates should follow the share of
     steps done. Where it is behind, beta grows up to twice as fast, where it is ahead, down to not at all.
     """
     rate = 1.0
-    if adaptive:
+    if schedule.adaptive:
         binary = float(torch.cat([(g < OFF) | (g > 1 - OFF) for g in gates]).float().mean())
         rate = min(2.0, max(0.0, 1.0 + 2.0 * (done - binary)))
-    return beta * growth ** (rate / steps)
+    return beta * schedule.growth ** (rate / schedule.steps)
 
 
 def train_gates(
@@ -105,11 +124,7 @@ def train_gates(
     targets: list[GateTarget],
     weights: Callable[[Gates], dict[str, Tensor]],
     task: Task,
-    steps: int,
-    lr: float,
-    beta: float,
-    growth: float = 10.0,
-    adaptive: bool = False,
+    schedule: GateSchedule,
     start: dict[str, Tensor] | None = None,
     progress: Progress = silent,
 ) -> dict[str, Tensor]:
@@ -118,15 +133,13 @@ def train_gates(
     Args:
         targets: one learner each.
         weights: gates -> parameters with the gates on them.
-        beta: slope at the start; the best differs by network (0.05 to 0.1 for VGG-16, 0.15 for an LSTM).
-        growth: factor by which beta grows over the steps.
-        adaptive: let beta follow how many gates are binary.
+        schedule: how long, how fast, and how the gates become binary.
         start: influences of all weights to start from (averages over calibration batches).
 
     Returns:
         Last beta * e, name -> [n_units]: the gates are their sigmoid, which orders no longer where it is flat.
     """
-    smoothed = start
+    smoothed, steps, lr, beta = start, schedule.steps, schedule.lr, schedule.beta
     learners = nn.ModuleList(GateLearner(t.n_units, t.features(smoothed or {}).shape[1]) for t in targets)
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(
@@ -152,7 +165,7 @@ def train_gates(
         nn.utils.clip_grad_norm_(parameters, CLIP)
         optimizer.param_groups[0]["lr"] = learning_rate(step, steps, lr)
         optimizer.step()
-        beta = next_beta(beta, growth, steps, (step + 1) / steps, list(gates.values()), adaptive)
+        beta = next_beta(beta, schedule, (step + 1) / steps, list(gates.values()))
         progress("gates", step + 1, steps, loss.item())
     model.eval()
     with torch.no_grad():

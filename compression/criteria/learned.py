@@ -12,7 +12,7 @@ from quietmic.compression.criteria.allocate import best
 from quietmic.compression.criteria.calibration import watch
 from quietmic.compression.criteria.context import Context, Decision
 from quietmic.compression.criteria.data_scores import influence_static
-from quietmic.compression.criteria.gates import OFF, GateTarget, train_gates
+from quietmic.compression.criteria.gates import OFF, GateSchedule, GateTarget, train_gates
 from quietmic.compression.criteria.influence import mask_gradients, sum_units
 from quietmic.compression.structure.groups import Group, Slot
 from quietmic.compression.structure.surgery import Kept, gated_weights
@@ -63,8 +63,8 @@ def influence(context: Context) -> Decision:
 
     targets = [GateTarget(g.name, g.n_units, _ratio(widths, g), weights[g.name], features(g)) for g in structure.groups]
     logits = train_gates(
-        model, targets, lambda values: gated_weights(model, structure, values), task, context.steps, context.lr,
-        context.beta, start=start, progress=context.progress,
+        model, targets, lambda values: gated_weights(model, structure, values), task,
+        GateSchedule(context.steps, context.lr, context.beta), start, context.progress,
     )  # fmt: skip
     return _read(widths, logits)
 
@@ -99,8 +99,8 @@ def autopruner(context: Context) -> Decision:
             for g in structure.groups
         ]
         logits = train_gates(
-            model, targets, lambda values: gated_weights(model, structure, values), context.task, context.steps,
-            context.lr, context.beta, adaptive=True, progress=context.progress,
+            model, targets, lambda values: gated_weights(model, structure, values), context.task,
+            GateSchedule(context.steps, context.lr, context.beta, adaptive=True), progress=context.progress,
         )  # fmt: skip
     finally:
         for handle in handles:

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from quietmic.compression.criteria.allocate import best
-from quietmic.compression.criteria.gates import GateTarget, train_gates
+from quietmic.compression.criteria.gates import GateSchedule, GateTarget, train_gates
 from quietmic.compression.criteria.influence import mask_gradients
+from quietmic.compression.finetune import Progress, silent
 from quietmic.compression.structure.surgery import Gates
 from quietmic.compression.task import Task
 from quietmic.enhance.errors import QuietmicError
@@ -61,13 +62,13 @@ def _features(mask: str, parameter: str, gate: int) -> Callable[[dict[str, Tenso
 
 
 def prune_columns(
-    model: nn.Module, task: Task, ratio: float, steps: int, lr: float, beta: float, progress: Callable = lambda *_: None
+    model: nn.Module, task: Task, ratio: float, schedule: GateSchedule, progress: Progress = silent
 ) -> tuple[Gates, tuple[str, ...]]:
     """Learns the eight masks of every LSTM layer with fine-tuning, then multiplies them into the weights, in place.
 
     Args:
         ratio: fraction of the columns to keep, the same in each matrix.
-        beta: slope of the gates at the start (0.15 was best for the seed's LSTM).
+        schedule: of the training (a beta of 0.15 was best for the seed's LSTM).
 
     Returns:
         Masks as multiplied in (0 for columns that went), and notes.
@@ -77,7 +78,9 @@ def prune_columns(
     """
     names = [entry for path in lstm_layers(model) for entry in mask_names(path)]
     if not names:
-        raise QuietmicError("the network has no LSTM of one direction: set prune.method = 'units' in the recipe", 2)
+        raise QuietmicError(
+            "the network has no LSTM of one direction: set prune.method = 'units' in the recipe", exit_code=2
+        )
     start: dict[str, Tensor] = {}
     for batch in task.calibration():
         for name, value in mask_gradients(model, task, batch).items():
@@ -93,11 +96,9 @@ def prune_columns(
         targets,
         lambda masks: masked_weights(model, masks),
         task,
-        steps,
-        lr,
-        beta,
-        start=start,
-        progress=progress,
+        schedule,
+        start,
+        progress,
     )
     masks = {}
     for name, values in logits.items():

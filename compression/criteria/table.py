@@ -39,5 +39,5 @@ CRITERIA = {criterion.name: criterion for criterion in _ALL}
 def find_criterion(name: str) -> Criterion:
     """Criterion of a name; an error that lists the names."""
     if name not in CRITERIA:
-        raise QuietmicError(f"unknown criterion '{name}'; one of {', '.join(CRITERIA)}", 2)
+        raise QuietmicError(f"unknown criterion '{name}'; one of {', '.join(CRITERIA)}", exit_code=2)
     return CRITERIA[name]

@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from quietmic.compression.enhancer.progress import Bar
 from quietmic.compression.enhancer.request import Parent, Request, open_data
 from quietmic.compression.enhancer.speech import STFT, measured_rtf, real_frames
 from quietmic.compression.factor.quantize import quantize_onnx
@@ -16,6 +15,7 @@ from quietmic.enhance.card import ModelCard
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.measure.records import write_record
 from quietmic.enhance.network import OnnxNetwork
+from quietmic.enhance.progress import Progress, silent
 from quietmic.models.export import add_to_index, write_card
 from quietmic.models.publish import card_data, measure_into_card, write_model
 
@@ -35,7 +35,9 @@ class Made:
     record: Path
 
 
-def make_enhancer(request: Request, out: Path, name: str | None, scenes: Path | None, list_it: bool) -> Made:
+def make_enhancer(
+    request: Request, out: Path, name: str | None, scenes: Path | None, list_it: bool, progress: Progress = silent
+) -> Made:
     """Compresses, exports, quantises, measures; writes OUT, a checkpoint, the int8 form, a picture and a record.
 
     Raises:
@@ -44,17 +46,16 @@ def make_enhancer(request: Request, out: Path, name: str | None, scenes: Path | 
     parent, recipe = request.parent, request.recipe
     name = name or f"{parent.network.family}-{recipe.name}"
     if not name.startswith(str(parent.network.family)):
-        raise QuietmicError(f"the name must begin with the network's family: {parent.network.family}...", 2)
-    data = open_data(parent, request.sources)
-    with Bar() as bar:
-        result = request.compress(recipe, data, bar, out.parent / f"{out.stem}.steps")
+        raise QuietmicError(f"the name must begin with the network's family: {parent.network.family}...", exit_code=2)
+    data = open_data(parent, request.sources, progress)
+    result = request.compress(recipe, data, progress, out.parent / f"{out.stem}.steps")
     compression = describe_compression(request, result)
     facts = card_data(parent.facts)
     card = ModelCard(
         name=name, stft=STFT, max_mics=8, look_ahead=0, parameters=0, macs_per_second=0, training_data=facts,
         **compression,
     )  # fmt: skip
-    write_model(result.model, card, facts | {"compression": compression}, out, scenes)
+    write_model(result.model, card, facts | {"compression": compression}, out, scenes, progress)
     files: dict[str, dict[str, Any]] = {
         "float32": {"path": str(out), "bytes": out.stat().st_size, "rtf": measured_rtf(out)}
     }
@@ -63,7 +64,7 @@ def make_enhancer(request: Request, out: Path, name: str | None, scenes: Path | 
         report = quantize_onnx(out, target, recipe.quantize, real_frames(out, data))
         write_card(target, replace(OnnxNetwork(target).card, name=f"{name}-int8", metrics={}))
         if scenes:
-            measure_into_card(target, scenes)
+            measure_into_card(target, scenes, progress)
         files["int8"] = {"path": str(target), **asdict(report), "rtf": measured_rtf(target)}
     if list_it:
         for form, file in files.items():

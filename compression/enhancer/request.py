@@ -13,7 +13,6 @@ from quietmic.compression.cost import Budget, CostModel, RtfModel
 from quietmic.compression.criteria.allocate import allocate
 from quietmic.compression.criteria.table import find_criterion
 from quietmic.compression.criteria.weight_scores import l1_of
-from quietmic.compression.enhancer.progress import Bar
 from quietmic.compression.enhancer.speech import (
     EXAMPLE_S,
     HopSeconds,
@@ -33,22 +32,10 @@ from quietmic.compression.structure.groups import find_groups
 from quietmic.enhance.catalogue import WEIGHTS, find_model
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.hashes import hash_file
+from quietmic.enhance.progress import Progress, silent
 from quietmic.models.networks.registry import load_network
 from quietmic.models.training.config import read_config
-from quietmic.models.training.sources import open_source
-
-
-@dataclass(frozen=True)
-class Sources:
-    """Where training scenes come from: folders, room responses, cache, and the TOML file of the training."""
-
-    speech: Path | None
-    noise: Path | None
-    measured: Path | None
-    rooms: int
-    config: Path | None
-    cache: Path
-    jobs: int
+from quietmic.models.training.sources import Sources, open_source
 
 
 @dataclass(frozen=True)
@@ -76,21 +63,19 @@ def find_parent(name_or_path: str) -> Parent:
     if path.suffix != ".pt":
         path = find_model(name_or_path, WEIGHTS).with_suffix(".pt")
     if not path.is_file():
-        raise QuietmicError(f"no checkpoint at {path}: `compress` starts from weights that PyTorch can train", 2)
+        raise QuietmicError(
+            f"no checkpoint at {path}: `compress` starts from weights that PyTorch can train", exit_code=2
+        )
     network, facts = load_network(path)
     onnx = path.with_suffix(".onnx")
     name = path.stem if path.stem.startswith(str(network.family)) else str(network.family)
     return Parent(name, network, path, onnx if onnx.is_file() else None, facts)
 
 
-def open_data(parent: Parent, sources: Sources) -> SpeechData:
+def open_data(parent: Parent, sources: Sources, progress: Progress = silent) -> SpeechData:
     """Training scenes for a parent."""
-    if sources.speech is None or sources.noise is None:
-        raise QuietmicError("this recipe needs data and there is none: give --speech and --noise", 2)
     config = read_config(sources.config, str(parent.network.family))
-    source, _ = open_source(
-        sources.speech, sources.noise, sources.measured, sources.rooms, config, sources.cache, sources.jobs
-    )
+    source, _ = open_source(sources, config, progress)
     return SpeechData(source, config, parent.network, first=10**6)
 
 
@@ -110,11 +95,17 @@ class Request:
             return None
         return rtf_model(self.hop_seconds, operators_of(self.parent.onnx) if self.parent.onnx else None)
 
-    def compress(self, recipe: Recipe, data: SpeechData, bar: Bar, folder: Path | None = None) -> CompressionResult:
+    def compress(
+        self, recipe: Recipe, data: SpeechData, progress: Progress, folder: Path | None = None
+    ) -> CompressionResult:
         """One compression of the parent."""
+
+        def told(stage: str, step: int, steps: int, loss: float) -> None:
+            progress(stage, step, steps, f"loss {loss:.3f}")
+
         return compress(
             self.parent.network, example_inputs, loss, data, recipe, predict=predict, seconds=EXAMPLE_S, rtf=self.rtf,
-            folder=folder, progress=bar, build=fresh_like(self.parent.network),
+            folder=folder, progress=told, build=fresh_like(self.parent.network),
         )  # fmt: skip
 
     def predicted_rtf(self, result: CompressionResult) -> float | None:
@@ -123,7 +114,7 @@ class Request:
         return rtf and rtf(count(result.model, example_inputs(result.model)).layers, EXAMPLE_S)
 
 
-def dry_run(request: Request) -> dict[str, Any]:
+def predict_costs(request: Request) -> dict[str, Any]:
     """Predicted parameters, MACs and RTF ("params", "macs", "rtf") of the parent and after the cut, and notes.
 
     No data are read: where the recipe spreads units over the groups by scores, sums of weights stand in for them.

@@ -16,8 +16,7 @@ from torch import nn
 from quietmic.compression.checkpoint import weights_sha256
 from quietmic.compression.compare import Row, for_criterion, for_value, run_rows, summary, to_json, to_markdown
 from quietmic.compression.criteria.table import CRITERIA
-from quietmic.compression.enhancer.progress import Bar
-from quietmic.compression.enhancer.request import Parent, Request, Sources, find_parent, open_data
+from quietmic.compression.enhancer.request import Parent, Request, find_parent, open_data
 from quietmic.compression.enhancer.speech import STFT, HopSeconds, SpeechData, loss, measured_rtf
 from quietmic.compression.picture import draw_sweep
 from quietmic.compression.recipe import Recipe
@@ -29,9 +28,11 @@ from quietmic.enhance.cluster.remote import find_weights
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.hashes import hash_file, hash_files
 from quietmic.enhance.jsonfile import write_json
+from quietmic.enhance.progress import Progress, silent
 from quietmic.models.export import export
 from quietmic.models.networks.spectra import analysis
 from quietmic.models.training.progress import read_scenes, score_network
+from quietmic.models.training.sources import Sources
 
 
 def judge_by(scenes: Path | None, data: SpeechData, parent: Parent) -> Callable[[nn.Module], dict[str, float]]:
@@ -68,15 +69,16 @@ def identity_of(request: Request, data: SpeechData, scenes: Path | None) -> dict
     }
 
 
-def _run_table(request: Request, recipes: list[tuple[str, Recipe]], scenes: Path | None, out: Path) -> list[Row]:
-    data = open_data(request.parent, request.sources)
-    with Bar() as bar:
+def _run_table(
+    request: Request, recipes: list[tuple[str, Recipe]], scenes: Path | None, out: Path, progress: Progress
+) -> list[Row]:
+    data = open_data(request.parent, request.sources, progress)
 
-        def run(recipe: Recipe) -> CompressionResult:
-            return request.compress(recipe, data, bar)
+    def run(recipe: Recipe) -> CompressionResult:
+        return request.compress(recipe, data, progress)
 
-        judge = judge_by(scenes, data, request.parent)
-        return run_rows(recipes, run, judge, out / "rows", identity_of(request, data, scenes))
+    judge = judge_by(scenes, data, request.parent)
+    return run_rows(recipes, run, judge, out / "rows", identity_of(request, data, scenes))
 
 
 @dataclass(frozen=True)
@@ -109,11 +111,10 @@ def make_row(job: RowJob) -> Row:
     request, data = _open_parent(job.checkpoint, job.sha256, job.sources)
     request = replace(request, recipe=job.recipe, hop_seconds=job.hop_seconds)
     judge = judge_by(job.scenes, data, request.parent)
-    with Bar() as bar:
-        return run_rows(
-            [(job.label, job.recipe)], lambda recipe: request.compress(recipe, data, bar), judge, job.folder,
-            identity_of(request, data, job.scenes),
-        )[0]  # fmt: skip
+    return run_rows(
+        [(job.label, job.recipe)], lambda recipe: request.compress(recipe, data, silent), judge, job.folder,
+        identity_of(request, data, job.scenes),
+    )[0]  # fmt: skip
 
 
 @lru_cache(maxsize=1)
@@ -124,13 +125,14 @@ def _open_parent(checkpoint: Path, sha256: str, sources: Sources) -> tuple[Reque
 
 
 def _rows_on_cluster(
-    request: Request, recipes: list[tuple[str, Recipe]], scenes: Path | None, out: Path, cluster: Cluster
-) -> list[Row]:
+    request: Request, recipes: list[tuple[str, Recipe]], scenes: Path | None, out: Path, progress: Progress,
+    cluster: Cluster,
+) -> list[Row]:  # fmt: skip
     """Rows in the order of the recipes."""
     parent, where = request.parent, request.sources
-    open_data(parent, where)  # packs and rooms are made once, before many workers want them
+    open_data(parent, where, progress)  # packs and rooms are made once, before many workers want them
     speech, noise, measured, config = map(_absolute, (where.speech, where.noise, where.measured, where.config))
-    sources = Sources(speech, noise, measured, where.rooms, config, where.cache.absolute(), where.jobs)
+    sources = Sources(speech, noise, measured, where.n_rooms, config, where.cache.absolute(), where.jobs)
     checkpoint = parent.checkpoint.absolute()
     work = [
         RowJob(
@@ -144,6 +146,7 @@ def _rows_on_cluster(
         if isinstance(row, WorkerDied):
             raise QuietmicError(f"{job.label}, seed {job.recipe.seed}: {row.reason}")
         rows[work.index(job)] = row
+        progress("compressing", len(rows), len(work), job.label)
     return [rows[i] for i in range(len(work))]
 
 
@@ -158,6 +161,7 @@ def compare_criteria(
     scenes: Path | None,
     out: Path,
     cluster: Cluster | None = None,
+    progress: Progress = silent,
 ) -> Path:
     """The table of rivals at one budget and as many batches each; writes OUT/criteria.md and .json.
 
@@ -166,12 +170,18 @@ def compare_criteria(
     """
     recipes = [(name, for_criterion(request.recipe, name, seed)) for name in criteria or CRITERIA for seed in seeds]
     run = partial(_rows_on_cluster, cluster=cluster) if cluster else _run_table
-    rows = run(request, recipes, scenes, out)
+    rows = run(request, recipes, scenes, out, progress)
     return _write_table(rows, out / "criteria.md", "criterion")
 
 
 def sweep(
-    request: Request, over: str, values: Sequence[float], seeds: Sequence[int], scenes: Path | None, out: Path
+    request: Request,
+    over: str,
+    values: Sequence[float],
+    seeds: Sequence[int],
+    scenes: Path | None,
+    out: Path,
+    progress: Progress = silent,
 ) -> Path:
     """One compression per value; writes OUT/sweep-OVER.md, .json and .png.
 
@@ -179,7 +189,7 @@ def sweep(
         The path of the Markdown; the figures lie beside it.
     """
     recipes = [(f"{v:g}", replace(for_value(request.recipe, over, v), seed=seed)) for v in values for seed in seeds]
-    rows = _run_table(request, recipes, scenes, out)
+    rows = _run_table(request, recipes, scenes, out, progress)
     path = _write_table(rows, out / f"sweep-{over}.md", over)
     draw_sweep(rows, over, out / f"sweep-{over}.png")
     return path

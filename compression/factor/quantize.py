@@ -72,7 +72,7 @@ def quantize_onnx(
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     if mode == "static" and feeds is None:
-        raise QuietmicError("static quantisation needs calibration frames", 2)
+        raise QuietmicError("static quantisation needs calibration frames", exit_code=2)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         ready, middle, final = (Path(folder) / f"{name}.onnx" for name in ("ready", "middle", "final"))
@@ -140,7 +140,7 @@ def share_weights(model: nn.Module, bits: int = 4) -> tuple[nn.Module, int]:
     A form of storage: a table of values and an index of `bits` bits per weight. Time does not change.
     """
     if not 1 <= bits <= 8:
-        raise QuietmicError(f"weight sharing with {bits} bits: choose 1 to 8", 2)
+        raise QuietmicError(f"weight sharing with {bits} bits: choose 1 to 8", exit_code=2)
     result = copy.deepcopy(model)
     n_bits = 0
     with torch.no_grad():

@@ -1,7 +1,6 @@
 """Where the workers of a cluster are: options to an open dask client. Dask is imported only when one is opened."""
 
 import logging
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +10,8 @@ from urllib.parse import urlsplit
 
 from quietmic.enhance.cluster.cores import usable_cores
 from quietmic.enhance.errors import QuietmicError
+
+logger = logging.getLogger(__name__)
 
 CONNECT_S = 20
 
@@ -41,18 +42,16 @@ def choose_cluster(
     files = [path for path in (ca, cert, key) if path]
     if not address:
         if files:
-            raise QuietmicError("--tls-ca, --tls-cert and --tls-key need --cluster", exit_code=2)
+            raise QuietmicError("TLS files need the address of a cluster", exit_code=2, argument="address")
         return None
     parts = urlsplit(address if "://" in address else f"tcp://{address}")
     if parts.scheme == "tls" and len(files) < 3:
-        raise QuietmicError("a tls:// address needs --tls-ca, --tls-cert and --tls-key", exit_code=2)
+        raise QuietmicError("a tls:// address needs an authority, a certificate and a key", exit_code=2, argument="ca")
     if files and parts.scheme != "tls":
-        raise QuietmicError("--tls-ca, --tls-cert and --tls-key need an address that begins with tls://", exit_code=2)
+        raise QuietmicError("TLS files need an address that begins with tls://", exit_code=2, argument="address")
     if address != "local" and parts.scheme != "tls" and not _is_loopback(parts.hostname or ""):
-        print(
-            f"warning: {address} is not encrypted and lets anyone who reaches it run code: use tls://", file=sys.stderr
-        )
-    # One job is the default of --jobs, not a wish for a cluster of one.
+        logger.warning("%s is not encrypted and lets anyone who reaches it run code: use tls://", address)
+    # One job is the default of every command, not a wish for a cluster of one.
     return Cluster(address, n_jobs if n_jobs > 1 else usable_cores(), (ca, cert, key) if ca and cert and key else None)
 
 
@@ -62,7 +61,7 @@ def connect(cluster: Cluster) -> Iterator[Any]:
     try:
         from distributed import Client, LocalCluster, Security
     except ImportError as error:
-        raise QuietmicError("--cluster needs dask: pip install 'quietmic[scale]'", exit_code=2) from error
+        raise QuietmicError("a cluster needs dask: pip install 'quietmic[scale]'", exit_code=2) from error
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is told by us
     own, security = None, None
     if cluster.tls:

@@ -3,7 +3,7 @@
 The function that does one job is the one that a process pool calls; enhance/cluster/remote.py runs it on the worker.
 """
 
-import sys
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
@@ -19,6 +19,8 @@ from quietmic.enhance.errors import QuietmicError
 
 J = TypeVar("J")
 R = TypeVar("R")
+
+logger = logging.getLogger(__name__)
 
 WINDOW = 4  # jobs per worker that the scheduler knows of
 LOOK_AHEAD = 16  # jobs per worker among which the longest goes first
@@ -171,7 +173,7 @@ class _Batch(Generic[J, R]):
         self._again.append(ticket)
         if refusal.worker not in self._refused:
             self._refused[refusal.worker] = refusal.reason
-            print(f"warning: worker {refusal.worker} takes no work: {refusal.reason}", file=sys.stderr)
+            logger.warning("worker %s takes no work: %s", refusal.worker, refusal.reason)
         self._look_after()
         if not self._alive:
             raise QuietmicError(f"no worker may take the work: {'; '.join(sorted(set(self._refused.values())))}")
@@ -185,7 +187,7 @@ class _Batch(Generic[J, R]):
             raise self._lost()
         found = self._ask(self._client.nthreads)
         if not found and self._alive:
-            print(f"warning: no workers at {self._address}: waiting for one", file=sys.stderr)
+            logger.warning("no workers at %s: waiting for one", self._address)
         self._alive, self._counted = [worker for worker in found if worker not in self._refused], time.monotonic()
         for future, ticket in list(self._running.items()):
             if ticket.workers and self._alive and not set(self._alive) & set(ticket.workers):

@@ -64,6 +64,7 @@ class FileResult:
         target: the enhanced one.
         status: "enhanced", "skipped" or "failed".
         reason: why it was skipped or failed.
+        argument: the one that would have to be given otherwise, by its name in Python; "" where that would not help.
         warnings: what a listener should know of the output.
         audio_s: length of the sound, seconds.
         elapsed_s: time it took, seconds.
@@ -73,6 +74,7 @@ class FileResult:
     target: Location
     status: str
     reason: str = ""
+    argument: str = ""
     warnings: list[str] = field(default_factory=list)
     audio_s: float = 0.0
     elapsed_s: float = 0.0
@@ -92,9 +94,9 @@ def enhance_file(job: FileJob, on_progress: Callable[[float], None] | None = Non
             audio_s = reader.n_read / reader.info.sample_rate
     except Exception as error:  # whatever is wrong with one file must not stop the others
         reason = str(error).removeprefix(f"{job.source}: ") or type(error).__name__
-        return FileResult(job.source, job.target, "failed", reason)
+        return FileResult(job.source, job.target, "failed", reason, getattr(error, "argument", None) or "")
     elapsed_s = time.perf_counter() - begin
-    return FileResult(job.source, job.target, "enhanced", "", warnings, audio_s, elapsed_s)
+    return FileResult(job.source, job.target, "enhanced", "", "", warnings, audio_s, elapsed_s)
 
 
 def enhance_signal(streams: list[Stream], blocks: Iterable[Array]) -> Iterable[Array]:

@@ -4,42 +4,106 @@ import multiprocessing
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 from quietmic.enhance.cluster.connect import Cluster
 from quietmic.enhance.cluster.distribute import WorkerDied, run_on_cluster
 from quietmic.enhance.files.audio import remove_parts
-from quietmic.enhance.files.batch import FileJob, FileResult, enhance_file
+from quietmic.enhance.files.batch import FileJob, FileResult, Options, enhance_file, plan_jobs
 from quietmic.enhance.files.resume import Journal
-from quietmic.enhance.files.storage import stamp
+from quietmic.enhance.files.storage import Location, stamp
+from quietmic.enhance.hashes import hash_file
+from quietmic.enhance.network import OnnxNetwork
 
 
-def why_keep(job: FileJob, overwrite: bool, journal: Journal | None) -> str:
-    """Why the output stays as it is; "" where it has to be made."""
-    if journal:
-        return f"{job.target} was made before from the same input" if journal.has(job) else ""
-    return f"{job.target} exists; --overwrite replaces it" if job.target.exists() and not overwrite else ""
+@dataclass(frozen=True)
+class BatchOptions:
+    """How a batch is run.
+
+    Attributes:
+        n_jobs: processes.
+        overwrite: replace outputs that exist.
+        resume: keep the outputs of an earlier run of the same input, model and options, and replace the others.
+        cluster: workers to use instead of processes.
+    """
+
+    n_jobs: int = 1
+    overwrite: bool = False
+    resume: bool = False
+    cluster: Cluster | None = None
 
 
-def run_jobs(
-    jobs: list[FileJob], n_jobs: int, cluster: Cluster | None, journal: Journal | None,
-    on_progress: Callable[[float], None],
-) -> Iterator[tuple[FileJob, FileResult]]:  # fmt: skip
-    """Jobs with their results, each as soon as it is done, entered into the journal where there is one.
+@dataclass(frozen=True)
+class Batch:
+    """Files to enhance, and what is known of the others before it begins.
+
+    Attributes:
+        model: its name.
+        jobs: files to enhance.
+        skipped: results of the files that are left as they are.
+        journal: of the folder that is written, None where none is kept.
+        options: how it is run.
+    """
+
+    model: str
+    jobs: list[FileJob]
+    skipped: list[FileResult]
+    journal: Journal | None
+    options: BatchOptions
+
+
+def plan_batch(inputs: list[str], out: Location, options: Options, how: BatchOptions) -> Batch:
+    """What a batch will do; nothing is written yet.
 
     Args:
-        jobs: what is to be done; parts that an earlier run left behind are removed first.
-        n_jobs: processes.
-        cluster: workers to use instead of processes.
-        journal: of the folder that is written.
-        on_progress: hears the share of a file that is done, where files are enhanced in this process.
+        inputs: files, folders and glob patterns.
+        out: the output of a single file, else a folder.
+        options: how every file is enhanced.
+        how: the batch is run.
+
+    Raises:
+        QuietmicError: wrong use; see `quietmic.enhance.files.batch.plan_jobs`.
     """
+    name = OnnxNetwork(options.model).card.name
+    jobs, others = plan_jobs(inputs, out, replace(options, sha256=hash_file(options.model)))
+    journal = Journal(out, read=how.resume) if how.cluster or how.resume else None
+    skipped = [FileResult(path, path, "skipped", "not an audio file by its name") for path in others]
+    todo = []
+    for job in jobs:
+        kept = _kept(job, how.overwrite, journal if how.resume else None)
+        skipped += [kept] if kept else []
+        todo += [] if kept else [job]
+    return Batch(name, todo, skipped, journal, how)
+
+
+def _kept(job: FileJob, overwrite: bool, journal: Journal | None) -> FileResult | None:
+    """The result of a file whose output stays as it is; None where it has to be made."""
+    if journal:
+        reason = f"{job.target} was made before from the same input"
+        return FileResult(job.source, job.target, "skipped", reason) if journal.has(job) else None
+    if job.target.exists() and not overwrite:
+        return FileResult(job.source, job.target, "skipped", f"{job.target} exists", "overwrite")
+    return None
+
+
+def run_batch(batch: Batch, on_progress: Callable[[float], None] = lambda share: None) -> Iterator[FileResult]:
+    """Results of the jobs, each as soon as it is done, entered into the journal where there is one.
+
+    Args:
+        batch: what is to be done; parts that an earlier run left behind are removed first.
+        on_progress: hears the share of a file that is done, where files are enhanced in this process.
+
+    Raises:
+        QuietmicError: the cluster was lost.
+    """
+    jobs, how = batch.jobs, batch.options
     for job in jobs:
         remove_parts(job.target)  # of a run that was killed
-    for job, result in _on_cluster(jobs, cluster) if cluster else _finished(jobs, n_jobs, on_progress):
-        if journal and result.status == "enhanced":
-            journal.add(job)
-        yield job, result
+    for job, result in _on_cluster(jobs, how.cluster) if how.cluster else _finished(jobs, how.n_jobs, on_progress):
+        if batch.journal and result.status == "enhanced":
+            batch.journal.add(job)
+        yield result
 
 
 def _on_cluster(jobs: list[FileJob], cluster: Cluster) -> Iterator[tuple[FileJob, FileResult]]:
@@ -87,7 +151,8 @@ def _result_of(future: "Future[FileResult]", job: FileJob) -> FileResult:
         return FileResult(job.source, job.target, "failed", "a worker process died before it was done")
 
 
-def summarise(model: str, results: list[FileResult], elapsed_s: float) -> dict[str, object]:
+def summarise(model: str, results: list[FileResult], elapsed_s: float) -> dict[str, Any]:
+    """Figures of a batch for JSON: how many files came to what, seconds of sound, seconds it took."""
     counts = {
         status: sum(result.status == status for result in results) for status in ("enhanced", "skipped", "failed")
     }

@@ -98,7 +98,7 @@ class Url(str):
 
             return url_to_fs(str(self))[0]
         except ImportError as error:
-            raise QuietmicError(f"{self} needs more packages: pip install 'quietmic[scale]'", 2) from error
+            raise QuietmicError(f"{self} needs more packages: pip install 'quietmic[scale]'", exit_code=2) from error
         except ValueError as error:
             raise QuietmicError(f"{self}: {error}", exit_code=2) from error
 

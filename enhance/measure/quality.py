@@ -5,9 +5,9 @@ cache, so that a run that was stopped goes on where it was, and a second one cos
 """
 
 import json
-import sys
+import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -34,9 +34,31 @@ from quietmic.enhance.measure.records import DEFAULT_FOLDER, write_record
 from quietmic.enhance.measure.statistics import SEED
 from quietmic.enhance.measure.summary import GAIN_NAMES, Row, summarise_rows
 from quietmic.enhance.measure.systems import NOISY, System, describe_system, noisy_system, run_system
+from quietmic.enhance.progress import Progress, silent
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_CACHE = Path("out/cache/evaluate")
 _MAX_DIFFERENCE_S = 0.05  # noisy and clean file differ by more than this: one of them may be the wrong one
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """How an evaluation is run; nothing of it changes a figure.
+
+    Attributes:
+        n_jobs: processes.
+        cache: folder of finished results.
+        records: folder where the record of the run goes.
+        cluster: workers to use instead of processes.
+        progress: hears of each result.
+    """
+
+    n_jobs: int = 1
+    cache: Path = DEFAULT_CACHE
+    records: Path = DEFAULT_FOLDER
+    cluster: Cluster | None = None
+    progress: Progress = silent
 
 
 @dataclass(frozen=True)
@@ -54,20 +76,13 @@ class Job:
     key: str
 
 
-def evaluate(
-    scenes: list[Scene], systems: list[System], n_jobs: int = 1, cache: Path = DEFAULT_CACHE, progress: bool = True,
-    cluster: Cluster | None = None,
-) -> dict[str, Any]:  # fmt: skip
+def evaluate(scenes: list[Scene], systems: list[System], options: EvaluationOptions) -> dict[str, Any]:
     """Figures of every system on every scene, and what they come to.
 
     Args:
-        scenes: the recordings; those with fewer channels than a system needs are left out for it, which standard
-            error tells.
+        scenes: the recordings; those with fewer channels than a system needs are left out for it, with a warning.
         systems: what to compare; the noisy signal is added.
-        n_jobs: processes.
-        cache: folder of finished results.
-        progress: show a bar on standard error.
-        cluster: workers to use instead of processes.
+        options: how to run it.
 
     Returns:
         {"systems", "rows", "summary", "splits", "paired"}: plain data for JSON.
@@ -78,11 +93,12 @@ def evaluate(
     """
     systems = [noisy_system(), *systems]
     jobs = _plan(scenes, systems)
-    rows = {job.key: row for job in jobs if (row := _read_cached(cache, job)) is not None}
+    rows = {job.key: row for job in jobs if (row := _read_cached(options.cache, job)) is not None}
     todo = [job for job in jobs if job.key not in rows]
-    for job, row in _show(_run(todo, n_jobs, cluster), len(jobs), len(rows), progress):
-        write_json(row, _cache_path(cache, job.key))
+    for job, row in _run(todo, options.n_jobs, options.cluster):
+        write_json(row, _cache_path(options.cache, job.key))
         rows[job.key] = row
+        options.progress("evaluating", len(rows), len(jobs), f"{job.scene.name[:24]} {job.system.label}")
     ordered = _add_gains([_label(rows[job.key], job) for job in jobs])
     return {"systems": [describe_system(system) for system in systems], "rows": ordered} | summarise_rows(ordered)
 
@@ -131,11 +147,10 @@ def _check_scene(scene: Scene) -> int:
         clean = read_info(scene.clean)
         noisy_s, clean_s = noisy.n_samples / noisy.sample_rate, clean.n_samples / clean.sample_rate
         if abs(noisy_s - clean_s) > _MAX_DIFFERENCE_S:
-            print(
-                f"warning: {scene.noisy} has {noisy_s:.2f} s, {scene.clean} {clean_s:.2f} s: "
-                "only as much as both have is measured",
-                file=sys.stderr,
-            )
+            logger.warning(
+                "%s has %.2f s, %s %.2f s: only as much as both have is measured",
+                scene.noisy, noisy_s, scene.clean, clean_s,
+            )  # fmt: skip
     return noisy.n_channels
 
 
@@ -159,15 +174,13 @@ def _tell_left_out(systems: list[System], counts: list[int]) -> None:
     for system in systems:
         n_left_out = sum(n_channels < system.n_mics for n_channels in counts)
         if n_left_out == len(counts):
-            raise QuietmicError(
-                f"{system.label}: no recording has {system.n_mics} channels; name fewer with --mics", exit_code=2
-            )
+            message = f"{system.label}: no recording has {system.n_mics} channels"
+            raise QuietmicError(message, exit_code=2, argument="mics")
         if n_left_out:
-            print(
-                f"warning: {system.label}: {n_left_out} of {len(counts)} recordings are left out, "
-                f"having fewer than {system.n_mics} channels",
-                file=sys.stderr,
-            )
+            logger.warning(
+                "%s: %d of %d recordings are left out, having fewer than %d channels",
+                system.label, n_left_out, len(counts), system.n_mics,
+            )  # fmt: skip
 
 
 def _run(jobs: list[Job], n_jobs: int, cluster: Cluster | None) -> Iterator[tuple[Job, Row]]:
@@ -219,18 +232,6 @@ def _absolute(job: Job) -> Job:
     return Job(scene, system, job.key)
 
 
-def _show(results: Iterable[tuple[Job, Row]], total: int, done: int, progress: bool) -> Iterator[tuple[Job, Row]]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not progress, transient=True) as bar:
-        task = bar.add_task("evaluating", total=total, completed=done)
-        for job, row in results:
-            bar.update(task, advance=1, description=f"{job.scene.name[:24]} {job.system.label}")
-            yield job, row
-
-
 def _cache_path(cache: Path, key: str) -> Path:
     return cache / key[:2] / f"{key}.json"
 
@@ -269,24 +270,17 @@ def _at_metric_rate(samples: NDArray[np.float32], sample_rate: int) -> NDArray[n
     return samples if sample_rate == metrics.METRIC_RATE else soxr.resample(samples, sample_rate, metrics.METRIC_RATE)
 
 
-def run_evaluation(
-    folder: Path,
-    systems: list[System],
-    n_jobs: int,
-    cache: Path = DEFAULT_CACHE,
-    records: Path = DEFAULT_FOLDER,
-    cluster: Cluster | None = None,
-) -> dict[str, Any]:
+def run_evaluation(folder: Path, systems: list[System], options: EvaluationOptions) -> dict[str, Any]:
     """Evaluates a folder and leaves a record; the record is what is returned, with its path."""
     scenes = find_scenes(folder)
-    result = evaluate(scenes, systems, n_jobs, cache, cluster=cluster)
+    result = evaluate(scenes, systems, options)
     facts = {
         "data": str(folder),
         "data_sha256": hash_files(_files_of(scenes)),
         "seed": SEED,
         "metric_versions": metric_versions(),
     }
-    path = write_record("evaluate", result, records, **facts)
+    path = write_record("evaluate", result, options.records, **facts)
     return {"kind": "evaluate", **facts, "figures": result, "path": str(path)}
 
 

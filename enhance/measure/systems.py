@@ -64,7 +64,8 @@ def model_system(name: str, n_mics: int = 1) -> System:
     path = find_model(name)
     card = OnnxNetwork(path).card
     if not 1 <= n_mics <= card.max_mics:
-        raise QuietmicError(f"{card.name} takes 1 to {card.max_mics} microphones, not {n_mics}", exit_code=2)
+        message = f"{card.name} takes 1 to {card.max_mics} microphones, not {n_mics}"
+        raise QuietmicError(message, exit_code=2, argument="mics")
     label = card.name if n_mics == 1 else f"{card.name}, {n_mics} mics"
     fingerprint = f"{hash_graph(path)} {card.stft} {_source_hash()}"
     return System(label, "model", str(path), n_mics, fingerprint, hash_file(path), None, _model_facts(path, card))
@@ -160,17 +161,32 @@ def _source_hash() -> str:
     return digest.hexdigest()[:16]
 
 
-def choose_systems(
-    models: tuple[str, ...], peers: tuple[str, ...], mics: tuple[int, ...], weights: Path | None
-) -> list[System]:
+@dataclass(frozen=True)
+class Selection:
+    """What a person names to be compared.
+
+    Attributes:
+        models: names of the catalogue, or ONNX files.
+        peers: other enhancers, by name.
+        mics: numbers of microphones that each model gets.
+        peer_weights: folder of the peers' files.
+    """
+
+    models: tuple[str, ...] = ()
+    peers: tuple[str, ...] = ()
+    mics: tuple[int, ...] = (1,)
+    peer_weights: Path | None = None
+
+
+def choose_systems(selection: Selection) -> list[System]:
     """Every model with every number of microphones, then the peers; the default model when none is named.
 
     Raises:
         QuietmicError: unknown names, or one system named twice.
     """
-    names = models or (() if peers else ("default",))
-    systems = [model_system(name, n_mics) for name in names for n_mics in mics]
-    systems += [peer_system(name, weights) for name in peers]
+    names = selection.models or (() if selection.peers else ("default",))
+    systems = [model_system(name, n_mics) for name in names for n_mics in selection.mics]
+    systems += [peer_system(name, selection.peer_weights) for name in selection.peers]
     # Versions of one network bear one name: their files tell them apart.
     labels = [system.label for system in systems]
     systems = [
@@ -185,34 +201,32 @@ def choose_systems(
     return systems
 
 
-def bench_systems(
-    models: tuple[str, ...], peers: tuple[str, ...], mics: tuple[int, ...], weights: Path | None
-) -> list[System]:
+def bench_systems(selection: Selection) -> list[System]:
     """The models named, or all that are installed, and the peers.
 
     Raises:
         QuietmicError: nothing to measure, or unknown names.
     """
-    names = models or (() if peers else tuple(entry.name for entry in list_models()))
-    if not names and not peers:
-        raise QuietmicError("no models are installed: name one with --model", exit_code=2)
-    return choose_systems(names, peers, mics, weights)
+    if not selection.models and not selection.peers:
+        selection = replace(selection, models=tuple(entry.name for entry in list_models()))
+    if not selection.models and not selection.peers:
+        raise QuietmicError("no models are installed", exit_code=2, argument="models")
+    return choose_systems(selection)
 
 
-def report_systems(
-    models: tuple[str, ...], peers: tuple[str, ...], mics: tuple[int, ...], weights: Path | None
-) -> list[System]:
+def report_systems(selection: Selection) -> list[System]:
     """The models and peers named; where none is, all models and every peer that is installed.
 
     Raises:
         QuietmicError: unknown names, or nothing at all to compare.
     """
-    if not models and not peers:
+    if not selection.models and not selection.peers:
         models = tuple(entry.name for entry in list_models())
-        peers = tuple(name for name in list_peers() if _is_there(name, weights))
-    if not models and not peers:
-        raise QuietmicError("no models are installed: name one with --model", exit_code=2)
-    return choose_systems(models, peers, mics, weights)
+        peers = tuple(name for name in list_peers() if _is_there(name, selection.peer_weights))
+        selection = replace(selection, models=models, peers=peers)
+    if not selection.models and not selection.peers:
+        raise QuietmicError("no models are installed", exit_code=2, argument="models")
+    return choose_systems(selection)
 
 
 def _is_there(name: str, weights: Path | None) -> bool:

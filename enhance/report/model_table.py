@@ -1,12 +1,13 @@
-"""The table of shipped models as Markdown, and its place in the README."""
+"""The table of shipped models as Markdown, and its place in a page."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 from quietmic.enhance.catalogue import ModelEntry
 from quietmic.enhance.errors import QuietmicError
 
-START, END = "<!-- models: written by `python app.py models --readme README.md` -->", "<!-- end of models -->"
+PLACE = re.compile(r"(<!-- models:[^>]*-->\n).*?(<!-- end of models -->)", re.DOTALL)
 COLUMNS = ("model", "parameters", "MMAC/s", "MB", "microphones", "SI-SDR", "PESQ-WB", "STOI", "OVRL")
 
 
@@ -36,16 +37,16 @@ def _figures(metrics: dict[str, Any]) -> list[str]:
     return [*cells, "not measured" if ovrl is None else f"{ovrl:.2f}"]
 
 
-def write_into(readme: Path, table: str) -> None:
+def write_into(page: Path, table: str) -> None:
     """Replace what stands between the two markers of a Markdown file.
 
     Raises:
         QuietmicError: the markers are not there.
     """
-    text = readme.read_text(encoding="utf-8")
-    if START not in text or END not in text:
-        raise QuietmicError(
-            f"{readme} has no place for the table: put the lines\n{START}\n{END}\ninto it.", exit_code=2
+    text = page.read_text(encoding="utf-8")
+    if not PLACE.search(text):
+        message = (
+            f"{page} has no place for the table: put the lines\n<!-- models: -->\n<!-- end of models -->\ninto it."
         )
-    before, after = text.split(START)[0], text.split(END)[1]
-    readme.write_text(f"{before}{START}\n{table}\n{END}{after}", encoding="utf-8")
+        raise QuietmicError(message, exit_code=2)
+    page.write_text(PLACE.sub(lambda found: f"{found[1]}{table}\n{found[2]}", text), encoding="utf-8")

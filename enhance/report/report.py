@@ -6,7 +6,7 @@ from typing import Any
 
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.jsonfile import write_json
-from quietmic.enhance.measure.quality import run_evaluation
+from quietmic.enhance.measure.quality import EvaluationOptions, run_evaluation
 from quietmic.enhance.measure.recordings import find_scenes
 from quietmic.enhance.measure.records import read_records
 from quietmic.enhance.measure.speed import run_bench
@@ -173,7 +173,7 @@ def _markdown(evaluation: dict[str, Any], bench: dict[str, Any] | None, tables: 
 
 
 def run_report(
-    folder: Path | None, choose: Callable[[], list[System]], path: Path, n_jobs: int, cache: Path, records: Path
+    folder: Path | None, choose: Callable[[], list[System]], path: Path, options: EvaluationOptions
 ) -> list[Path]:
     """Writes a report.
 
@@ -182,15 +182,13 @@ def run_report(
             where there is none, recordings/.
         choose: gives what is evaluated; called only when something is.
         path: of the page.
-        n_jobs: processes.
-        cache: of the evaluation.
-        records: folder of records.
+        options: how it is evaluated, and the folder of the records.
 
     Returns:
         The files written.
     """
-    evaluation = None if folder else latest_evaluation(records)
+    evaluation = None if folder else latest_evaluation(options.records)
     if evaluation is None:
-        run_evaluation(folder or RECORDINGS, choose(), n_jobs, cache, records)
-        evaluation = read_records(records, "evaluate")[-1]
-    return write_report(evaluation, path, records)
+        run_evaluation(folder or RECORDINGS, choose(), options)
+        evaluation = read_records(options.records, "evaluate")[-1]
+    return write_report(evaluation, path, options.records)

@@ -16,6 +16,7 @@ import numpy as np
 
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files import audio
+from quietmic.enhance.progress import Progress, silent
 
 SAMPLE_RATE = 16000
 AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff"}
@@ -82,7 +83,7 @@ def written_whole(target: Path) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def pack_folder(folder: Path, split: str, cache: Path, jobs: int = 1) -> Pack:
+def pack_folder(folder: Path, split: str, cache: Path, jobs: int = 1, progress: Progress = silent) -> Pack:
     """Decode a folder into the cache, or take it from there when the list of files is the same.
 
     Args:
@@ -90,9 +91,8 @@ def pack_folder(folder: Path, split: str, cache: Path, jobs: int = 1) -> Pack:
         split: the manifest's split to take.
         cache: where packs are kept; each is named by a hash over the names and sizes of the files.
         jobs: processes that decode.
+        progress: hears of each file.
     """
-    from rich.progress import track
-
     rows = list_files(folder, split)
     digest = hashlib.sha256()
     for row in rows:
@@ -104,8 +104,10 @@ def pack_folder(folder: Path, split: str, cache: Path, jobs: int = 1) -> Pack:
     target = cache / f"pack-{split}-{key[:16]}"
     if not target.exists():
         with ProcessPoolExecutor(jobs) as pool:
-            decoded = pool.map(_decode, [folder / row["path"] for row in rows], chunksize=16)
-            pieces = list(track(decoded, description=f"decoding {folder.name}", total=len(rows)))
+            pieces = []
+            for piece in pool.map(_decode, [folder / row["path"] for row in rows], chunksize=16):
+                pieces.append(piece)
+                progress(f"decoding {folder.name}", len(pieces), len(rows))
         with written_whole(target) as part:
             np.save(part / "starts.npy", np.cumsum([0] + [len(p) for p in pieces]))
             np.save(part / "samples.npy", np.concatenate(pieces))

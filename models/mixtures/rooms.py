@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from quietmic.enhance.progress import Progress, silent
 from quietmic.models.mixtures.pack import written_whole
 
 SAMPLE_RATE = 16000
@@ -133,14 +134,14 @@ def _simulate_entry(job: tuple[int, RoomRange]) -> Room:
     return simulate_room(*job)
 
 
-def build_rooms(folder: Path, count: int, seed: int, ranges: RoomRange | None = None, jobs: int = 1) -> Path:
+def build_rooms(
+    folder: Path, count: int, seed: int, ranges: RoomRange | None = None, jobs: int = 1, progress: Progress = silent
+) -> Path:
     """Simulate `count` rooms into a cache folder, unless it already holds rooms of this count, seed and ranges.
 
     Returns:
         The cache folder, named after what it holds.
     """
-    from rich.progress import track
-
     ranges = ranges or RoomRange()
     target = folder / f"rooms-{count}-seed{seed}"
     facts = {"count": count, "seed": seed, "ranges": asdict(ranges)}
@@ -150,7 +151,7 @@ def build_rooms(folder: Path, count: int, seed: int, ranges: RoomRange | None = 
     entries, flat, offset = [], [], 0
     with ProcessPoolExecutor(jobs) as pool:
         made = pool.map(_simulate_entry, [(seed * 1_000_003 + i, ranges) for i in range(count)], chunksize=4)
-        for room in track(made, description="simulating rooms", total=count):
+        for room in made:
             data = room.responses.astype(np.float16)
             flat.append(data.ravel())
             entries.append(
@@ -163,6 +164,7 @@ def build_rooms(folder: Path, count: int, seed: int, ranges: RoomRange | None = 
                 }
             )
             offset += data.size
+            progress("simulating rooms", len(entries), count)
     with written_whole(target) as part:
         np.save(part / "rooms.npy", np.concatenate(flat))
         (part / "rooms.json").write_text(json.dumps({"facts": facts, "rooms": entries}))

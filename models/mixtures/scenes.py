@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import csv
-import sys
+import logging
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from rich.progress import track
 
 from quietmic.enhance.cluster.connect import Cluster
 from quietmic.enhance.cluster.distribute import WorkerDied, run_on_cluster
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files import audio
+from quietmic.enhance.progress import Progress, silent
 from quietmic.models.mixtures.mixing import mix, stack_scenes
 from quietmic.models.mixtures.pack import pack_folder
 from quietmic.models.mixtures.rooms import SAMPLE_RATE, RoomCache, RoomRange, build_rooms
 from quietmic.models.mixtures.scene import MixConfig, no_augmentation
 from quietmic.models.mixtures.source import SceneSource
+
+logger = logging.getLogger(__name__)
 
 COLUMNS = ("name", "speaker", "noise", "snr_db", "rt60_s", "n_mics")
 N_MICS = 4
@@ -36,83 +39,103 @@ MIX = no_augmentation(MixConfig(segment_s=6.0, snr_db=(-5.0, 15.0), level_db=(-3
 
 
 @dataclass(frozen=True)
-class SceneJob:
-    """What it takes to make scene `index` of a set, anywhere: the packed data lies in `cache`."""
+class SceneSet:
+    """A fixed set of scenes; equal seeds and data give equal files.
+
+    Attributes:
+        speech: folder with a manifest.csv, or a plain folder of audio files.
+        noise: likewise.
+        folder: where the set goes: noisy/, clean/, manifest.csv.
+        count: number of scenes; each has its own room.
+        seed: decides everything drawn.
+        split: which rows of the manifests to use.
+    """
 
     speech: Path
     noise: Path
-    split: str
-    cache: Path
     folder: Path
-    seed: int
-    count: int
+    count: int = 60
+    seed: int = 1
+    split: str = "valid"
+
+    @property
+    def cache(self) -> Path:
+        """Folder of the packed data and the rooms."""
+        return self.folder / ".cache"
+
+
+@dataclass(frozen=True)
+class SceneJob:
+    """What it takes to make scene `index` of a set, anywhere: the packed data lies in the set's cache."""
+
+    scenes: SceneSet
     index: int
 
 
-def make_scene(job: SceneJob) -> dict[str, str | float | int]:
+Row = dict[str, str | float | int]
+
+
+def make_scene(job: SceneJob) -> Row:
     """Write one scene (noisy/NAME.flac with all microphones, clean/NAME.flac) and return its manifest row."""
     torch.set_num_threads(1)
-    speech = pack_folder(job.speech, job.split, job.cache)
-    noise = pack_folder(job.noise, job.split, job.cache)
-    rooms = RoomCache(build_rooms(job.cache, job.count, job.seed, ROOMS))
+    wanted = job.scenes
+    speech = pack_folder(wanted.speech, wanted.split, wanted.cache)
+    noise = pack_folder(wanted.noise, wanted.split, wanted.cache)
+    rooms = RoomCache(build_rooms(wanted.cache, wanted.count, wanted.seed, ROOMS))
     source = SceneSource(speech, noise, rooms, MIX)
-    scene = source.draw_scene(np.random.default_rng((job.seed, job.index)), N_MICS, room=job.index)
+    scene = source.draw_scene(np.random.default_rng((wanted.seed, job.index)), N_MICS, room=job.index)
     batch = mix(stack_scenes([scene]), torch.device("cpu"), seed=job.index)
     name = f"scene-{job.index:03d}"
-    audio.write(job.folder / "noisy" / f"{name}.flac", batch.noisy[0].numpy(), SAMPLE_RATE)
-    audio.write(job.folder / "clean" / f"{name}.flac", batch.target.numpy(), SAMPLE_RATE)
+    audio.write(wanted.folder / "noisy" / f"{name}.flac", batch.noisy[0].numpy(), SAMPLE_RATE)
+    audio.write(wanted.folder / "clean" / f"{name}.flac", batch.target.numpy(), SAMPLE_RATE)
     facts = {k: round(v, 3) if isinstance(v, float) else v for k, v in scene.facts.items()}
     return {"name": name, **facts, "n_mics": N_MICS}
 
 
 def make_scenes(
-    speech: Path, noise: Path, folder: Path, count: int, seed: int, split: str, jobs: int,
-    cluster: Cluster | None = None,
+    wanted: SceneSet, jobs: int = 1, cluster: Cluster | None = None, progress: Progress = silent
 ) -> Path:  # fmt: skip
-    """Make `count` scenes; equal seeds and data give equal files.
+    """Make a set of scenes.
 
     Args:
-        speech, noise: folders with a manifest.csv, or plain folders of audio files.
-        folder: where the set goes: noisy/, clean/, manifest.csv.
-        count: number of scenes; each has its own room.
-        seed: decides everything drawn.
-        split: which rows of the manifests to use.
+        wanted: the set.
         jobs: processes.
         cluster: workers that mix instead of processes; they see the folders at the same paths.
+        progress: hears of each file, room and scene.
 
     Returns:
         The manifest's path.
     """
     if cluster:
-        speech, noise, folder = speech.absolute(), noise.absolute(), folder.absolute()
-    cache = folder / ".cache"
-    for data in (speech, noise):
+        speech, noise, folder = wanted.speech.absolute(), wanted.noise.absolute(), wanted.folder.absolute()
+        wanted = replace(wanted, speech=speech, noise=noise, folder=folder)
+    for data in (wanted.speech, wanted.noise):
         if not (data / "manifest.csv").exists():
-            print(f"{data} has no manifest.csv: all its files may be in scenes, so train on others", file=sys.stderr)
-        pack_folder(data, split, cache, jobs)
-    build_rooms(cache, count, seed, ROOMS, jobs)
+            logger.warning("%s has no manifest.csv: all its files may be in scenes, so train on others", data)
+        pack_folder(data, wanted.split, wanted.cache, jobs, progress)
+    build_rooms(wanted.cache, wanted.count, wanted.seed, ROOMS, jobs, progress)
     for part in ("noisy", "clean"):
-        (folder / part).mkdir(parents=True, exist_ok=True)
-    work = [SceneJob(speech, noise, split, cache, folder, seed, count, i) for i in range(count)]
-    if cluster:
-        rows = _mix_on_cluster(work, cluster)
-    else:
-        with ProcessPoolExecutor(jobs) as pool:
-            rows = list(track(pool.map(make_scene, work), description="mixing scenes", total=count))
-    manifest = folder / "manifest.csv"
+        (wanted.folder / part).mkdir(parents=True, exist_ok=True)
+    work = [SceneJob(wanted, i) for i in range(wanted.count)]
+    rows: dict[int, Row] = {}
+    for job, row in _on_cluster(work, cluster) if cluster else _in_processes(work, jobs):
+        rows[job.index] = row
+        progress("mixing scenes", len(rows), len(work))
+    manifest = wanted.folder / "manifest.csv"
     with manifest.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows(rows[job.index] for job in work)
     return manifest
 
 
-def _mix_on_cluster(work: list[SceneJob], cluster: Cluster) -> list[dict[str, str | float | int]]:
-    """Manifest rows in the order of the work."""
-    rows: dict[int, dict[str, str | float | int]] = {}
-    finished = run_on_cluster(make_scene, work, cluster)
-    for job, row in track(finished, description="mixing scenes", total=len(work)):
+def _in_processes(work: list[SceneJob], jobs: int) -> Iterator[tuple[SceneJob, Row]]:
+    with ProcessPoolExecutor(jobs) as pool:
+        yield from zip(work, pool.map(make_scene, work), strict=True)
+
+
+def _on_cluster(work: list[SceneJob], cluster: Cluster) -> Iterator[tuple[SceneJob, Row]]:
+    for job, row in run_on_cluster(make_scene, work, cluster):
         if isinstance(row, WorkerDied):
             raise QuietmicError(f"scene {job.index}: {row.reason}")
-        rows[job.index] = row
-    return [rows[job.index] for job in work]
+        yield job, row

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from quietmic.enhance.errors import QuietmicError
+from quietmic.enhance.progress import Progress, silent
 from quietmic.models.mixtures.noise import draw_noise
 from quietmic.models.mixtures.pack import Pack, pack_folder
 from quietmic.models.mixtures.rooms import (
@@ -236,7 +237,7 @@ class SceneSource:
         return gains, delays
 
 
-def read_measured(folder: Path, cache: Path) -> list[np.ndarray]:
+def read_measured(folder: Path, cache: Path, progress: Progress = silent) -> list[np.ndarray]:
     """Measured room responses [n_taps] at 16 kHz from a folder of audio files."""
-    pack = pack_folder(folder, "train", cache)
+    pack = pack_folder(folder, "train", cache, progress=progress)
     return [np.asarray(pack.samples[a:b], np.float32) for a, b in zip(pack.starts[:-1], pack.starts[1:], strict=True)]

@@ -80,7 +80,7 @@ def make(plain: Plain) -> nn.Module:
     package, _, name = plain["class"].rpartition(".")
     package = MOVED.get(package, package)
     if not f"{package}.".startswith(PACKAGES):
-        raise QuietmicError(f"the checkpoint names a layer '{plain['class']}' that is none of ours", 2)
+        raise QuietmicError(f"the checkpoint names a layer '{plain['class']}' that is none of ours", exit_code=2)
     kind = getattr(import_module(package), name)
     if "settings" in plain:
         return kind(**plain["settings"])
@@ -119,7 +119,7 @@ def apply_changes(network: nn.Module, found: dict[str, Plain]) -> nn.Module:
     """
     for path, plain in found.items():
         if not path:
-            raise QuietmicError("the checkpoint holds a network of another kind than its family", 2)
+            raise QuietmicError("the checkpoint holds a network of another kind than its family", exit_code=2)
         parent, _, name = path.rpartition(".")
         network.get_submodule(parent).add_module(name, make(plain))
     return network

@@ -1,4 +1,4 @@
-"""What a training run shows and keeps: a progress bar, log.csv, log.png, and validation figures."""
+"""What a training run tells and keeps: log.csv, log.png, and validation figures."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from quietmic.enhance.card import StftConfig
 from quietmic.enhance.files import audio
 from quietmic.enhance.measure import metrics
+from quietmic.enhance.progress import Progress
 from quietmic.models.networks.spectra import analysis, synthesis
 from quietmic.models.training.config import TrainConfig
 
@@ -49,24 +49,22 @@ class Run(Protocol):
 class TrainLog:
     """Collects the losses of a run; a row of log.csv every LOG_EVERY steps and at every validation."""
 
-    def __init__(self, folder: Path, minutes: float) -> None:
+    def __init__(self, folder: Path, minutes: float, progress: Progress) -> None:
+        self._minutes, self._progress = minutes, progress
         self._path, self._losses = folder / "log.csv", [0.0]
         self._losses.clear()
         if not self._path.exists():
             self._write(COLUMNS)
-        self._bar = Progress(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-        self._task, self._start = self._bar.add_task("training", total=minutes), None
         self._first_minutes: float | None = None
-        self._bar.start()
 
     def step(self, trainer: Run, loss: float) -> None:
         if self._first_minutes is None:
             self._first_minutes = trainer.minutes
         self._losses.append(loss)
-        text = f"step {trainer.step}  loss {np.mean(self._losses[-LOG_EVERY:]):.3f}"
-        self._bar.update(self._task, completed=trainer.minutes - self._first_minutes, description=text)
+        note = f"step {trainer.step}, loss {np.mean(self._losses[-LOG_EVERY:]):.3f}"
+        self._progress("training", trainer.minutes - self._first_minutes, self._minutes, note)
         if len(self._losses) >= LOG_EVERY:
-            self._write((*_progress(trainer), f"{np.mean(self._losses):.4f}", "", "", "", ""))
+            self._write((*_how_far(trainer), f"{np.mean(self._losses):.4f}", "", "", "", ""))
             self._losses.clear()
 
     def validate(self, trainer: Run, scenes: Path, n_scenes: int = 20) -> None:
@@ -74,11 +72,10 @@ class TrainLog:
         for n_mics in (1, 4) if max(trainer.config.mics) > 1 else (1,):
             rows = [score(trainer, noisy[:n_mics], clean) for noisy, clean in read_scenes(scenes, n_scenes)]
             means = [f"{np.mean([row[k] for row in rows]):.4f}" for k in range(3)]
-            self._write((*_progress(trainer), "", n_mics, *means))
+            self._write((*_how_far(trainer), "", n_mics, *means))
         plot(self._path)
 
     def close(self) -> None:
-        self._bar.stop()
         plot(self._path)
 
     def _write(self, row: tuple[object, ...]) -> None:
@@ -86,7 +83,7 @@ class TrainLog:
             csv.writer(file).writerow(row)
 
 
-def _progress(trainer: Run) -> tuple[str, int, str]:
+def _how_far(trainer: Run) -> tuple[str, int, str]:
     return f"{trainer.minutes:.2f}", trainer.step, f"{trainer.audio_s / 3600:.3f}"
 
 

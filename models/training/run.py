@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,12 @@ import torch
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.hashes import hash_file
 from quietmic.enhance.measure.records import write_record
+from quietmic.enhance.progress import Progress, silent
 from quietmic.models.networks.registry import load_network
 from quietmic.models.training.config import read_config
 from quietmic.models.training.parallel import close_team, open_team
-from quietmic.models.training.sources import open_source
-from quietmic.models.training.train import train
+from quietmic.models.training.sources import Sources, open_source
+from quietmic.models.training.train import RunPlan, train
 
 
 def describe_start(checkpoint: Path) -> dict[str, Any]:
@@ -30,43 +31,42 @@ def choose_facts(facts: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: facts[name] for name in names if name in facts}
 
 
+def choose_device(name: str) -> torch.device:
+    """A device by its name; "auto" is the GPU where there is one."""
+    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+
+
 def run_training(
-    model: str,
-    speech: Path,
-    noise: Path,
-    measured: Path | None,
-    n_rooms: int,
-    config_path: Path | None,
-    folder: Path,
-    minutes: float,
-    device: str,
-    cache: Path,
-    jobs: int,
-    valid: Path | None,
-    teacher: Path | None,
-    first: Path | None,
+    model: str, where: Sources, plan: RunPlan, teacher: Path | None = None, progress: Progress = silent
 ) -> tuple[Path, Path | None]:
     """Train or go on training, alone or as one of torchrun's processes.
+
+    Args:
+        model: family of the network.
+        where: the training scenes come from.
+        plan: how long, on what, and into which folder; its `workers` are set here.
+        teacher: streaming ONNX file of a peer to learn from.
+        progress: hears of the data being prepared and of the minutes of training.
 
     Returns:
         The path of the averaged weights, and that of the record, which only the first process writes.
     """
-    config = read_config(config_path, model)
+    config = read_config(where.config, model)
     if config.model != model:
-        raise QuietmicError(f"{config_path} is for the network '{config.model}', not '{model}'.", exit_code=2)
-    chosen = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-    team = open_team(chosen)
+        raise QuietmicError(f"{where.config} is for the network '{config.model}', not '{model}'.", exit_code=2)
+    team = open_team(plan.device)
     if not team.leads:
         team.wait()  # the first process packs and simulates, the others find it done
-    source, data = open_source(speech, noise, measured, n_rooms, config, cache, jobs)
+    source, data = open_source(where, config, progress)
     if team.leads:
         team.wait()
-    if chosen.type == "cpu":
-        torch.set_num_threads(jobs)
+    if plan.device.type == "cpu":
+        torch.set_num_threads(where.jobs)
         torch.set_flush_denormal(True)
     else:
         torch.set_float32_matmul_precision("high")  # TF32
         torch.backends.cudnn.benchmark = True
+        plan = replace(plan, workers=where.jobs)
     facts: dict[str, Any] = {"data": data}
     enhance_by = None
     if teacher:
@@ -74,10 +74,9 @@ def run_training(
 
         enhance_by = Teacher(teacher).enhance
         facts["teacher"] = teacher.stem
-    if first:
-        facts |= describe_start(first)
-    workers = jobs if chosen.type == "cuda" else 0
-    path, summary = train(source, config, folder, minutes, chosen, workers, valid, enhance_by, facts, team, first)
+    if plan.first:
+        facts |= describe_start(plan.first)
+    path, summary = train(source, config, plan, enhance_by, facts, team, progress)
     close_team(team)
     if not team.leads:
         return path, None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from quietmic.enhance.errors import QuietmicError
+from quietmic.enhance.progress import Progress, silent
 from quietmic.models.mixtures.pack import Pack, pack_folder
 from quietmic.models.mixtures.rooms import RoomCache, build_rooms
 from quietmic.models.mixtures.source import SceneSource, read_measured
@@ -13,16 +16,47 @@ from quietmic.models.training.config import TrainConfig
 ROOMS_SEED = 0  # the same rooms for every run's seed: they take minutes
 
 
+@dataclass(frozen=True)
+class Sources:
+    """Where training scenes come from.
+
+    Attributes:
+        speech: folder of clean speech; None where nothing is to be trained.
+        noise: folder of noise; likewise.
+        measured: folder of measured room responses.
+        n_rooms: rooms to simulate, once.
+        config: TOML file of the training, which says how scenes are mixed; None for the defaults.
+        cache: folder of what is packed and simulated.
+        jobs: processes that do that, and threads that train.
+    """
+
+    speech: Path | None
+    noise: Path | None
+    measured: Path | None = None
+    n_rooms: int = 1600
+    config: Path | None = None
+    cache: Path = Path("runs/cache")
+    jobs: int = 1
+
+
 def open_source(
-    speech: Path, noise: Path, measured: Path | None, n_rooms: int, config: TrainConfig, cache: Path, jobs: int
-) -> tuple[SceneSource, dict[str, Any]]:
-    """Training scenes from folders, packed and simulated into `cache` on first use, and the facts of the data."""
-    packs = {"speech": pack_folder(speech, "train", cache, jobs), "noise": pack_folder(noise, "train", cache, jobs)}
-    rooms = RoomCache(build_rooms(cache, n_rooms, ROOMS_SEED, jobs=jobs))
-    responses = read_measured(measured, cache) if measured else []
-    source = SceneSource(packs["speech"], packs["noise"], rooms, config.mix, responses)
-    facts = {name: describe_pack(pack) for name, pack in packs.items()}
-    return source, facts | {"simulated_rooms": n_rooms, "measured_rooms": len(responses)}
+    where: Sources, config: TrainConfig, progress: Progress = silent
+) -> tuple[SceneSource, dict[str, Any]]:  # fmt: skip
+    """Training scenes from folders, packed and simulated on first use, and the facts of the data.
+
+    Raises:
+        QuietmicError: no folders of speech and noise.
+    """
+    if where.speech is None or where.noise is None:
+        message = "training needs folders of speech and noise, and there are none"
+        raise QuietmicError(message, exit_code=2, argument="speech")
+    speech = pack_folder(where.speech, "train", where.cache, where.jobs, progress)
+    noise = pack_folder(where.noise, "train", where.cache, where.jobs, progress)
+    rooms = RoomCache(build_rooms(where.cache, where.n_rooms, ROOMS_SEED, None, where.jobs, progress))
+    responses = read_measured(where.measured, where.cache, progress) if where.measured else []
+    source = SceneSource(speech, noise, rooms, config.mix, responses)
+    facts = {"speech": describe_pack(speech), "noise": describe_pack(noise)}
+    return source, facts | {"simulated_rooms": where.n_rooms, "measured_rooms": len(responses)}
 
 
 def describe_pack(pack: Pack) -> dict[str, Any]:

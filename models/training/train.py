@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from quietmic.enhance.card import StftConfig
 from quietmic.enhance.errors import QuietmicError
+from quietmic.enhance.progress import Progress, silent
 from quietmic.models.mixtures.mixing import Batch, mix, stack_scenes
 from quietmic.models.mixtures.source import SceneSource
 from quietmic.models.networks.beam import beam_or_reference
@@ -187,20 +188,37 @@ def batches(
     return iter(DataLoader(steps, batch_size=None, shuffle=False, num_workers=workers, pin_memory=pinned))
 
 
+@dataclass(frozen=True)
+class RunPlan:
+    """Where a training runs, for how long, and where it starts.
+
+    Attributes:
+        folder: of this run.
+        minutes: wall clock of this call.
+        device: where mixing and training run.
+        workers: processes that draw scenes; 0 = this one.
+        valid: a scenes folder, scored every VALID_MINUTES and at the end.
+        first: a checkpoint that a new run starts from; compressed networks stay as they were cut.
+    """
+
+    folder: Path
+    minutes: float
+    device: torch.device
+    workers: int = 0
+    valid: Path | None = None
+    first: Path | None = None
+
+
 def train(
     source: SceneSource,
     config: TrainConfig,
-    folder: Path,
-    minutes: float,
-    device: torch.device,
-    workers: int = 0,
-    valid: Path | None = None,
+    plan: RunPlan,
     teacher: Teacher | None = None,
     facts: dict[str, Any] | None = None,
     team: Team | None = None,
-    first: Path | None = None,
+    progress: Progress = silent,
 ) -> tuple[Path, dict[str, float]]:
-    """Train for `minutes` of wall clock (more, when the folder holds an earlier run: it goes on from there).
+    """Train for the plan's minutes (more, when its folder holds an earlier run: it goes on from there).
 
     Writes `state.pt` (to go on from; kept as it was before the final decay of the learning rate), `network.pt` (the
     averaged weights, to export), log.csv and log.png.
@@ -208,26 +226,23 @@ def train(
     Args:
         source: what scenes are drawn from.
         config: how to train.
-        folder: of this run.
-        minutes: wall clock of this call.
-        device: where mixing and training run.
-        workers: processes that draw scenes; 0 = this one.
-        valid: a scenes folder, scored every VALID_MINUTES and at the end.
+        plan: where, how long and from which weights.
         teacher: its output is learned from beside the clean target.
         facts: of the data, kept with the weights.
         team: the processes that share each batch; the first one writes.
-        first: a checkpoint that a new run starts from; compressed networks stay as they were cut.
+        progress: hears of each step: "training", minutes done, minutes in all, the loss.
 
     Returns:
         The path of network.pt, and the run's figures.
     """
+    folder, minutes, valid = plan.folder, plan.minutes, plan.valid
     folder.mkdir(parents=True, exist_ok=True)
     team, state = team or Team(), folder / "state.pt"
-    trainer = _begin(config, folder, device, teacher, team, first)
-    log = TrainLog(folder, minutes) if team.leads else NoLog()
+    trainer = _begin(config, plan, teacher, team)
+    log = TrainLog(folder, minutes, progress) if team.leads else NoLog()
     clock, earlier = Clock(minutes, min(config.decay_minutes, minutes / 2), team), trainer.minutes
     undecayed = True
-    for scenes in batches(source, config, trainer.step, workers, team):
+    for scenes in batches(source, config, trainer.step, plan.workers, team):
         clock.tick()
         if clock.decay < 1.0 and undecayed:
             save_average(trainer, folder, facts)
@@ -254,13 +269,11 @@ def train(
     return path, trainer.progress()
 
 
-def _begin(
-    config: TrainConfig, folder: Path, device: torch.device, teacher: Teacher | None, team: Team, first: Path | None
-) -> Trainer:
+def _begin(config: TrainConfig, plan: RunPlan, teacher: Teacher | None, team: Team) -> Trainer:
     """A trainer as an earlier run left the folder, else from a checkpoint, else from fresh weights."""
-    state = folder / "state.pt"
-    start = folder / "network.pt" if state.exists() else first
-    trainer = Trainer(config, device, teacher, team, open_start(start, config) if start else None)
+    state = plan.folder / "state.pt"
+    start = plan.folder / "network.pt" if state.exists() else plan.first
+    trainer = Trainer(config, plan.device, teacher, team, open_start(start, config) if start else None)
     if state.exists():
         trainer.load(state)
     return trainer

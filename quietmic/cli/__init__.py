@@ -1,5 +1,78 @@
-"""The command line."""
+"""The command line: one group, whose commands are loaded when they are asked for."""
 
-from quietmic.cli.commands import cli, main, run
+import sys
+from importlib import import_module
 
-__all__ = ["cli", "main", "run"]
+import click
+
+from quietmic import __version__
+from quietmic.cli.hints import with_hint
+from quietmic.cli.logs import show_logs
+from quietmic.enhance.errors import QuietmicError
+
+COMMANDS = {  # name of a command: module of this package that holds it, in the order of the help
+    "denoise": "denoise",
+    "live": "live",
+    "devices": "live",
+    "board": "live",
+    "models": "models",
+    "demo": "demo",
+    "evaluate": "evaluate",
+    "bench": "bench",
+    "plan": "bench",
+    "report": "report",
+    "listen": "report",
+    "scenes": "training",
+    "train": "training",
+    "export": "training",
+    "compress": "compress",
+    "compare-criteria": "compress",
+    "sweep": "compress",
+}
+
+
+class LazyGroup(click.Group):
+    """Loads a command's module when the command is named."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        """All names, in the order of the help."""
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        """The command of this name, None where there is none."""
+        if name not in COMMANDS:
+            return None
+        module = import_module(f"quietmic.cli.{COMMANDS[name]}")
+        command: click.Command = getattr(module, name.replace("-", "_"))
+        return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def cli() -> None:
+    """Cleans speech: live from microphones, or in files and folders."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command; 0 = done, 1 = some of the work failed, 2 = wrong use."""
+    show_logs()
+    try:
+        result = cli.main(args=argv, prog_name="quietmic", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except QuietmicError as error:
+        click.echo(f"Error: {with_hint(str(error), error.argument)}", err=True)
+        return error.exit_code
+    except OSError as error:  # a place that cannot be written, a full disk, a pipe that was closed
+        click.echo(f"Error: {error}", err=True)
+        return 1
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Stopped.", err=True)
+        return 1
+
+
+def run() -> None:
+    """Entry point of the console script."""
+    sys.exit(main())

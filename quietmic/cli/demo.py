@@ -1,22 +1,40 @@
-"""What `demo` prints."""
+"""The command `demo`."""
 
-from importlib.util import find_spec
+from __future__ import annotations
+
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
+import click
 
-from quietmic.enhance.report.demo import FIGURES, enhance_recordings
+from quietmic.cli.options import model_option, path_type
 
 
-def run_demo(recordings: Path, out: Path, model: str) -> None:
-    """Enhances the recordings of a folder into `out` and prints a table of before and after.
+@click.command(short_help="Enhance recordings; pictures of before and after.")
+@model_option
+@click.option(
+    "--recordings", type=path_type, default=Path("recordings"), show_default=True, help="Folder of NAME_noisy files."
+)
+@click.option(
+    "-o", "--out", type=path_type, default=Path("out/demo"), show_default=True, help="Folder of sounds and pictures."
+)
+def demo(model: str, recordings: Path, out: Path) -> None:
+    """Enhance recordings, with a table and pictures of before and after."""
+    from quietmic.enhance.report.demo import enhance_recordings
 
-    Raises:
-        QuietmicError: nothing to enhance, or a file that fails.
-    """
+    show_demo(enhance_recordings(recordings, out, model), out)
+
+
+def show_demo(rows: list[list[str]], out: Path) -> None:
+    """A table of before and after, and where the sounds and pictures are."""
+    from importlib.util import find_spec
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from quietmic.enhance.report.demo import FIGURES
+
     table = Table("recording", "channels", "rate", *(f"{name}\nnoisy > enhanced" for name in FIGURES))
-    for row in enhance_recordings(recordings, out, model):
+    for row in rows:
         table.add_row(*row)
     console = Console()
     if not console.is_terminal:

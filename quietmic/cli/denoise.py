@@ -1,98 +1,128 @@
 """The command `denoise`: a batch of files, with progress and a summary."""
 
-import sys
+from __future__ import annotations
+
 import time
-from collections.abc import Sized
-from dataclasses import asdict, replace
-from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+import click
 
-from quietmic.enhance.cluster.connect import Cluster
-from quietmic.enhance.files.batch import FileJob, FileResult, Options, plan_jobs
-from quietmic.enhance.files.resume import Journal
-from quietmic.enhance.files.run import run_jobs, summarise, why_keep
-from quietmic.enhance.files.storage import Location
-from quietmic.enhance.hashes import hash_file
-from quietmic.enhance.jsonfile import write_json
-from quietmic.enhance.network import OnnxNetwork
+from quietmic.cli.hints import with_hint
+from quietmic.cli.options import (
+    channels_option,
+    cluster_options,
+    gather,
+    jobs_option,
+    json_option,
+    limit_option,
+    model_option,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from quietmic.enhance.cluster.connect import Cluster
+    from quietmic.enhance.files.batch import FileResult, Options
+    from quietmic.enhance.files.run import Batch, BatchOptions
 
 
-def denoise(
-    inputs: list[str], out: Location, options: Options, n_jobs: int, overwrite: bool, json_path: str | None,
-    cluster: Cluster | None = None, resume: bool = False,
-) -> int:  # fmt: skip
-    """Enhances all files of the inputs; 0 if all went well, 1 if some failed.
+def make_options(
+    model: str, channels: tuple[int, ...] | None, array: bool, attenuation_limit_db: float | None
+) -> Options:
+    """How every file is enhanced."""
+    from quietmic.enhance.catalogue import find_model
+    from quietmic.enhance.files.batch import Options
 
-    Args:
-        inputs: files, folders and glob patterns.
-        out: the output of a single file, else a folder.
-        options: how every file is enhanced.
-        n_jobs: processes.
-        overwrite: replace outputs that exist.
-        json_path: where the summary goes as JSON, "-" for standard output; None for none.
-        cluster: workers to use instead of processes.
-        resume: keep the outputs of an earlier run of the same input, model and options, and replace the others.
+    return Options(find_model(model), channels, array, attenuation_limit_db)
 
-    Raises:
-        QuietmicError: wrong use, before anything is written; or a cluster that was lost.
+
+def make_batch_options(jobs: int, overwrite: bool, resume: bool, cluster: Cluster | None) -> BatchOptions:
+    """How the batch is run."""
+    from quietmic.enhance.files.run import BatchOptions
+
+    return BatchOptions(jobs, overwrite, resume, cluster)
+
+
+@click.command(short_help="Enhance files, folders and storage.")
+@click.argument("inputs", nargs=-1, required=True)
+@click.option("-o", "--out", required=True, help="Output file, or folder; URLs such as s3://bucket/out as well.")
+@gather(
+    "options", make_options,
+    model_option,
+    channels_option,
+    click.option("--array", is_flag=True, help="The channels are the microphones of one scene: one output channel."),
+    limit_option,
+)  # fmt: skip
+@gather(
+    "how", make_batch_options,
+    jobs_option,
+    click.option("--overwrite", is_flag=True, help="Replace outputs that exist."),
+    click.option(
+        "--resume", is_flag=True, help="Keep what a --cluster run has made of the same input; replace the rest."
+    ),
+    cluster_options,
+)  # fmt: skip
+@json_option
+def denoise(inputs: tuple[str, ...], out: str, options: Options, how: BatchOptions, json_path: str | None) -> int:
+    """Enhance INPUTS: files, folders (to any depth), glob patterns, and URLs of storage such as s3://bucket/in.
+
+    With one input file OUT may be a file; otherwise it is a folder that keeps the tree below each input folder.
     """
+    from dataclasses import asdict
+
+    from rich.console import Console
+
+    from quietmic.cli.output import put_json
+    from quietmic.enhance.files.run import plan_batch, summarise
+    from quietmic.enhance.files.storage import find_location
+
     begin = time.perf_counter()
-    name = OnnxNetwork(options.model).card.name
-    jobs, others = plan_jobs(inputs, out, replace(options, sha256=hash_file(options.model)))
-    journal = Journal(out, read=resume) if cluster or resume else None
-    kept = {job.target: why for job in jobs if (why := why_keep(job, overwrite, journal if resume else None))}
-    results = [FileResult(path, path, "skipped", "not an audio file by its name") for path in others]
-    results += [FileResult(job.source, job.target, "skipped", kept[job.target]) for job in jobs if job.target in kept]
-    todo = [job for job in jobs if job.target not in kept]
+    batch = plan_batch(list(inputs), find_location(out), options, how)
     console = Console(stderr=json_path == "-", soft_wrap=True, markup=False, highlight=False, emoji=False)
-    for result in results:
-        console.print(describe(result))
-    results += _run(todo, n_jobs, console, cluster, journal)
-    summary = summarise(name, results, time.perf_counter() - begin)
-    _print_summary(console, results, summary)
+    results = [*batch.skipped, *show_batch(batch, console)]
+    summary = summarise(batch.model, results, time.perf_counter() - begin)
+    show_summary(console, results, summary)
     if json_path is not None:
-        write_json(summary | {"files": [asdict(result) for result in results]}, json_path)
+        put_json(summary | {"files": [asdict(result) for result in results]}, json_path)
     return 1 if summary["failed"] else 0
+
+
+def show_batch(batch: Batch, console: Console) -> list[FileResult]:
+    """Runs a batch: a bar on a terminal, else a line for each file. Results are in the order of the jobs."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from quietmic.enhance.files.run import run_batch
+
+    for result in batch.skipped:
+        console.print(describe(result))
+    results: dict[Any, FileResult] = {}
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("enhancing", total=len(batch.jobs))
+        for result in run_batch(batch, lambda share: progress.update(task, completed=len(results) + share)):
+            results[result.source] = result
+            progress.update(task, completed=len(results))
+            if not console.is_terminal or result.status == "failed" or result.warnings:
+                console.print(describe(result))
+    return [results[job.source] for job in batch.jobs]
 
 
 def describe(result: FileResult) -> str:
     """One line on what became of a file."""
     if result.status != "enhanced":
-        return f"{result.status}: {result.source}: {result.reason}"
+        return f"{result.status}: {result.source}: {with_hint(result.reason, result.argument)}"
     speed = result.audio_s / result.elapsed_s if result.elapsed_s else 0.0
     line = f"enhanced: {result.source} -> {result.target} ({result.audio_s:.1f} s, {speed:.0f} x real time)"
     return "".join([line, *(f"\nwarning: {result.source}: {warning}" for warning in result.warnings)])
 
 
-def _run(
-    jobs: list[FileJob], n_jobs: int, console: Console, cluster: Cluster | None, journal: Journal | None
-) -> list[FileResult]:
-    """Results in the order of the jobs; a bar on a terminal, else a line for each file."""
-    results: dict[Location, FileResult] = {}
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("enhancing", total=len(jobs))
-        on_progress = partial(_show_share, progress, task, results)
-        for _, result in run_jobs(jobs, n_jobs, cluster, journal, on_progress):
-            results[result.source] = result
-            progress.update(task, completed=len(results))
-            if not console.is_terminal or result.status == "failed" or result.warnings:
-                console.print(describe(result))
-    return [results[job.source] for job in jobs]
-
-
-def _show_share(progress: Progress, task: TaskID, results: Sized, share: float) -> None:
-    progress.update(task, completed=len(results) + share)
-
-
-def _print_summary(console: Console, results: list[FileResult], summary: dict[str, object]) -> None:
+def show_summary(console: Console, results: list[FileResult], summary: dict[str, Any]) -> None:
+    """Counts and times, and the files that failed once more on standard error."""
     console.print(
         f"{summary['enhanced']} enhanced, {summary['skipped']} skipped, {summary['failed']} failed; "
         f"{summary['audio_s']:.1f} s of sound in {summary['elapsed_s']:.1f} s"
     )
-    sys.stdout.flush()
+    console.file.flush()
     for result in results:
         if result.status == "failed":
-            print(describe(result), file=sys.stderr)
+            click.echo(describe(result), err=True)

@@ -1,25 +1,71 @@
-"""What `evaluate` prints and writes."""
+"""The command `evaluate`."""
+
+from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from quietmic.enhance.jsonfile import write_json
-from quietmic.enhance.measure.tables import evaluation_tables, markdown, summary_table, write_csv
+import click
+
+from quietmic.cli.options import (
+    cluster_options,
+    evaluation_options,
+    json_option,
+    markdown_option,
+    path_type,
+    selection_options,
+)
+
+if TYPE_CHECKING:
+    from quietmic.enhance.measure.quality import EvaluationOptions
+    from quietmic.enhance.measure.systems import Selection
 
 
-def print_evaluation(
+@click.command(short_help="Measure the quality of models and peers.")
+@click.argument("folder", type=path_type)
+@selection_options
+@json_option
+@click.option("--csv", "csv_path", type=path_type, help="Write the figures of each file as CSV.")
+@markdown_option
+@evaluation_options(cluster_options)
+def evaluate(
+    folder: Path, selection: Selection, how: EvaluationOptions, json_path: str | None, csv_path: Path | None,
+    markdown_path: Path | None,
+) -> None:  # fmt: skip
+    """Measure models and peers on FOLDER: noisy/clean pairs in any usual layout, or noisy files alone."""
+    from dataclasses import replace
+
+    from quietmic.cli.bar import progress_bar
+    from quietmic.enhance.measure.quality import run_evaluation
+    from quietmic.enhance.measure.systems import choose_systems
+
+    systems = choose_systems(selection)
+    with progress_bar() as bar:
+        record = run_evaluation(folder, systems, replace(how, progress=bar))
+    write_files(record, json_path, csv_path, markdown_path)
+    if json_path != "-":
+        show_evaluation(record)
+
+
+def write_files(
     record: dict[str, Any], json_path: str | None, csv_path: Path | None, markdown_path: Path | None
 ) -> None:
-    """Writes the files that were asked for, and the table of means to the screen unless JSON goes there."""
+    """The files that were asked for."""
+    from quietmic.cli.output import put_json, put_text
+    from quietmic.enhance.measure.tables import evaluation_tables, markdown, write_csv
+
     result = record["figures"]
     if csv_path:
         write_csv(result["rows"], csv_path)
     if markdown_path:
-        markdown_path.parent.mkdir(parents=True, exist_ok=True)
-        markdown_path.write_text(markdown(evaluation_tables(result)), encoding="utf-8")
+        put_text(markdown(evaluation_tables(result)), markdown_path)
     if json_path:
         facts = {key: value for key, value in record.items() if key not in ("figures", "path")}
-        write_json({**facts, **result, "record": record["path"]}, json_path)
-    if json_path != "-":
-        print(summary_table(result).markdown())
-        print(f"\nRecord: {record['path']}")
+        put_json({**facts, **result, "record": record["path"]}, json_path)
+
+
+def show_evaluation(record: dict[str, Any]) -> None:
+    """The table of means, and where the record is."""
+    from quietmic.enhance.measure.tables import summary_table
+
+    click.echo(f"{summary_table(record['figures']).markdown()}\n\nRecord: {record['path']}")

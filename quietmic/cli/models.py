@@ -1,14 +1,21 @@
-"""What `models` prints."""
+"""The command `models`."""
 
-from pathlib import Path
+from __future__ import annotations
+
 from typing import Any
 
-from quietmic.enhance.catalogue import WEIGHTS, list_models
-from quietmic.enhance.jsonfile import write_json
+import click
+
+from quietmic.cli.options import json_option
 
 
-def print_models(json_path: str | None, weights: Path = WEIGHTS) -> None:
-    """The catalogue as a table, or as JSON into a file ("-" = standard output)."""
+@click.command()
+@json_option
+def models(json_path: str | None) -> None:
+    """List the models that are installed."""
+    from quietmic.cli.output import put_json
+    from quietmic.enhance.catalogue import list_models
+
     rows = [
         {
             "name": entry.name,
@@ -21,15 +28,16 @@ def print_models(json_path: str | None, weights: Path = WEIGHTS) -> None:
             "metrics": entry.card.metrics,
             "default": entry.is_default,
         }
-        for entry in list_models(weights)
+        for entry in list_models()
     ]
     if json_path is not None:
-        write_json(rows, json_path)
+        put_json(rows, json_path)
     else:
-        print(_table(rows))
+        click.echo(format_models(rows))
 
 
-def _table(rows: list[dict[str, Any]]) -> str:
+def format_models(rows: list[dict[str, Any]]) -> str:
+    """A table for people; the default model has a star."""
     if not rows:
         return "No models are installed."
     lines = [f"  {'name':32} {'parameters':>11} {'MMAC/s':>8} {'MB':>6} {'mics':>4}  parent"]

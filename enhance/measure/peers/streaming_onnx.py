@@ -125,7 +125,7 @@ def _open_stage(file: Path, facts: dict[str, Any]) -> Stage:
     import onnxruntime
 
     if not file.is_file():
-        raise QuietmicError(f"{file} is missing: name the folder that holds it (--peer-weights or QUIETMIC_PEERS)")
+        raise QuietmicError(f"{file} is missing: name the folder that holds it", argument="weights")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])

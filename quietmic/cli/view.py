@@ -1,16 +1,24 @@
 """The terminal view of a live run."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from rich.console import Group
+from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from quietmic.cli.logs import hidden_logs
 from quietmic.devices.controls import HELP, NO_LIMIT
+from quietmic.devices.live import Refresh
 from quietmic.devices.session import Session
 
 _LOWEST_DB = -60.0
 _BAR_LENGTH = 40
 _N_MESSAGES = 5
+_EVERY = 4  # ticks
 
 
 def level_bar(level_db: float) -> Text:
@@ -57,3 +65,31 @@ def render(session: Session) -> Panel:
         table.add_row(name, value)
     messages = [Text(f"{at_s:7.1f} s  {text}", "dim") for at_s, text in list(session.messages)[-_N_MESSAGES:]]
     return Panel(Group(table, Text(""), *messages, Text(HELP, "bold")), title="quietmic")
+
+
+@contextmanager
+def live_view(session: Session) -> Iterator[Refresh]:
+    """Shows a session for as long as the context lasts, drawn anew at every fourth call of what it gives."""
+    n_ticks = 0
+    with hidden_logs(), _quiet_libraries(), Live(render(session), auto_refresh=False) as live:
+
+        def refresh() -> None:
+            nonlocal n_ticks
+            n_ticks += 1
+            if n_ticks % _EVERY == 0:
+                live.update(render(session), refresh=True)
+
+        yield refresh
+
+
+@contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """Keeps what the sound libraries write to standard error, below Python, out of the view."""
+    saved = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)

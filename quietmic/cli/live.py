@@ -1,0 +1,96 @@
+"""The commands about sound devices: `live`, `devices` and `board`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from quietmic.cli.options import json_option, limit_option, parse_channels
+
+if TYPE_CHECKING:
+    from quietmic.devices.board import Board
+    from quietmic.devices.choice import Choice
+
+
+@click.command(short_help="Enhance a microphone live and play the result.")
+@click.option("--model", metavar="NAME", help="Name, or path of an .onnx file; default: what this machine can bear.")
+@limit_option
+@click.option("--input", "input_name", metavar="DEV", help="Microphone: index or part of its name.")
+@click.option("--output", "output_name", metavar="DEV", help="Loudspeaker: index or part of its name.")
+@click.option("--channels", callback=parse_channels, metavar="0,1,...", help="Input channels that are microphones.")
+@click.option("--array", metavar="NAME", help="Microphone array: a name of devices/boards.toml, or a geometry file.")
+@click.option("--virtual-mic", "virtual_microphone", is_flag=True, help="Be a microphone 'quietmic' (Linux).")
+@click.option("--record", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Record to FLAC.")
+@click.option("--duration", "duration_s", type=click.FloatRange(min=0, min_open=True), metavar="S", help="Seconds.")
+@click.option("--no-ui", is_flag=True, help="Plain messages instead of the terminal view.")
+@click.option("--auto", is_flag=True, help="Step down to a smaller model when the machine is too slow.")
+@click.option("--latency", default="auto", show_default=True, metavar="low|high|S", help="Asked of the sound system.")
+@click.option("--jitter", "jitter_ms", type=click.FloatRange(0, 1000), metavar="MS", help="Buffer; default: measured.")
+@click.option("--two-clocks", is_flag=True, help="Correct drift between input and output even on one card.")
+@click.option("--board", "board_name", metavar="NAME", help="Board profile; default: detected.")
+@json_option
+def live(json_path: str | None, model: str | None, board_name: str | None, no_ui: bool, **choices: Any) -> None:
+    """Enhance a microphone live and play the result to a device."""
+    from quietmic.cli.candidates import live_candidates
+    from quietmic.cli.output import put_json
+    from quietmic.cli.view import live_view
+    from quietmic.devices.board import detect_board, find_board
+    from quietmic.devices.live import no_view, run_live
+    from quietmic.devices.options import live_options
+
+    profile = find_board(board_name) if board_name else detect_board()[0]
+    options = live_options(profile, **choices)
+    candidates = live_candidates(model, profile.default_model, options.auto)
+    shows_view = not no_ui and json_path != "-" and sys.stdout.isatty()
+    try:
+        summary = run_live(options, candidates, profile, model is None, live_view if shows_view else no_view)
+    except KeyboardInterrupt:  # before it ran
+        return
+    if json_path is not None:
+        put_json(summary, json_path)
+
+
+@click.command()
+@json_option
+def devices(json_path: str | None) -> None:
+    """List the sound devices, their channels and rates."""
+    from quietmic.cli.output import put_json
+    from quietmic.devices.listing import format_devices, list_devices, load_backend
+
+    found = list_devices(load_backend())
+    if json_path is None:
+        click.echo(format_devices(found))
+    else:
+        put_json([device.to_dict() for device in found], json_path)
+
+
+@click.command(short_help="Tell the board profile of this machine and its model.")
+@json_option
+def board(json_path: str | None) -> None:
+    """Tell the board profile of this machine, why it was taken, and the model that the machine can bear."""
+    from dataclasses import asdict
+
+    from quietmic.cli.candidates import live_candidates
+    from quietmic.cli.output import put_json
+    from quietmic.devices.board import detect_board
+    from quietmic.devices.choice import choose_model
+    from quietmic.enhance.catalogue import list_models
+
+    profile, reason = detect_board()
+    candidates = live_candidates(None, preferred=profile.default_model) if list_models() else []
+    choice = choose_model(candidates, 1, profile.threads) if candidates else None
+    if json_path is not None:
+        put_json(asdict(profile) | {"reason": reason, "choice": choice and asdict(choice)}, json_path)
+    else:
+        show_board(profile, reason, choice)
+
+
+def show_board(profile: Board, reason: str, choice: Choice | None) -> None:
+    """The profile, and the model in one more line."""
+    from quietmic.devices.board import format_board
+
+    click.echo(format_board(profile, reason))
+    click.echo(f"model    {choice.model}: {choice.reason}" if choice else "model    none is installed")

@@ -1,0 +1,38 @@
+"""Where the library's log goes: to standard error, for as long as nothing else fills the terminal."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+
+class _ToStandardError(logging.Handler):
+    """Messages as a person reads them; warnings say that they are."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes to what is standard error now, which a progress bar may have replaced."""
+        prefix = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
+        click.echo(f"{prefix}{record.getMessage()}", err=True)
+
+
+_LOGGER = logging.getLogger("quietmic")
+_HANDLER = _ToStandardError()
+
+
+def show_logs() -> None:
+    """Shows what the library tells from now on."""
+    _LOGGER.setLevel(logging.INFO)
+    _LOGGER.addHandler(_HANDLER)
+
+
+@contextmanager
+def hidden_logs() -> Iterator[None]:
+    """Shows nothing of it while a view fills the terminal, which has its own place for messages."""
+    _LOGGER.removeHandler(_HANDLER)
+    _LOGGER.addHandler(silence := logging.NullHandler())
+    try:
+        yield
+    finally:
+        _LOGGER.removeHandler(silence)
+        _LOGGER.addHandler(_HANDLER)
