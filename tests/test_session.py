@@ -307,8 +307,8 @@ def test_models_are_opened_no_more_often_than_needed(passthrough_model: Path, mo
     entries = [catalog.ModelEntry(n, passthrough_model, n, replace(card, name=n), n == "default") for n in names]
     opened = []
     listed = []
-    monkeypatch.setattr("quietmic.enhance.catalogue.list_models", lambda: listed.append(1) or entries)
-    monkeypatch.setattr("quietmic.enhance.network.OnnxNetwork", lambda path: opened.append(path) or OnnxNetwork(path))
+    monkeypatch.setattr("quietmic.cli.candidates.list_models", lambda: listed.append(1) or entries)
+    monkeypatch.setattr("quietmic.cli.candidates.OnnxNetwork", lambda path: opened.append(path) or OnnxNetwork(path))
 
     def names_of(*arguments: object, **choices: object) -> list[str]:
         return [candidate.name for candidate in live_candidates(*arguments, **choices)]  # type: ignore[arg-type]
