@@ -43,18 +43,25 @@ def link_options(hidden: bool = False) -> Any:
 @json_option
 @markdown_option
 @records_option
-@click.option("--plan", "plan_hours", type=hours_type, metavar="HOURS", hidden=True, help="The same as `plan HOURS`.")
-@link_options(hidden=True)
+@gather(
+    "archive",
+    lambda plan_hours, machines: (plan_hours, machines),
+    click.option(
+        "--plan", "plan_hours", type=hours_type, metavar="HOURS", hidden=True, help="The same as `plan HOURS`."
+    ),
+    link_options(hidden=True),
+)
 def bench(
     selection: Selection, seconds: float, threads: int | None, json_path: str | None, markdown_path: Path | None,
-    records: Path, plan_hours: float | None, machines: tuple[int, float],
+    records: Path, archive: tuple[float | None, tuple[int, float]],
 ) -> None:  # fmt: skip
     """Time models and peers on this machine."""
     from quietmic.enhance.measure.speed import run_bench
     from quietmic.enhance.measure.systems import bench_systems
 
-    if plan_hours:
-        cost_archive(plan_hours, (selection.models or ("default",))[0], machines, json_path)
+    hours, machines = archive
+    if hours:
+        cost_archive(hours, (selection.models or ("default",))[0], machines, json_path)
         return
     record = run_bench(bench_systems(selection), seconds, threads, records)
     show_bench(record, json_path, markdown_path)
