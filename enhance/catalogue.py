@@ -1,27 +1,36 @@
-"""Models by name: the index of the shipped weights, each file checked against its SHA-256."""
+"""Models by name: the index of the shipped weights, each file checked against its SHA-256.
+
+A package holds the small ones; the index names all that there are, so that one that is not here can be asked for.
+"""
 
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from quietmic.enhance.card import ModelCard
 from quietmic.enhance.errors import QuietmicError
-from quietmic.enhance.hashes import hash_file
-from quietmic.enhance.network import OnnxNetwork
+from quietmic.enhance.hashes import hash_once
+from quietmic.enhance.onnxfile import read_card
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "models" / "weights"
 """Folder of the shipped weights and their index.json."""
 
+SOURCE = "models/weights/ of quietmic's source repository"
+"""Where every model of the index can be had."""
+
+_logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """One model of the catalogue.
+    """One model that is installed.
 
     Attributes:
         name: as in its card.
         path: of the ONNX file.
-        sha256: that the file must have.
+        sha256: of the file.
         card: read from the file.
         is_default: what "default" stands for.
     """
@@ -32,20 +41,92 @@ class ModelEntry:
     card: ModelCard
     is_default: bool
 
+    def facts(self) -> dict[str, Any]:
+        """What `quietmic models --json` tells of it."""
+        return {
+            "name": self.name,
+            "parameters": self.card.parameters,
+            "macs_per_second": self.card.macs_per_second,
+            "bytes": self.path.stat().st_size,
+            "max_mics": self.card.max_mics,
+            "parent": self.card.parent,
+            "recipe": self.card.recipe,
+            "metrics": self.card.metrics,
+            "default": self.is_default,
+        }
 
-def list_models(weights: Path = WEIGHTS) -> list[ModelEntry]:
-    """All models of the index, in its order; empty where there is no index.
+
+@dataclass(frozen=True)
+class MissingModel:
+    """One model of the index that cannot be used.
+
+    Attributes:
+        name: as in the index.
+        reason: what is wrong and what to do.
+        is_damaged: its file is there, but not the one that the index lists.
+    """
+
+    name: str
+    reason: str
+    is_damaged: bool
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """What the index lists, in its order.
+
+    Attributes:
+        models: those that are installed.
+        missing: the others.
+    """
+
+    models: list[ModelEntry]
+    missing: list[MissingModel]
+
+
+def read_catalogue(weights: Path = WEIGHTS) -> Catalogue:
+    """All models of the index; none where there is no index. No model is opened, only its card is read.
 
     Raises:
-        QuietmicError: a broken index, or a file that is missing or not the one of the index.
+        QuietmicError: a broken index.
     """
     index = _read_index(weights)
-    entries = []
+    catalogue = Catalogue([], [])
     for model in index["models"]:
-        path = _checked_path(weights, model)
-        card = OnnxNetwork(path).card
-        entries.append(ModelEntry(model["name"], path, model["sha256"], card, model["name"] == index["default"]))
-    return entries
+        name, is_default = model["name"], model["name"] == index["default"]
+        try:
+            path = _checked_path(weights, model)
+            catalogue.models.append(ModelEntry(name, path, model["sha256"], read_card(path), is_default))
+        except QuietmicError as error:
+            catalogue.missing.append(MissingModel(name, str(error), (weights / model["file"]).is_file()))
+    return catalogue
+
+
+def list_models(weights: Path = WEIGHTS) -> list[ModelEntry]:
+    """The models that are installed, for choosing one: cost, microphones, measured quality, licence, origin.
+
+    Each has a `name` for `open_stream`, a `card` with all that is known of it, and `facts()`, the same as a row of
+    `quietmic models --json`. A model whose file is damaged is left out, with a warning in the log.
+
+    Args:
+        weights: folder of an index.json and its ONNX files.
+
+    Returns:
+        In the order of the index; empty where there is no index.
+
+    Raises:
+        QuietmicError: a broken index.
+
+    Example:
+        >>> smallest = min(list_models(), key=lambda model: model.card.parameters)
+        >>> smallest.name, smallest.card.max_mics
+        ('tcn-tiny', 8)
+    """
+    catalogue = read_catalogue(weights)
+    for model in catalogue.missing:
+        if model.is_damaged:
+            _logger.warning("%s", model.reason)
+    return catalogue.models
 
 
 def find_model(name_or_path: str | Path = "default", weights: Path = WEIGHTS) -> Path:
@@ -88,7 +169,12 @@ def _read_index(weights: Path) -> dict[str, Any]:
 def _checked_path(weights: Path, model: dict[str, str]) -> Path:
     path = weights / model["file"]
     if not path.is_file():
-        raise QuietmicError(f"{path} is missing: restore it with `git checkout {path.name}` or install quietmic again")
-    if hash_file(path) != model["sha256"]:
-        raise QuietmicError(f"{path} is not the file that the index lists (its SHA-256 differs): restore it")
+        raise QuietmicError(
+            f"{model['name']} is not installed: put {path.name} from {SOURCE} into {weights}, or give its path"
+        )
+    if hash_once(path) != model["sha256"]:
+        raise QuietmicError(
+            f"{model['name']} is damaged: {path} is not the file that the index lists (its SHA-256 differs); "
+            f"replace it by the one from {SOURCE}"
+        )
     return path

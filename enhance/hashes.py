@@ -1,5 +1,6 @@
 """SHA-256 of files: what tells one file, or one set of data, from another."""
 
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 
@@ -11,6 +12,17 @@ def hash_file(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def hash_once(path: Path) -> str:
+    """The same for a file that is read and not written, as a model: taken anew only if its size or time changed."""
+    facts = path.stat()
+    return _hash_as_it_was(path.absolute(), facts.st_size, facts.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _hash_as_it_was(path: Path, size: int, changed_ns: int) -> str:
+    return hash_file(path)
 
 
 def hash_files(paths: list[Path]) -> str:

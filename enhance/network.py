@@ -1,13 +1,14 @@
 """One enhancement network as an ONNX Runtime session: spectra and state in, spectra and state out."""
 
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from quietmic.enhance.card import CARD_KEY, ModelCard
 from quietmic.enhance.errors import QuietmicError
+from quietmic.enhance.onnxfile import choose_card
 
 Array = NDArray[np.float32]
 State = dict[str, Array]
@@ -45,10 +46,7 @@ class OnnxNetwork:
             )
         except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
             raise QuietmicError(f"{self.path} is no model that ONNX Runtime can load: {error}") from error
-        text = self._session.get_modelmeta().custom_metadata_map.get(CARD_KEY)
-        if text is None:
-            raise QuietmicError(f"{self.path} has no model card: write it with `python app.py export`")
-        self.card = ModelCard.from_json(text)
+        self.card = choose_card(self.path, self._session.get_modelmeta().custom_metadata_map)
         inputs = {node.name: node for node in self._session.get_inputs()}
         self.uses_beam = "beam" in inputs
         self._state_shapes = {
@@ -85,6 +83,20 @@ class OnnxNetwork:
         n_signals = len(self._signal_outputs)
         mask = outputs[1] if self.gives_mask else None
         return outputs[0], mask, dict(zip(self._state_shapes, outputs[n_signals:], strict=True))
+
+
+@lru_cache(maxsize=8)
+def load_network(path: Path, sha256: str = "") -> OnnxNetwork:
+    """A network that this process keeps open, however many signals it enhances.
+
+    Args:
+        path: ONNX file.
+        sha256: of the file, so that another one at the same place is another network.
+
+    Raises:
+        QuietmicError: missing, unreadable or without a card.
+    """
+    return OnnxNetwork(path)
 
 
 def _session_options(threads: int, spin: bool) -> ort.SessionOptions:

@@ -55,7 +55,9 @@ class StreamState:
 
 
 class Stream:
-    """Enhances a signal block by block.
+    """Enhances a signal block by block; what `open_stream` returns.
+
+    All that it remembers is its `state`. Samples that are no numbers count as silence, and `non_finite` counts them.
 
     Attributes:
         n_mics: channels of every block.
@@ -224,7 +226,7 @@ def _to_real(spectra: Spectra) -> Array:
 def _check(network: OnnxNetwork, n_mics: int, sample_rate: int, limit_db: float | None) -> None:
     card = network.card
     if limit_db is not None and not limit_db >= 0:
-        raise QuietmicError(f"attenuation limit {limit_db} dB, but it must be 0 or more", exit_code=2)
+        raise QuietmicError(f"attenuation_limit_db is {limit_db}, but it must be 0 or more", exit_code=2)
     if int(sample_rate) != sample_rate:
         raise QuietmicError(f"sample rate {sample_rate} Hz, but it must be a whole number", exit_code=2)
     if not MIN_RATE <= sample_rate <= MAX_RATE:
@@ -239,17 +241,30 @@ def _check(network: OnnxNetwork, n_mics: int, sample_rate: int, limit_db: float 
 
 
 def open_stream(
-    name: str = "default", n_mics: int = 1, sample_rate: int = 16000, attenuation_limit_db: float | None = None
+    model: str = "default", n_mics: int = 1, sample_rate: int = 16000, attenuation_limit_db: float | None = None
 ) -> Stream:
-    """A fresh stream of a model: feed it blocks with `process`, end with `flush`.
+    """A stream that takes noise and late echo out of speech while it comes in: blocks in, enhanced blocks out.
+
+    Feed it blocks of any length with `process`, end with `flush`. The samples are the same however the signal is cut
+    into blocks; they lag the input by `stream.delay` samples.
 
     Args:
-        name: of a model in the catalogue, "default", or the path of an .onnx file.
+        model: name of the catalogue (`list_models`), "default", or the path of an .onnx file.
         n_mics: microphones of one scene, 1..8; channel 0 is the reference.
-        sample_rate: Hz of input and output, 8000..192000.
+        sample_rate: Hz of input and output, 8000..192000; other than the model's, the stream resamples both ways.
         attenuation_limit_db: nothing is attenuated by more than this; None for no limit.
 
+    Returns:
+        A stream at its beginning. Each call opens a network of its own, so that streams may run in threads of theirs.
+
     Raises:
-        QuietmicError: unknown model, or a number of microphones or a rate that cannot be served.
+        QuietmicError: unknown model, or a number of microphones, a rate or a limit that cannot be served.
+
+    Example:
+        >>> stream = open_stream(n_mics=2, sample_rate=48000)
+        >>> block = np.zeros((2, 480), np.float32)  # ten milliseconds
+        >>> ready = [stream.process(block) for _ in range(100)]
+        >>> sum(map(len, ready)) + len(stream.flush()) == 48000 + stream.delay
+        True
     """
-    return Stream(OnnxNetwork(find_model(name)), n_mics, sample_rate, attenuation_limit_db)
+    return Stream(OnnxNetwork(find_model(model)), n_mics, sample_rate, attenuation_limit_db)

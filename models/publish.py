@@ -13,7 +13,7 @@ from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.measure.quality import EvaluationOptions, read_info, run_evaluation
 from quietmic.enhance.measure.recordings import find_scenes
 from quietmic.enhance.measure.systems import NOISY, model_system
-from quietmic.enhance.network import OnnxNetwork
+from quietmic.enhance.onnxfile import read_card
 from quietmic.enhance.progress import Progress, silent
 from quietmic.models.export import add_to_index, export, round_to_half, write_card
 from quietmic.models.networks.registry import load_network, save_network
@@ -59,7 +59,7 @@ def write_model(
 
 def measure_into_card(path: Path, scenes: Path, progress: Progress = silent) -> None:
     """Write what a model reaches on a scenes folder into its card; the graph stays."""
-    write_card(path, replace(OnnxNetwork(path).card, metrics=measure(path, scenes, progress)))
+    write_card(path, replace(read_card(path), metrics=measure(path, scenes, progress)))
 
 
 def measure_listed(scenes: Path, weights: Path = WEIGHTS, progress: Progress = silent) -> None:

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,9 @@ from quietmic import open_stream
 from quietmic.cli import main
 from quietmic.enhance import catalogue as catalog
 from quietmic.enhance.errors import QuietmicError
+from quietmic.enhance.files.audio import write
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture
@@ -39,8 +44,33 @@ def test_a_changed_file_is_refused(weights: Path) -> None:
     with pytest.raises(QuietmicError, match="SHA-256"):
         catalog.find_model("default", weights)
     (weights / "pass-1.onnx").unlink()
-    with pytest.raises(QuietmicError, match="missing"):
-        catalog.list_models(weights)
+    with pytest.raises(QuietmicError, match="not installed"):
+        catalog.find_model("default", weights)
+
+
+def test_one_missing_weight_hides_no_other_model(
+    weights: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    """One listed weight was missing, and `models` and `board` printed an error and none of the others."""
+    index = json.loads((weights / "index.json").read_text())
+    listed = [{"name": name, "file": f"{name}.onnx", "sha256": "0"} for name in ("absent", "damaged")]
+    (weights / "index.json").write_text(json.dumps(index | {"models": [*listed, *index["models"]]}))
+    shutil.copy(model_folder / "tenth.onnx", weights / "damaged.onnx")
+    found = catalog.read_catalogue(weights)
+    assert [entry.name for entry in found.models] == ["passthrough"]
+    assert [(model.name, model.is_damaged) for model in found.missing] == [("absent", False), ("damaged", True)]
+    assert catalog.SOURCE in found.missing[0].reason
+    assert str(weights) in found.missing[0].reason
+    assert [entry.name for entry in catalog.list_models(weights)] == ["passthrough"]
+    assert [record.args[0] for record in caplog.records if record.args] == [found.missing[1].reason]
+    with pytest.raises(QuietmicError, match="absent is not installed"):
+        catalog.find_model("absent", weights)
+    monkeypatch.setattr(catalog, "read_catalogue", lambda: found)
+    assert main(["models", "--json"]) == 0
+    output = capsys.readouterr()
+    assert [row["name"] for row in json.loads(output.out)] == ["passthrough"]
+    assert [line.split()[0] for line in output.err.splitlines()] == ["absent", "damaged"]
 
 
 def test_broken_index(weights: Path) -> None:
@@ -58,8 +88,8 @@ def test_no_index_means_no_models(tmp_path: Path) -> None:
 def test_models_as_json(
     weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:  # fmt: skip
-    (entry,) = catalog.list_models(weights)
-    monkeypatch.setattr(catalog, "list_models", lambda: [entry])
+    found = catalog.read_catalogue(weights)
+    monkeypatch.setattr(catalog, "read_catalogue", lambda: found)
     assert main(["models", "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)
     assert set(row) == {
@@ -68,6 +98,53 @@ def test_models_as_json(
     assert (row["name"], row["default"], row["parent"]) == ("passthrough", True, None)
     assert main(["models"]) == 0
     assert "* passthrough" in capsys.readouterr().out
+
+
+def test_what_is_listed_is_the_card_and_the_file(weights: Path) -> None:
+    (entry,) = catalog.list_models(weights)
+    assert entry.facts()["bytes"] == (weights / "pass-1.onnx").stat().st_size
+    assert (entry.facts()["parameters"], entry.card.notes) == (0, "made by the tests")
+
+
+WITHOUT_ONNX_RUNTIME = """
+import sys
+sys.modules["onnxruntime"] = None  # importing it raises ImportError
+from quietmic.cli import main
+sys.exit(main(["models"]))
+"""
+
+
+def test_listing_the_models_opens_none_of_them() -> None:
+    """It opened a session for each, three seconds for eight models, to read a few lines of metadata."""
+    subprocess.run([sys.executable, "-c", WITHOUT_ONNX_RUNTIME], check=True, cwd=ROOT, capture_output=True)
+
+
+COUNT = """
+import os, sys
+opened = []
+sys.addaudithook(lambda event, values: event == "open" and opened.append(str(values[0])))
+import onnxruntime
+class Session(onnxruntime.InferenceSession):
+    def __init__(self, path, *arguments, **options):
+        opened.append("session")
+        super().__init__(path, *arguments, **options)
+onnxruntime.InferenceSession = Session
+from quietmic.cli import main
+code = main(["denoise", *sys.argv[2:], "--model", sys.argv[1]])
+print(opened.count("session"), opened.count(os.path.abspath(sys.argv[1])), file=sys.stderr)
+sys.exit(code)
+"""
+
+
+def test_a_batch_opens_one_session_and_hashes_its_model_once(passthrough_model: Path, tmp_path: Path) -> None:
+    """It opened two sessions and read the model three times for its hash: by name, by hash, and for each worker."""
+    for name in ("a", "b"):
+        write(tmp_path / f"{name}.wav", np.zeros(16000), 16000)
+    arguments = [str(passthrough_model), str(tmp_path), "-o", str(tmp_path / "out")]
+    run = subprocess.run(
+        [sys.executable, "-c", COUNT, *arguments], check=True, cwd=ROOT, capture_output=True, text=True
+    )
+    assert run.stderr.split() == ["1", "2"], run.stderr  # once for the card, once for the hash
 
 
 def test_three_lines_of_python(passthrough_model: Path) -> None:

@@ -54,7 +54,7 @@ def test_files_that_are_no_model(model_folder: Path, tmp_path: Path) -> None:
     for path, message in [
         (tmp_path / "none.onnx", "no model file"),
         (junk, "cannot|can load"),
-        (model_folder / "bare.onnx", "app.py export"),
+        (model_folder / "bare.onnx", "quietmic export"),
     ]:
         with pytest.raises(QuietmicError, match=message):
             OnnxNetwork(path)

@@ -317,7 +317,7 @@ def test_models_are_opened_no_more_often_than_needed(passthrough_model: Path, mo
     assert names_of(None, "other") == ["default", "first", "preferred"]
     assert not opened
     assert names_of(str(passthrough_model), auto=True) == ["passthrough", "default", "first", "preferred"]
-    assert opened == [passthrough_model]
+    assert not opened  # the card of a file is read without a session
     listed.clear()
     assert names_of(str(passthrough_model)) == ["passthrough"]
     assert not listed  # a damaged catalogue is no hindrance

@@ -14,7 +14,7 @@ from quietmic.compression.result import CompressionResult
 from quietmic.enhance.card import ModelCard
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.measure.records import write_record
-from quietmic.enhance.network import OnnxNetwork
+from quietmic.enhance.onnxfile import read_card
 from quietmic.enhance.progress import Progress, silent
 from quietmic.models.export import add_to_index, write_card
 from quietmic.models.publish import card_data, measure_into_card, write_model
@@ -62,7 +62,7 @@ def make_enhancer(
     if recipe.quantize != "none":
         target = out.with_name(f"{out.stem}-int8.onnx")
         report = quantize_onnx(out, target, recipe.quantize, real_frames(out, data))
-        write_card(target, replace(OnnxNetwork(target).card, name=f"{name}-int8", metrics={}))
+        write_card(target, replace(read_card(target), name=f"{name}-int8", metrics={}))
         if scenes:
             measure_into_card(target, scenes, progress)
         files["int8"] = {"path": str(target), **asdict(report), "rtf": measured_rtf(target)}

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from quietmic.enhance.catalogue import WEIGHTS
 from quietmic.enhance.errors import QuietmicError
-from quietmic.enhance.hashes import hash_file
+from quietmic.enhance.hashes import hash_once
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -45,7 +45,7 @@ class Refusal:
 
 def needs_of(models: Iterable[Path]) -> Needs:
     """This machine's code and these models."""
-    return Needs(code_version(), tuple((path, hash_file(path)) for path in models))
+    return Needs(code_version(), tuple((path, hash_once(path)) for path in models))
 
 
 def run_checked(function: Callable[[J], R], job: J, needs: Needs) -> R | Refusal:
@@ -77,10 +77,10 @@ def find_weights(path: Path, sha256: str) -> Path:
         QuietmicError: there is none.
     """
     for candidate in (path, WEIGHTS / path.name, *sorted(WEIGHTS.glob("*.onnx"))):
-        if candidate.is_file() and hash_file(candidate) == sha256:
+        if candidate.is_file() and hash_once(candidate) == sha256:
             return candidate
     known = next((p for p in (path, WEIGHTS / path.name) if p.is_file()), None)
-    found = f"its {known.name} has SHA-256 {hash_file(known)[:12]}" if known else f"it has no {path.name}"
+    found = f"its {known.name} has SHA-256 {hash_once(known)[:12]}" if known else f"it has no {path.name}"
     raise QuietmicError(f"{found}; wanted is SHA-256 {sha256[:12]}")
 
 

@@ -2,23 +2,18 @@
 
 import glob
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from quietmic.enhance.cluster.remote import find_weights
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files.audio import AudioReader, AudioWriter, check_extension, is_audio_name
 from quietmic.enhance.files.storage import Location, Url, find_location
-from quietmic.enhance.network import OnnxNetwork
+from quietmic.enhance.network import load_network
+from quietmic.enhance.signals import enhance_signal
 from quietmic.enhance.stream import Stream
-
-Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -99,32 +94,15 @@ def enhance_file(job: FileJob, on_progress: Callable[[float], None] | None = Non
     return FileResult(job.source, job.target, "enhanced", "", "", warnings, audio_s, elapsed_s)
 
 
-def enhance_signal(streams: list[Stream], blocks: Iterable[Array]) -> Iterable[Array]:
-    """Enhanced blocks in time with the input: the streams' delay is cut off, the tail flushed.
-
-    Args:
-        streams: one for all channels (an array), or one for each channel.
-        blocks: [n_channels, n_samples] each.
-
-    Yields:
-        [len(streams), n_ready]; as many samples in all as went in.
-    """
-    to_drop = streams[0].delay
-    for block in blocks:
-        channels = [block] if len(streams) == 1 else list(block)
-        ready = np.stack([stream.process(part) for stream, part in zip(streams, channels, strict=True)])
-        drop = min(to_drop, ready.shape[1])
-        to_drop -= drop
-        yield ready[:, drop:]
-    yield np.stack([stream.flush() for stream in streams])[:, to_drop:]
-
-
 def _enhance_blocks(reader: AudioReader, job: FileJob, on_progress: Callable[[float], None] | None) -> list[str]:
     info, options = reader.info, job.options
     channels = list(range(info.n_channels) if options.channels is None else options.channels)
-    if max(channels) >= info.n_channels:
-        raise QuietmicError(f"there is no channel {max(channels)}: the file has {info.n_channels}, counted from 0")
-    network = _load_network(options.model, options.sha256)
+    if not channels:
+        raise QuietmicError("channels is empty: name at least one")
+    if unknown := [channel for channel in channels if not 0 <= channel < info.n_channels]:
+        raise QuietmicError(f"there is no channel {unknown[0]}: the file has {info.n_channels}, counted from 0")
+    model = find_weights(options.model, options.sha256) if options.sha256 else options.model
+    network = load_network(model, options.sha256)
     n_streams, n_mics = (1, len(channels)) if options.array else (len(channels), 1)
     streams = [Stream(network, n_mics, info.sample_rate, options.attenuation_limit_db) for _ in range(n_streams)]
     blocks = (block[channels] for block in reader.blocks(info.sample_rate))
@@ -139,12 +117,6 @@ def _enhance_blocks(reader: AudioReader, job: FileJob, on_progress: Callable[[fl
     if n_bad := sum(stream.non_finite for stream in streams):
         warnings.append(f"{n_bad} samples were NaN or infinite and count as silence")
     return warnings
-
-
-@lru_cache(maxsize=1)
-def _load_network(path: Path, sha256: str) -> OnnxNetwork:
-    """One session per process, however many files it enhances."""
-    return OnnxNetwork(find_weights(path, sha256) if sha256 else path)
 
 
 def plan_jobs(inputs: list[str], out: Location, options: Options) -> tuple[list[FileJob], list[Location]]:
@@ -181,7 +153,7 @@ def plan_jobs(inputs: list[str], out: Location, options: Options) -> tuple[list[
         found = dict.fromkeys(found, out)
     elif out.exists() and not out.is_dir():
         raise QuietmicError(f"{out} is a file, but the outputs need a folder", exit_code=2)
-    _check_targets(found)
+    check_targets(found)
     return [FileJob(source, target, options) for source, target in found.items()], others
 
 
@@ -218,7 +190,12 @@ def _expand(place: Location) -> list[Location]:
     return [Path(match) for match in matches]
 
 
-def _check_targets(found: dict[Location, Location]) -> None:
+def check_targets(found: dict[Location, Location]) -> None:
+    """Nothing that is read is written, and nothing is written twice.
+
+    Raises:
+        QuietmicError: exit code 2: an output that is an input or another output.
+    """
     sources = {source.resolve() for source in found}
     taken: dict[Location, Location] = {}
     for source, target in found.items():

@@ -13,8 +13,8 @@ from quietmic.enhance.files.audio import remove_parts
 from quietmic.enhance.files.batch import FileJob, FileResult, Options, enhance_file, plan_jobs
 from quietmic.enhance.files.resume import Journal
 from quietmic.enhance.files.storage import Location, stamp
-from quietmic.enhance.hashes import hash_file
-from quietmic.enhance.network import OnnxNetwork
+from quietmic.enhance.hashes import hash_once
+from quietmic.enhance.onnxfile import read_card
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ def plan_batch(inputs: list[str], out: Location, options: Options, how: BatchOpt
     Raises:
         QuietmicError: wrong use; see `quietmic.enhance.files.batch.plan_jobs`.
     """
-    name = OnnxNetwork(options.model).card.name
-    jobs, others = plan_jobs(inputs, out, replace(options, sha256=hash_file(options.model)))
+    name = read_card(options.model).name
+    jobs, others = plan_jobs(inputs, out, replace(options, sha256=hash_once(options.model)))
     journal = Journal(out, read=how.resume) if how.cluster or how.resume else None
     skipped = [FileResult(path, path, "skipped", "not an audio file by its name") for path in others]
     todo = []

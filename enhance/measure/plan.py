@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from quietmic.enhance.cluster.cores import usable_cores
-from quietmic.enhance.files.batch import enhance_signal
 from quietmic.enhance.network import OnnxNetwork
+from quietmic.enhance.onnxfile import read_card
+from quietmic.enhance.signals import enhance_signal
 from quietmic.enhance.stream import Stream
 
 SAMPLE_BYTES = 2  # 16-bit PCM, mono, in and out
@@ -32,7 +33,7 @@ def plan(target: str, hours: float, cores: int, link_mbit: float, seconds: float
     with ProcessPoolExecutor(n_workers, mp_context=get_context("spawn")) as pool:
         times = list(pool.map(time_file, [target] * n_workers, [seconds] * n_workers))
     throughput = seconds / float(np.mean(times))
-    rate = OnnxNetwork(target).card.stft.sample_rate
+    rate = read_card(target).stft.sample_rate
     core_hours = hours / throughput
     bytes_each_way = hours * 3600 * rate * SAMPLE_BYTES
     compute_hours = core_hours / cores

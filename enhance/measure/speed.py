@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietmic.enhance.cluster.cores import usable_cores
-from quietmic.enhance.files.batch import enhance_signal
 from quietmic.enhance.measure.machine import describe_machine, package_versions
 from quietmic.enhance.measure.peers import find_peer, run_peer
 from quietmic.enhance.measure.probe import probe
@@ -23,6 +22,8 @@ from quietmic.enhance.measure.records import DEFAULT_FOLDER, write_record
 from quietmic.enhance.measure.statistics import summarise
 from quietmic.enhance.measure.systems import System, describe_system
 from quietmic.enhance.network import OnnxNetwork
+from quietmic.enhance.onnxfile import read_card
+from quietmic.enhance.signals import enhance_signal
 from quietmic.enhance.stream import Stream
 
 N_ROUNDS = 5
@@ -112,8 +113,8 @@ def _times(system: System, hops: list[list[float]], files: list[list[float]], se
         # A peer that works frame by frame costs live what it costs in files.
         live = rtf_files if dict(system.facts).get("frame_by_frame") else None
         return {"rtf_live": live, "rtf_files": rtf_files, "hop_ms": None}
-    network = OnnxNetwork(system.target)
-    hop_s = network.card.stft.hop_length / network.card.stft.sample_rate
+    stft = read_card(system.target).stft
+    hop_s = stft.hop_length / stft.sample_rate
     times = [t for part in hops for t in part]
     return {"rtf_live": float(np.mean(times)) / hop_s, "rtf_files": rtf_files, "hop_ms": _percentiles(times)}
 
@@ -124,8 +125,7 @@ def _percentiles(times: list[float]) -> dict[str, float]:
 
 
 def _model_figures(system: System, seconds: float, max_threads: int, rates: dict[str, Any]) -> dict[str, Any]:
-    card = OnnxNetwork(system.target).card
-    stft = card.stft
+    stft = read_card(system.target).stft
     stream = Stream(OnnxNetwork(system.target), system.n_mics, stft.sample_rate)
     probes = [probe("memory", system.target, system.n_mics) for _ in range(3)]
     network_ms = _network_ms(system)

@@ -13,11 +13,12 @@ from quietmic.enhance.card import ModelCard
 from quietmic.enhance.catalogue import find_model, list_models
 from quietmic.enhance.cluster.remote import find_weights
 from quietmic.enhance.errors import QuietmicError
-from quietmic.enhance.files.batch import enhance_signal
-from quietmic.enhance.hashes import hash_file
+from quietmic.enhance.hashes import hash_once
 from quietmic.enhance.measure.graph_hash import hash_graph
 from quietmic.enhance.measure.peers import Peer, find_peer, list_peers, run_peer
-from quietmic.enhance.network import OnnxNetwork
+from quietmic.enhance.network import load_network
+from quietmic.enhance.onnxfile import read_card
+from quietmic.enhance.signals import enhance_signal
 from quietmic.enhance.stream import Stream
 
 NOISY = "noisy"
@@ -62,13 +63,13 @@ def model_system(name: str, n_mics: int = 1) -> System:
         QuietmicError: unknown model, or more microphones than its card allows.
     """
     path = find_model(name)
-    card = OnnxNetwork(path).card
+    card = read_card(path)
     if not 1 <= n_mics <= card.max_mics:
         message = f"{card.name} takes 1 to {card.max_mics} microphones, not {n_mics}"
         raise QuietmicError(message, exit_code=2, argument="mics")
     label = card.name if n_mics == 1 else f"{card.name}, {n_mics} mics"
     fingerprint = f"{hash_graph(path)} {card.stft} {_source_hash()}"
-    return System(label, "model", str(path), n_mics, fingerprint, hash_file(path), None, _model_facts(path, card))
+    return System(label, "model", str(path), n_mics, fingerprint, hash_once(path), None, _model_facts(path, card))
 
 
 def peer_system(name: str, weights: Path | None = None) -> System:
@@ -96,7 +97,8 @@ def run_system(system: System, samples: NDArray[np.float32], sample_rate: int) -
         return samples[0]
     if system.kind == "peer":
         return run_peer(_open_peer(system.target, system.weights), samples[0], sample_rate)
-    stream = Stream(_open_network(system.target, system.sha256), system.n_mics, sample_rate)
+    network = load_network(find_weights(Path(system.target), system.sha256), system.sha256)
+    stream = Stream(network, system.n_mics, sample_rate)
     # Blocks of a second: memory stays small, and the network still works on many frames at once.
     blocks = (samples[: system.n_mics, s : s + sample_rate] for s in range(0, samples.shape[1], sample_rate))
     return np.concatenate([block[0] for block in enhance_signal([stream], blocks)])
@@ -127,11 +129,6 @@ def recall_system(described: dict[str, Any]) -> System | None:
     except QuietmicError:
         return None
     return system if system.fingerprint == described["fingerprint"] else None
-
-
-@lru_cache(maxsize=8)
-def _open_network(path: str, sha256: str) -> OnnxNetwork:
-    return OnnxNetwork(find_weights(Path(path), sha256))
 
 
 @lru_cache(maxsize=16)

@@ -8,6 +8,7 @@ from quietmic.devices.engine import Candidate, Engine
 from quietmic.enhance.card import ModelCard
 from quietmic.enhance.catalogue import find_model, list_models
 from quietmic.enhance.network import OnnxNetwork
+from quietmic.enhance.onnxfile import read_card
 from quietmic.enhance.stream import Stream
 
 
@@ -21,7 +22,7 @@ def live_candidates(model: str | None, preferred: str = "default", auto: bool = 
     if others and not model:
         return others
     path = find_model(model or "default")
-    return [_candidate(path, OnnxNetwork(path).card, ""), *others]
+    return [_candidate(path, read_card(path), ""), *others]
 
 
 def _candidate(path: Path, card: ModelCard, sha256: str) -> Candidate:

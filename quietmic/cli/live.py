@@ -77,10 +77,14 @@ def board(json_path: str | None) -> None:
     from quietmic.cli.output import put_json
     from quietmic.devices.board import detect_board
     from quietmic.devices.choice import choose_model
-    from quietmic.enhance.catalogue import list_models
+    from quietmic.enhance.catalogue import read_catalogue
 
     profile, reason = detect_board()
-    candidates = live_candidates(None, preferred=profile.default_model) if list_models() else []
+    catalogue = read_catalogue()
+    candidates = live_candidates(None, preferred=profile.default_model) if catalogue.models else []
+    for model in catalogue.missing:
+        if not model.is_damaged:  # that stands in the log
+            click.echo(model.reason, err=True)
     choice = choose_model(candidates, 1, profile.threads) if candidates else None
     if json_path is not None:
         put_json(asdict(profile) | {"reason": reason, "choice": choice and asdict(choice)}, json_path)

@@ -14,26 +14,16 @@ from quietmic.cli.options import json_option
 def models(json_path: str | None) -> None:
     """List the models that are installed."""
     from quietmic.cli.output import put_json
-    from quietmic.enhance.catalogue import list_models
+    from quietmic.enhance.catalogue import read_catalogue
 
-    rows = [
-        {
-            "name": entry.name,
-            "parameters": entry.card.parameters,
-            "macs_per_second": entry.card.macs_per_second,
-            "bytes": entry.path.stat().st_size,
-            "max_mics": entry.card.max_mics,
-            "parent": entry.card.parent,
-            "recipe": entry.card.recipe,
-            "metrics": entry.card.metrics,
-            "default": entry.is_default,
-        }
-        for entry in list_models()
-    ]
+    catalogue = read_catalogue()
+    rows = [entry.facts() for entry in catalogue.models]
     if json_path is not None:
         put_json(rows, json_path)
     else:
         click.echo(format_models(rows))
+    for model in catalogue.missing:
+        click.echo(model.reason, err=True)
 
 
 def format_models(rows: list[dict[str, Any]]) -> str:

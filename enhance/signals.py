@@ -1,0 +1,80 @@
+"""Whole signals through the stream: as many samples out as in, in time with the input."""
+
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quietmic.enhance.catalogue import find_model
+from quietmic.enhance.hashes import hash_once
+from quietmic.enhance.network import load_network
+from quietmic.enhance.stream import Array, Stream
+
+_logger = logging.getLogger(__name__)
+
+
+def denoise(
+    samples: NDArray[Any], sample_rate: int, model: str = "default", attenuation_limit_db: float | None = None
+) -> Array:
+    """Speech without its noise and late echo, as long as the input and in time with it.
+
+    For a recording that lies in memory; `open_stream` is for sound that still comes in, `denoise_file` for files. The
+    model stays open in this process, so that the next call does not load it again.
+
+    Args:
+        samples: floats, full scale 1: [n_samples] of one microphone, or [n_mics, n_samples] of up to eight
+            microphones that hear the same scene. Two channels that are no array are denoised one by one.
+        sample_rate: Hz, 8000..192000; other than the model's 16000, the signal is resampled both ways.
+        model: name of the catalogue (`list_models`), "default", or the path of an .onnx file.
+        attenuation_limit_db: nothing is attenuated by more than this; None for no limit.
+
+    Returns:
+        [n_samples] float32; with several microphones the talker as the first of them would hear him.
+
+    Raises:
+        ValueError: samples of another shape, or that are no floats.
+        QuietmicError: unknown model, or a number of microphones, a rate or a limit that cannot be served.
+
+    Example:
+        >>> noisy = np.random.default_rng(0).normal(0, 0.1, 48000)  # a second of nothing but noise
+        >>> clean = denoise(noisy, sample_rate=48000)
+        >>> clean.shape, bool(clean.std() < 0.1 * noisy.std())
+        ((48000,), True)
+    """
+    given = np.asarray(samples)
+    if given.ndim not in (1, 2):
+        raise ValueError(f"samples of shape {given.shape}, but they are [n_samples] or [n_mics, n_samples]")
+    if given.ndim == 2 and given.shape[0] > given.shape[1] > 0:
+        raise ValueError(f"samples of shape {given.shape}, but microphones come first: denoise(samples.T, ...)")
+    signal = np.atleast_2d(given)
+    path = find_model(model)
+    stream = Stream(load_network(path, hash_once(path)), len(signal), sample_rate, attenuation_limit_db)
+    # Blocks of a second: memory stays small, and the network still works on many frames at once.
+    second = stream.sample_rate
+    blocks = (signal[:, start : start + second] for start in range(0, signal.shape[1], second))
+    enhanced = np.concatenate([block[0] for block in enhance_signal([stream], blocks)])
+    if stream.non_finite:
+        _logger.warning("%d samples were NaN or infinite and count as silence", stream.non_finite)
+    return enhanced
+
+
+def enhance_signal(streams: list[Stream], blocks: Iterable[Array]) -> Iterable[Array]:
+    """Enhanced blocks in time with the input: the streams' delay is cut off, the tail flushed.
+
+    Args:
+        streams: one for all channels (an array), or one for each channel.
+        blocks: [n_channels, n_samples] each.
+
+    Yields:
+        [len(streams), n_ready]; as many samples in all as went in.
+    """
+    to_drop = streams[0].delay
+    for block in blocks:
+        channels = [block] if len(streams) == 1 else list(block)
+        ready = np.stack([stream.process(part) for stream, part in zip(streams, channels, strict=True)])
+        drop = min(to_drop, ready.shape[1])
+        to_drop -= drop
+        yield ready[:, drop:]
+    yield np.stack([stream.flush() for stream in streams])[:, to_drop:]
