@@ -4,12 +4,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from quietmic.enhance.catalogue import list_models
     from quietmic.enhance.errors import QuietmicError
+    from quietmic.enhance.files.single import denoise_file
+    from quietmic.enhance.signals import denoise
     from quietmic.enhance.stream import Stream, open_stream
 
-__version__ = "0.1.0"
-__all__ = ["QuietmicError", "Stream", "__version__", "open_stream"]
-_HOMES = {"QuietmicError": "enhance.errors", "Stream": "enhance.stream", "open_stream": "enhance.stream"}
+__version__ = "0.2.0"
+__all__ = ["QuietmicError", "Stream", "denoise", "denoise_file", "list_models", "open_stream"]
+_HOMES = {
+    "QuietmicError": "enhance.errors",
+    "Stream": "enhance.stream",
+    "denoise": "enhance.signals",
+    "denoise_file": "enhance.files.single",
+    "list_models": "enhance.catalogue",
+    "open_stream": "enhance.stream",
+}
 
 _HERE = Path(__file__).resolve().parent
 if not (_HERE / "enhance").is_dir() and (_HERE.parent / "pyproject.toml").is_file():
@@ -18,12 +28,14 @@ if not (_HERE / "enhance").is_dir() and (_HERE.parent / "pyproject.toml").is_fil
     __path__.append(str(_HERE.parent))
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'quietmic' has no attribute '{name}'")
-    from importlib import import_module
+if not TYPE_CHECKING:  # a type checker that saw this would take any name for one of ours
 
-    return getattr(import_module(f"quietmic.{_HOMES[name]}"), name)
+    def __getattr__(name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module 'quietmic' has no attribute '{name}'")
+        from importlib import import_module
+
+        return getattr(import_module(f"quietmic.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:

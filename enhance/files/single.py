@@ -1,0 +1,62 @@
+"""One file by a call from Python: what the command `denoise` does with it."""
+
+import logging
+from pathlib import Path
+
+from quietmic.enhance.catalogue import find_model
+from quietmic.enhance.errors import QuietmicError
+from quietmic.enhance.files.audio import check_extension
+from quietmic.enhance.files.batch import FileJob, Options, check_targets
+from quietmic.enhance.files.run import run_jobs
+from quietmic.enhance.files.storage import find_location
+
+_logger = logging.getLogger(__name__)
+
+
+def denoise_file(
+    source: str | Path,
+    target: str | Path,
+    model: str = "default",
+    array: bool = False,
+    channels: tuple[int, ...] | None = None,
+    attenuation_limit_db: float | None = None,
+    overwrite: bool = False,
+) -> list[str]:
+    """One audio file without noise, its sample rate, length and sample format kept, in constant memory.
+
+    The samples are those of the command `quietmic denoise`. The target appears when it is complete or not at all.
+
+    Args:
+        source: file of any format that libsndfile reads, or a URL of storage such as s3://bucket/name.wav.
+        target: file, or URL; its extension chooses the format, folders are made.
+        model: name of the catalogue (`list_models`), "default", or the path of an .onnx file.
+        array: the channels are the microphones of one scene and give one output channel; else each is denoised on its
+            own.
+        channels: indices of the channels to use, counted from 0; None for all.
+        attenuation_limit_db: nothing is attenuated by more than this; None for no limit.
+        overwrite: replace a target that exists.
+
+    Returns:
+        What a listener should know of the output, also written to the log: that the source was cut off or damaged, or
+        had samples that are no numbers. Empty where all is well.
+
+    Raises:
+        QuietmicError: unknown model, a source that cannot be read, a target that exists or cannot be written, or
+            channels, a rate or a limit that cannot be served.
+
+    Example:
+        >>> denoise_file("recordings/mono_keyboard_noisy.flac", "out/keyboard.flac", overwrite=True)
+        []
+    """
+    options = Options(find_model(model), channels, array, attenuation_limit_db)
+    job = FileJob(find_location(str(source)), find_location(str(target)), options)
+    check_extension(job.target)
+    check_targets({job.source: job.target})
+    if job.target.exists() and not overwrite:
+        raise QuietmicError(f"{target} exists: overwrite=True replaces it", exit_code=2)
+    ((_, result),) = run_jobs([job], 1, None, None, lambda share: None)
+    if result.status == "failed":
+        raise QuietmicError(f"{source}: {result.reason}")
+    for warning in result.warnings:
+        _logger.warning("%s: %s", source, warning)
+    return result.warnings
