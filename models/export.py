@@ -22,6 +22,7 @@ from quietmic.enhance.card import CARD_KEY, ModelCard, StftConfig
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.hashes import hash_file
 from quietmic.enhance.network import OnnxNetwork
+from quietmic.models.half import halve
 
 TOLERANCE = 1e-5  # of the largest output
 OPSET = 17
@@ -94,6 +95,7 @@ def export(network: nn.Module, card: ModelCard, path: Path) -> Path:
     network = fold_norms(network)
     temporary = path.with_suffix(".checking.onnx")
     _write_graph(network, card.stft, temporary)
+    halve(temporary)
     n_parameters, n_macs = count_parameters(network), count_macs(network, card.stft)
     write_card(temporary, replace(card, parameters=n_parameters, macs_per_second=n_macs))
     try:
@@ -193,11 +195,12 @@ def round_to_half(network: nn.Module) -> nn.Module:
 
 
 def add_to_index(path: Path, name: str) -> None:
-    """List a file in the index.json beside it, or replace its entry."""
+    """List a file in the index.json beside it, or replace its entry where that stands."""
     index_path = path.parent / "index.json"
     index: dict[str, Any] = {"default": name, "models": []}
     if index_path.exists():
         index = json.loads(index_path.read_text())
     entry = {"name": name, "file": path.name, "sha256": hash_file(path)}
-    index["models"] = [m for m in index["models"] if m["name"] != name] + [entry]
+    listed = {model["name"]: model for model in index["models"]} | {name: entry}
+    index["models"] = list(listed.values())
     index_path.write_text(json.dumps(index, indent=2) + "\n")

@@ -17,6 +17,7 @@ from quietmic.enhance.measure.records import write_record
 from quietmic.enhance.onnxfile import read_card
 from quietmic.enhance.progress import Progress, silent
 from quietmic.models.export import add_to_index, write_card
+from quietmic.models.half import halve, halved_bytes
 from quietmic.models.publish import card_data, measure_into_card, write_model
 
 
@@ -62,6 +63,8 @@ def make_enhancer(
     if recipe.quantize != "none":
         target = out.with_name(f"{out.stem}-int8.onnx")
         report = quantize_onnx(out, target, recipe.quantize, real_frames(out, data))
+        halve(target)
+        report = replace(report, bytes_after=target.stat().st_size)
         write_card(target, replace(read_card(target), name=f"{name}-int8", metrics={}))
         if scenes:
             measure_into_card(target, scenes, progress)
@@ -83,7 +86,7 @@ def survey_ratios(parent: Parent, result: CompressionResult, file: dict[str, Any
     """
     ratios: dict[str, Any] = dict(result.ratios())
     if parent.onnx:
-        ratios["storage"] = file["bytes"] / parent.onnx.stat().st_size
+        ratios["storage"] = halved_bytes(Path(file["path"])) / halved_bytes(parent.onnx)  # a parent may be of before
         ratios["latency"] = file["rtf"] / measured_rtf(parent.onnx)
     return {**ratios, "mean": sum(ratios.values()) / len(ratios), "energy": None}
 
