@@ -153,7 +153,7 @@ def plan_jobs(inputs: list[str], out: Location, options: Options) -> tuple[list[
         found = dict.fromkeys(found, out)
     elif out.exists() and not out.is_dir():
         raise QuietmicError(f"{out} is a file, but the outputs need a folder", exit_code=2)
-    check_targets(found)
+    _check_targets(found)
     return [FileJob(source, target, options) for source, target in found.items()], others
 
 
@@ -190,12 +190,7 @@ def _expand(place: Location) -> list[Location]:
     return [Path(match) for match in matches]
 
 
-def check_targets(found: dict[Location, Location]) -> None:
-    """Nothing that is read is written, and nothing is written twice.
-
-    Raises:
-        QuietmicError: exit code 2: an output that is an input or another output.
-    """
+def _check_targets(found: dict[Location, Location]) -> None:
     sources = {source.resolve() for source in found}
     taken: dict[Location, Location] = {}
     for source, target in found.items():

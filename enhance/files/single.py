@@ -6,8 +6,8 @@ from pathlib import Path
 from quietmic.enhance.catalogue import find_model
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files.audio import check_extension
-from quietmic.enhance.files.batch import FileJob, Options, check_targets
-from quietmic.enhance.files.run import run_jobs
+from quietmic.enhance.files.batch import Options
+from quietmic.enhance.files.run import BatchOptions, plan_batch, run_batch
 from quietmic.enhance.files.storage import find_location
 
 _logger = logging.getLogger(__name__)
@@ -48,15 +48,17 @@ def denoise_file(
         >>> denoise_file("recordings/mono_keyboard_noisy.flac", "out/keyboard.flac", overwrite=True)
         []
     """
+    place, out = find_location(str(source)), find_location(str(target))
+    if not place.is_file():
+        raise QuietmicError(f"{source}: no such file", exit_code=2, argument="source")
+    check_extension(out)
     options = Options(find_model(model), channels, array, attenuation_limit_db)
-    job = FileJob(find_location(str(source)), find_location(str(target)), options)
-    check_extension(job.target)
-    check_targets({job.source: job.target})
-    if job.target.exists() and not overwrite:
-        raise QuietmicError(f"{target} exists: overwrite=True replaces it", exit_code=2)
-    ((_, result),) = run_jobs([job], 1, None, None, lambda share: None)
+    batch = plan_batch([str(source)], out, options, BatchOptions(overwrite=overwrite))
+    if batch.skipped:
+        raise QuietmicError(f"{target} exists: overwrite=True replaces it", exit_code=2, argument="overwrite")
+    (result,) = run_batch(batch)
     if result.status == "failed":
-        raise QuietmicError(f"{source}: {result.reason}")
+        raise QuietmicError(f"{source}: {result.reason}", argument=result.argument or None)
     for warning in result.warnings:
         _logger.warning("%s: %s", source, warning)
     return result.warnings

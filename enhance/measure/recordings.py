@@ -20,6 +20,9 @@ from pathlib import Path
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files.audio import is_audio_name
 
+RECORDINGS = Path(__file__).resolve().parents[2] / "recordings"
+"""Recordings that travel with quietmic: all of them in a checkout, one of them once installed."""
+
 _PAIRED_FOLDERS = (("noisy", "clean"), ("noisy_testset_wav", "clean_testset_wav"))
 
 Facts = dict[str, float | str]

@@ -1,5 +1,6 @@
 """Recordings through the enhancer, with figures and pictures of before and after."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ FIGURES = ("SI-SDR dB", "PESQ", "STOI")
 
 
 def enhance_recordings(recordings: Path, out: Path, model: str) -> list[list[str]]:
-    """Enhances each NAME_noisy file of a folder into `out`, with a picture of each.
+    """Enhances each NAME_noisy file of a folder into `out`, with a picture of each where matplotlib is installed.
 
     A file with "array" in its name is one scene of several microphones. Figures are measured against NAME_clean
     where there is one, the mean over the channels.
@@ -53,7 +54,8 @@ def _enhance_recording(path: Path, out: Path, model: Path) -> list[str]:
         signals["clean"] = clean[0]
         before, after = _measure(clean, noisy, rate), _measure(clean, enhanced, rate)
         figures = [_show(old, new) for old, new in zip(before, after, strict=True)]
-    save_spectrograms(out / f"{name}.png", signals, rate, name)
+    if find_spec("matplotlib"):
+        save_spectrograms(out / f"{name}.png", signals, rate, name)
     channels = f"{len(noisy)} -> {len(enhanced)}"
     return [name, channels, f"{rate / 1000:g} kHz", *figures]
 

@@ -7,7 +7,7 @@ from typing import Any
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.jsonfile import write_json
 from quietmic.enhance.measure.quality import EvaluationOptions, run_evaluation
-from quietmic.enhance.measure.recordings import find_scenes
+from quietmic.enhance.measure.recordings import RECORDINGS, find_scenes
 from quietmic.enhance.measure.records import read_records
 from quietmic.enhance.measure.speed import run_bench
 from quietmic.enhance.measure.speed_tables import bench_markdown, bench_tables, machine_text
@@ -18,7 +18,6 @@ from quietmic.enhance.report.listening import colour_name, listening_card
 from quietmic.enhance.report.pages import render, script_json
 from quietmic.enhance.report.tables import comparison_tables, highlights, runs_table
 
-RECORDINGS = Path("recordings")
 BENCH_SECONDS = 5.0
 ROW_COLUMNS = ("si_sdr", "si_sdr_gain", "stoi", "estoi", "pesq_wb", "pesq_nb", "sig", "bak", "ovrl")
 # Quality on one axis, cost on the other: name -> title, for the chart's menus.
@@ -179,7 +178,7 @@ def run_report(
 
     Args:
         folder: evaluated first (finished results come from the cache); None for the newest record there is, and
-            where there is none, recordings/.
+            where there is none, the recordings of quietmic.
         choose: gives what is evaluated; called only when something is.
         path: of the page.
         options: how it is evaluated, and the folder of the records.

@@ -41,18 +41,19 @@ def report(
 ) -> None:  # fmt: skip
     """Write one page of quality and cost, with Markdown, CSV and JSON beside it.
 
-    Draws from the newest record of an evaluation. Evaluates FOLDER first if it is given, and recordings/ if models or
-    peers are named without one, or there is no record yet.
+    Draws from the newest record of an evaluation. Evaluates FOLDER first if it is given, and the recordings of
+    quietmic if models or peers are named without one, or there is no record yet.
     """
     from dataclasses import replace
     from functools import partial
 
     from quietmic.cli.bar import progress_bar
+    from quietmic.enhance.measure.recordings import RECORDINGS
     from quietmic.enhance.measure.systems import report_systems
-    from quietmic.enhance.report.report import RECORDINGS, run_report
+    from quietmic.enhance.report.report import run_report
 
     if only_listen:
-        write_page(folder or RECORDINGS, out, selection, chosen)
+        write_page(folder, out, selection, chosen)
         return
     if folder is None and (selection.models or selection.peers):
         folder = RECORDINGS
@@ -62,19 +63,20 @@ def report(
 
 
 @click.command(short_help="Write one page of scenes to listen to.")
-@click.argument("folder", type=path_type, default=Path("recordings"))
+@click.argument("folder", required=False, type=path_type)
 @click.option("-o", "--out", type=path_type, default=Path("out/listen.html"), show_default=True, help="The page.")
 @selection_options
 @scene_options()
-def listen(folder: Path, out: Path, selection: Selection, chosen: tuple[int, tuple[str, ...]]) -> None:
-    """Write one page to listen to: scenes of FOLDER, enhanced by each."""
+def listen(folder: Path | None, out: Path, selection: Selection, chosen: tuple[int, tuple[str, ...]]) -> None:
+    """Write one page to listen to: scenes of FOLDER, or the recordings of quietmic, enhanced by each."""
     write_page(folder, out, selection, chosen)
 
 
-def write_page(folder: Path, out: Path, selection: Selection, chosen: tuple[int, tuple[str, ...]]) -> None:
+def write_page(folder: Path | None, out: Path, selection: Selection, chosen: tuple[int, tuple[str, ...]]) -> None:
     """The page of so many scenes, or of those named, and its path on the screen."""
+    from quietmic.enhance.measure.recordings import RECORDINGS
     from quietmic.enhance.measure.systems import report_systems
     from quietmic.enhance.report.listening import write_listening_page
 
-    write_listening_page(folder, report_systems(selection), out, *chosen)
+    write_listening_page(folder or RECORDINGS, report_systems(selection), out, *chosen)
     click.echo(str(out))
