@@ -122,7 +122,7 @@ def test_wrong_arrays_say_what_is_expected(passthrough_model: Path, caplog: pyte
             denoise(samples, 16000, model)
     for arguments, message in [
         ((sound(9), 16000, model), "9 microphones"),
-        ((sound(), 4000, model), "sample_rate"),
+        ((sound(), 4000, model), "sample rate 4000 Hz"),
         ((sound(), 16000, "nonsense"), "no model named"),
         ((sound(), 16000, model, -1.0), "attenuation_limit_db"),
     ]:
