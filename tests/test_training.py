@@ -333,6 +333,26 @@ def test_scenes_are_the_same_twice(data: dict[str, Path], tmp_path: Path) -> Non
     assert rate == 16000
 
 
+def test_scenes_of_chosen_classes(data: dict[str, Path], tmp_path: Path) -> None:
+    from quietmic.models.mixtures.scenes import SceneSet, make_scenes
+
+    manifest = tmp_path / "noise" / "manifest.csv"
+    shutil.copytree(data["noise"], manifest.parent)
+    manifest.write_text(manifest.read_text().replace("2.wav,train,s0,test,burst", "2.wav,train,s0,test,hiss"))
+
+    def make(classes: tuple[str, ...]) -> set[str]:
+        wanted = SceneSet(data["speech"], manifest.parent, tmp_path / "out", 3, split="train", classes=classes)
+        made = make_scenes(wanted)
+        with made.open(newline="") as file:
+            heard = " + ".join(row["noise"] for row in csv.DictReader(file)).replace("diffuse ", "")
+        return set(heard.split(" + "))
+
+    assert make(()) == {"burst", "hiss"}
+    assert make(("hiss",)) == {"hiss"}
+    with pytest.raises(QuietmicError, match=r"bagpipes.*burst, hiss"):
+        make(("bagpipes",))
+
+
 def test_measuring_again_changes_the_cards_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     weights = tmp_path / "weights"

@@ -23,7 +23,8 @@ from quietmic.models.mixtures.sounds.blocks import (
     stretch,
 )
 
-SPEED, REVERSED, EQUALISED, BANDED, GATED = 0.7, 0.3, 0.5, 0.25, 0.2  # odds of a recording having the trait
+SPEED, REVERSED, BANDED, GATED = 0.7, 0.3, 0.25, 0.2  # odds of a recording having the trait
+BUMPS_DB = 6.0  # of the equaliser, which every one has: standard deviation at most, an octave to the next
 SPEED_OCTAVES = 0.8  # at most, up or down
 SEAM = 1600  # samples over which repeats of a short recording go over into each other
 LAYERS = (0.45, 0.35, 0.2)  # odds of one, two and three recordings at once
@@ -55,20 +56,17 @@ def varied(rng: np.random.Generator, draw: Draw, n_samples: int) -> tuple[np.nda
 
 
 def recoloured(rng: np.random.Generator, noise: np.ndarray) -> np.ndarray:
-    """A noise [n_samples] with a drawn equaliser, band and gate, each only now and then."""
-    n_samples, gains = len(noise), None
-    if rng.random() < EQUALISED:
-        gains = colour(rng, n_samples, rng.uniform(-2, 2), 5.0)
+    """A noise [n_samples] with a drawn equaliser, and now and then a band and a gate."""
+    n_samples = len(noise)
+    gains = colour(rng, n_samples, rng.uniform(-2, 2), rng.uniform(0, BUMPS_DB))
     if rng.random() < BANDED:
-        limits = drawn_band(rng, n_samples)
-        gains = limits if gains is None else gains * limits
-    if gains is not None:
-        noise = filtered(noise, gains)
+        gains = gains * drawn_band(rng, n_samples)
+    noise = filtered(noise, gains)
     return noise * gate(rng, n_samples) if rng.random() < GATED else noise
 
 
 def lengthened(rng: np.random.Generator, piece: np.ndarray, n_samples: int) -> np.ndarray:
-    """A recording [n] as [n_samples]: repeated where it is shorter, from drawn places, each faded into the next."""
+    """A recording [n] as [n_samples]: shorter ones go on from drawn places, each repeat faded into the next."""
     if len(piece) >= n_samples:
         return piece[:n_samples]
     out, at = np.zeros(n_samples, np.float32), 0
@@ -79,14 +77,17 @@ def lengthened(rng: np.random.Generator, piece: np.ndarray, n_samples: int) -> n
         if at:
             part[:seam] *= rise
         part[len(part) - seam :] *= rise[::-1]
-        part = part[: n_samples - at]
-        out[at : at + len(part)] += part
+        out[at : at + len(part)] += part[: n_samples - at]
         at += max(len(part) - seam, 1)
     return out
 
 
 def at_speed(piece: np.ndarray, speed: float, n_samples: int) -> np.ndarray:
-    """A recording [at least n_samples * speed + 1] played `speed` times as fast, pitch and all: [n_samples]."""
+    """A recording [at least n_samples * speed + 2] played `speed` times as fast, pitch and all: [n_samples].
+
+    Straight lines between samples: what they do to the highest octave is one more colour, and they cost a third of a
+    resampler.
+    """
     if speed == 1.0:
         return piece[:n_samples]
     places = np.arange(n_samples) * speed
@@ -114,7 +115,7 @@ def gate(rng: np.random.Generator, n_samples: int) -> np.ndarray:
     kind, floor = rng.random(), float(10 ** (rng.uniform(-60, -15) / 20))
     if kind < 0.5:
         is_open = rng.random(int(n_samples / SAMPLE_RATE * between(rng, 1, 6)) + 2) < rng.uniform(0.3, 0.7)
-        is_open[rng.integers(0, len(is_open))] = True  # one place at least
+        is_open[rng.permutation(len(is_open))[:2]] = [True, False]  # one place at least of each
         steep = int(between(rng, 2, 30))
         return stretch(np.maximum(np.repeat(is_open, steep), floor), n_samples)
     if kind < 0.8:

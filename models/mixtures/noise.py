@@ -11,6 +11,9 @@ from quietmic.models.mixtures.scene import MixConfig
 from quietmic.models.mixtures.sounds.blocks import level
 from quietmic.models.mixtures.sounds.table import GENERATORS
 
+CROWD = 0.4  # of babble being a crowd: the same few voices many times over, shifted and turned round
+PAIR = 0.3  # of two generators at once
+
 
 class Recordings(Protocol):
     """What noises are drawn from; `draw_recording` may give fewer samples than asked, `draw_noise_file` repeats."""
@@ -31,7 +34,7 @@ def draw_noise(rng: np.random.Generator, source: Recordings) -> tuple[np.ndarray
     config, n_samples = source.config, source.n_samples
     kind = rng.random()
     if kind < config.babble:
-        noise, name = (crowd(rng, source), "crowd") if rng.random() < 0.4 else (babble(rng, source), "babble")
+        noise, name = (crowd(rng, source), "crowd") if rng.random() < CROWD else (babble(rng, source), "babble")
     elif kind < config.babble + config.synthetic_noise and source.generators:
         noise, name = generated(rng, source)
     elif rng.random() < config.varied_noise:
@@ -45,7 +48,7 @@ def draw_noise(rng: np.random.Generator, source: Recordings) -> tuple[np.ndarray
 def generated(rng: np.random.Generator, source: Recordings) -> tuple[np.ndarray, str]:
     """A made sound, or two at once, each with its own parameters and perhaps another colour."""
     noise, names = np.zeros(source.n_samples, np.float32), []
-    for k in range(2 if rng.random() < 0.3 else 1):
+    for k in range(2 if rng.random() < PAIR else 1):
         name = source.generators[int(rng.integers(len(source.generators)))]
         layer = recoloured(rng, GENERATORS[name](rng, source.n_samples))
         noise += np.float32((1.0 if k == 0 else rng.uniform(0.2, 1)) / max(level(layer), 1e-5)) * layer

@@ -60,8 +60,8 @@ class Scene:
     [n_waves, n_mics] in seconds; mic_gains, mic_delays_s [n_mics]; equaliser [n_points] in dB; the rest are scalars
     (clip: fraction of the peak, 1 = none; low_pass_hz: 0 = none; sensor_db: below the noisy level, -inf = none).
 
-    A talker who moves goes from the first place to the last one at `leaves_s` within `moves_s` (inf: he stays): the
-    last response is then his and the last point noise silent. The early parts are those of the two places.
+    A talker who moves leaves the first place for the last one at `leaves_s` and is there after `moves_s` (leaves_s inf:
+    he stays). The last response is then his, and the last point noise silent. The early parts are of these two places.
     """
 
     speech: np.ndarray

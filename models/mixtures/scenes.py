@@ -21,7 +21,7 @@ from quietmic.models.mixtures.mixing import mix, stack_scenes
 from quietmic.models.mixtures.pack import pack_folder
 from quietmic.models.mixtures.rooms import SAMPLE_RATE, RoomCache, RoomRange, build_rooms
 from quietmic.models.mixtures.scene import MixConfig, no_augmentation
-from quietmic.models.mixtures.source import SceneSource
+from quietmic.models.mixtures.source import SceneSource, choose_classes
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +49,7 @@ class SceneSet:
         count: number of scenes; each has its own room.
         seed: decides everything drawn.
         split: which rows of the manifests to use.
+        classes: of noise to take, those of the manifest alone; () = all.
     """
 
     speech: Path
@@ -57,11 +58,17 @@ class SceneSet:
     count: int = 60
     seed: int = 1
     split: str = "valid"
+    classes: tuple[str, ...] = ()
 
     @property
     def cache(self) -> Path:
         """Folder of the packed data and the rooms."""
         return self.folder / ".cache"
+
+    @property
+    def config(self) -> MixConfig:
+        """What its scenes look like."""
+        return replace(MIX, classes=self.classes)
 
 
 @dataclass(frozen=True)
@@ -82,7 +89,7 @@ def make_scene(job: SceneJob) -> Row:
     speech = pack_folder(wanted.speech, wanted.split, wanted.cache)
     noise = pack_folder(wanted.noise, wanted.split, wanted.cache)
     rooms = RoomCache(build_rooms(wanted.cache, wanted.count, wanted.seed, ROOMS))
-    source = SceneSource(speech, noise, rooms, MIX)
+    source = SceneSource(speech, noise, rooms, wanted.config)
     scene = source.draw_scene(np.random.default_rng((wanted.seed, job.index)), N_MICS, room=job.index)
     batch = mix(stack_scenes([scene]), torch.device("cpu"), seed=job.index)
     name = f"scene-{job.index:03d}"
@@ -112,7 +119,8 @@ def make_scenes(
     for data in (wanted.speech, wanted.noise):
         if not (data / "manifest.csv").exists():
             logger.warning("%s has no manifest.csv: all its files may be in scenes, so train on others", data)
-        pack_folder(data, wanted.split, wanted.cache, jobs, progress)
+        pack = pack_folder(data, wanted.split, wanted.cache, jobs, progress)
+    choose_classes(pack, wanted.config)  # the noise's: says what is wrong before the work begins
     build_rooms(wanted.cache, wanted.count, wanted.seed, ROOMS, jobs, progress)
     for part in ("noisy", "clean"):
         (wanted.folder / part).mkdir(parents=True, exist_ok=True)

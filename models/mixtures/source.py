@@ -1,7 +1,7 @@
 """Training scenes as they are drawn on the CPU, reproducible from seed and step; mixing.py makes them audible.
 
-A scene is one talker, up to three point noises and a diffuse part, in a room, heard by an array. Drawing only slices
-packed arrays; convolution, levels and distortions run on the training device.
+A scene is one talker, up to three point noises and a diffuse part, in a room, heard by an array. Drawing slices packed
+arrays and makes noises; convolution, levels and distortions run on the training device.
 """
 
 from __future__ import annotations
@@ -31,6 +31,26 @@ ACROSS = 32  # samples: direct sound is at every microphone within them of its f
 N_WAVES = 8  # plane waves that stand for a diffuse field at an array; one is enough for a single microphone
 
 
+def choose_classes(noise: Pack, config: MixConfig) -> tuple[list[int], tuple[str, ...]]:
+    """The noise files and the generators that may be drawn, by the classes that are named or left out.
+
+    Raises:
+        QuietmicError: a class that is neither in the data nor made, or nothing left to draw.
+    """
+    classes = noise.column("class")
+    if unknown := {*config.classes, *config.leave_classes} - {*classes, *GENERATORS}:
+        known = ", ".join(sorted({*classes} - {""})) or "no class at all"
+        raise QuietmicError(f"No noise of class {', '.join(sorted(unknown))}: the data has {known}.", exit_code=2)
+
+    def is_wanted(name: str) -> bool:
+        return name not in config.leave_classes and (not config.classes or name in config.classes)
+
+    files = [i for i, name in enumerate(classes) if is_wanted(name)]
+    if not files:
+        raise QuietmicError("No recorded noise is left to draw: see classes and leave_classes.", exit_code=2)
+    return files, tuple(name for name in GENERATORS if is_wanted(name))
+
+
 class SceneSource:
     """Draws scenes from packed speech and noise, a room cache and measured responses."""
 
@@ -47,7 +67,7 @@ class SceneSource:
         self.n_samples = int(config.segment_s * SAMPLE_RATE)
         weights = np.array([config.source_weights.get(s, 1.0) for s in speech.column("source")])
         self._speech_odds = np.cumsum(weights * speech.lengths / np.sum(weights * speech.lengths))
-        self._noise_files, self.generators = self._choose_classes()
+        self._noise_files, self.generators = choose_classes(noise, config)
         # rare classes count for more than their share of the time, but a class of three files not for one in thirty
         classes, lengths = [noise.column("class")[i] for i in self._noise_files], noise.lengths[self._noise_files]
         seconds = {c: sum(n for n, k in zip(lengths, classes, strict=True) if k == c) for c in set(classes)}
@@ -58,23 +78,6 @@ class SceneSource:
             self._by_speaker.setdefault(speaker, []).append(i)
         self._speakers = speech.column("speaker")
         self._with_mics: dict[int, list[int]] = {}
-
-    def _choose_classes(self) -> tuple[list[int], tuple[str, ...]]:
-        """The noise files and the generators that may be drawn, by the classes that are named or left out."""
-        only, left_out = self.config.classes, self.config.leave_classes
-        classes = self.noise.column("class")
-        if unknown := {*only, *left_out} - set(classes) - set(GENERATORS):
-            raise QuietmicError(
-                f"No noise of class {', '.join(sorted(unknown))}; there is {', '.join(sorted(set(classes)))}."
-            )
-
-        def is_wanted(name: str) -> bool:
-            return name not in left_out and (not only or name in only)
-
-        files = [i for i, name in enumerate(classes) if is_wanted(name)]
-        if not files:
-            raise QuietmicError("No recorded noise is left: classes and leave_classes leave none.")
-        return files, tuple(name for name in GENERATORS if is_wanted(name))
 
     def draw(self, seed: tuple[int, ...], batch: int, n_mics: int) -> list[Scene]:
         """A batch of scenes with the same number of microphones; equal seeds give equal scenes."""

@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from quietmic.models.training.train import RunPlan
 
 
-def make_scene_set(speech: Path, noise: Path, out: Path, count: int, seed: int, split: str) -> SceneSet:
+def make_scene_set(speech: Path, noise: Path, out: Path, count: int, seed: int, split: str, classes: str) -> SceneSet:
     """The set that is asked for."""
     from quietmic.models.mixtures.scenes import SceneSet
 
-    return SceneSet(speech, noise, out, count, seed, split)
+    named = tuple(name.strip() for name in classes.split(",") if name.strip())
+    return SceneSet(speech, noise, out, count, seed, split, named)
 
 
 @click.command(short_help="Make a fixed set of noisy scenes in simulated rooms.")
@@ -33,6 +34,7 @@ def make_scene_set(speech: Path, noise: Path, out: Path, count: int, seed: int, 
     click.option("--count", type=click.IntRange(min=1), default=60, show_default=True, help="Scenes."),
     click.option("--seed", type=int, default=1, show_default=True, help="Decides everything drawn."),
     click.option("--split", default="valid", show_default=True, help="Rows of the manifests to use."),
+    click.option("--classes", metavar="NAME,...", default="", help="Only noise of these classes; default: all."),
 )  # fmt: skip
 @jobs_option
 @cluster_options

@@ -77,7 +77,8 @@ def note(rng: np.random.Generator, pitch_hz: float, seconds: float, timbre: np.n
     """One note [n] of a synthesiser: harmonics `timbre`, a drawn vibrato, a rise of `attack_s` and a fall."""
     n = max(int(seconds * SAMPLE_RATE), 64)
     time = np.arange(n, dtype=np.float32) / SAMPLE_RATE
-    phase = pitch_hz * time.astype(np.float64) + 0.003 * pitch_hz / 6 * sine(time * 6.0)
+    rate = rng.uniform(4, 7)
+    phase = pitch_hz * (time.astype(np.float64) + rng.uniform(0, 0.002) * sine(time * rate))
     audible = timbre[: max(int(SAMPLE_RATE / 2 / pitch_hz), 1)]
     envelope = np.minimum(time / attack_s, 1) * np.exp(-time * (rng.uniform(0.5, 4) / seconds))
     envelope *= np.minimum(1, (n - np.arange(n)) / 400).astype(np.float32)
@@ -99,14 +100,14 @@ def melody(rng: np.random.Generator, n_samples: int) -> np.ndarray:
     """A melody of a random synthesiser on a drawn scale, over a bass half the time."""
     base, timbre = between(rng, 120, 900), harmonics(rng, 100, rng.uniform(2, 14), rng.uniform(2, 10))
     scale, beat_s = SCALES[int(rng.integers(len(SCALES)))], between(rng, 0.12, 0.6)
-    attack_s, degree, at = between(rng, 0.003, 0.08), 0, int(rng.integers(0, SAMPLE_RATE // 4))
-    out, has_bass = np.zeros(n_samples, np.float32), rng.random() < 0.5
+    attack_s, degree, at = between(rng, 0.003, 0.08), 0, int(rng.integers(0, min(4000, n_samples // 4)))
+    out, first, has_bass = np.zeros(n_samples, np.float32), at, rng.random() < 0.5
     while at < n_samples:
         length = beat_s * float(rng.choice([0.5, 1, 1, 2]))
         degree = int(np.clip(degree + rng.integers(-3, 4), -5, 9))
         octave, step = divmod(degree, len(scale))
         pitch = base * 2 ** (octave + scale[step] / 12)
-        if rng.random() < 0.85:  # or a rest
+        if at == first or rng.random() < 0.85:  # or a rest
             place(out, at, note(rng, pitch, length * rng.uniform(0.6, 1.6), timbre, attack_s))
         if has_bass and rng.random() < 0.4:
             place(out, at, note(rng, pitch / 4, length * 2, timbre, attack_s), between(rng, 0.3, 1.5))
@@ -124,9 +125,9 @@ def drums(rng: np.random.Generator, n_samples: int) -> np.ndarray:
     out, step = np.zeros(n_samples, np.float32), int(between(rng, 0.09, 0.25) * SAMPLE_RATE)
     for piece, odds, gain in ((kick, 0.35, 1.0), (snare, 0.25, 0.8), (cymbal, 0.6, 0.4)):
         bar = rng.random(16) < odds
-        bar[rng.integers(0, 16)] = True
+        bar[0] = True
         loud = gain * between(rng, 0.3, 2)
-        for k, at in enumerate(range(int(rng.integers(0, step)), n_samples, step)):
+        for k, at in enumerate(range(int(rng.integers(0, min(step, n_samples // 2))), n_samples, step)):
             if bar[k % 16]:
                 place(out, at, piece, loud * rng.uniform(0.6, 1))
     return out

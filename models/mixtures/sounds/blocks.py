@@ -25,17 +25,20 @@ def between(rng: np.random.Generator, low: float, high: float) -> float:
     return float(low * (high / low) ** rng.random())
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=32)
 def frequencies(n_samples: int) -> np.ndarray:
-    """Frequencies [n_freqs] in Hz of the spectrum of n_samples, the lowest not below LOWEST_HZ."""
-    freqs = np.fft.rfftfreq(n_samples, 1 / SAMPLE_RATE).astype(np.float32)
-    return np.maximum(freqs, np.float32(LOWEST_HZ))
+    """Frequencies [n_freqs] in Hz of the spectrum of n_samples, the lowest as LOWEST_HZ; not to be written to."""
+    freqs = np.maximum(np.fft.rfftfreq(n_samples, 1 / SAMPLE_RATE), LOWEST_HZ).astype(np.float32)
+    freqs.flags.writeable = False
+    return freqs
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=32)
 def octaves(n_samples: int) -> np.ndarray:
-    """The frequencies [n_freqs] in octaves over LOWEST_HZ."""
-    return np.log2(frequencies(n_samples) / np.float32(LOWEST_HZ))
+    """The frequencies [n_freqs] in octaves over LOWEST_HZ; not to be written to."""
+    over = np.log2(frequencies(n_samples) / np.float32(LOWEST_HZ))
+    over.flags.writeable = False
+    return over
 
 
 def colour(rng: np.random.Generator, n_samples: int, slope_db: float, bumps_db: float = 4.0) -> np.ndarray:
@@ -62,10 +65,10 @@ def band(n_samples: int, low_hz: float, high_hz: float, order: int = 4) -> np.nd
 def formants(n_samples: int, centres_hz: np.ndarray, widths_hz: np.ndarray, gains: np.ndarray) -> np.ndarray:
     """Gains [n_freqs] of resonances at the given frequencies (3 dB widths): of a throat, a pipe, a housing."""
     freqs = frequencies(n_samples)
-    peaks = [
-        g / (1 + ((freqs - c) * np.float32(2 / w)) ** 2) for c, w, g in zip(centres_hz, widths_hz, gains, strict=True)
-    ]
-    return np.sqrt(np.sum(peaks, axis=0, dtype=np.float32))
+    power = np.zeros(len(freqs), np.float32)
+    for centre, width, gain in zip(centres_hz, widths_hz, gains, strict=True):
+        power += np.float32(gain) / (1 + ((freqs - np.float32(centre)) * np.float32(2 / width)) ** 2)
+    return np.sqrt(power)
 
 
 def shaped(rng: np.random.Generator, n_samples: int, gains: np.ndarray) -> np.ndarray:
@@ -75,6 +78,13 @@ def shaped(rng: np.random.Generator, n_samples: int, gains: np.ndarray) -> np.nd
     spectrum.real, spectrum.imag = gains * np.cos(phase), gains * np.sin(phase)
     wave = np.fft.irfft(spectrum, n_samples).astype(np.float32)
     return wave / max(level(wave), 1e-9)
+
+
+def rush(
+    rng: np.random.Generator, n_samples: int, slopes_db: tuple[float, float], gains: np.ndarray | float = 1.0
+) -> np.ndarray:
+    """Steady noise [n_samples] that falls by between two slopes an octave, times gains [n_freqs]: air, water."""
+    return shaped(rng, n_samples, colour(rng, n_samples, rng.uniform(*slopes_db)) * gains)
 
 
 def filtered(wave: np.ndarray, gains: np.ndarray) -> np.ndarray:
@@ -111,7 +121,7 @@ def phases(rng: np.random.Generator, pitch_hz: np.ndarray | float, n_samples: in
 
 
 def harmonics(rng: np.random.Generator, top_hz: float, slope_db: float, spread_db: float = 6.0) -> np.ndarray:
-    """Strengths [n] of the harmonics of a tone of `top_hz` at most, falling by `slope_db` an octave, up to 8 kHz."""
+    """Strengths [n] of a tone's harmonics, falling by `slope_db` an octave; none over 8 kHz at `top_hz` or below."""
     n = int(np.clip(SAMPLE_RATE / 2 / top_hz, 1, 60))
     return 10 ** ((rng.normal(0, spread_db, n) - slope_db * np.log2(np.arange(1, n + 1))) / 20)
 
@@ -152,16 +162,16 @@ def burst(rng: np.random.Generator, seconds: float, attack: float = 0.1) -> np.n
 
 
 def moments(rng: np.random.Generator, n_samples: int, rate_hz: float) -> np.ndarray:
-    """Samples [n] at which something happens `rate_hz` times a second on average, at least once."""
-    return np.sort(rng.integers(0, n_samples, max(int(rng.poisson(rate_hz * n_samples / SAMPLE_RATE)), 1)))
+    """Samples [n] at which something happens `rate_hz` times a second on average, at least once in the first half."""
+    when = rng.integers(0, n_samples, max(int(rng.poisson(rate_hz * n_samples / SAMPLE_RATE)), 1))
+    when[0] //= 2
+    return np.sort(when)
 
 
 def rhythm(rng: np.random.Generator, n_samples: int, every_s: float, jitter: float) -> np.ndarray:
     """Samples [n] at which something happens every `every_s` seconds, each off by up to `jitter` of that."""
     every = every_s * SAMPLE_RATE
-    steps = np.arange(rng.random() * every, n_samples, every)
-    if not len(steps):
-        steps = np.array([n_samples / 3])
+    steps = np.arange(rng.random() * min(every, n_samples / 2), n_samples, every)
     return np.clip(steps + rng.uniform(-jitter, jitter, len(steps)) * every, 0, n_samples - 1).astype(np.int64)
 
 
@@ -174,8 +184,8 @@ def place(out: np.ndarray, at: int, piece: np.ndarray, gain: float = 1.0) -> Non
 def strikes(
     rng: np.random.Generator, n_samples: int, when: np.ndarray, pieces: list[np.ndarray], spread_db: float = 15.0
 ) -> np.ndarray:
-    """One of the pieces, drawn anew, at each of the samples `when`, up to `spread_db` softer."""
-    out = np.zeros(n_samples, np.float32)
+    """One of the pieces, drawn anew, at each of the samples `when` that lie within n_samples, some softer."""
+    out, when = np.zeros(n_samples, np.float32), when[when < n_samples]
     gains, chosen = 10 ** (-rng.uniform(0, spread_db, len(when)) / 20), rng.integers(0, len(pieces), len(when))
     for at, gain, k in zip(when.tolist(), gains.tolist(), chosen.tolist(), strict=True):
         place(out, at, pieces[k], gain)

@@ -1,4 +1,4 @@
-"""Things that people do: sounds [n_samples] of dishes, keyboards, steps, doors, paper and tools, drawn anew."""
+"""Things that people do: sounds [n_samples] of dishes, keys, steps, doors, paper, tools, drawn anew each time."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from quietmic.models.mixtures.sounds.blocks import (
     place,
     rhythm,
     ring,
+    rush,
     shaped,
     strikes,
     tone,
@@ -29,20 +30,20 @@ from quietmic.models.mixtures.sounds.blocks import (
 def with_hiss(rng: np.random.Generator, wave: np.ndarray) -> np.ndarray:
     """The wave over a soft floor 25 to 60 dB below its peak: no recording is silent between its events."""
     floor = np.max(np.abs(wave)) * between(rng, 0.001, 0.05)
-    return wave + np.float32(floor * 0.3) * shaped(rng, len(wave), colour(rng, len(wave), rng.uniform(1, 5)))
+    return wave + np.float32(floor * 0.3) * rush(rng, len(wave), (1, 5))
 
 
 def clatter(rng: np.random.Generator, n_samples: int) -> np.ndarray:
     """Clatter: hard things of wood, plastic or metal that knock against each other in flurries."""
-    pieces = [
-        ring(rng, between(rng, 150, 1500), between(rng, 2500, 7800), between(rng, 0.004, 0.08), 8) for _ in range(5)
-    ]
-    starts, flurries = moments(rng, n_samples, between(rng, 0.6, 4)), []
-    for start in starts.tolist():
+    pieces = []
+    for _ in range(5):
+        pieces.append(ring(rng, between(rng, 150, 1500), between(rng, 2500, 7800), between(rng, 0.004, 0.08), 8))
+    flurries = []
+    for start in moments(rng, n_samples, between(rng, 0.6, 4)).tolist():
         gaps = SAMPLE_RATE * 0.1 * rng.random(int(rng.integers(1, 9))) ** 2
-        flurries.append(start + np.cumsum(gaps))
+        flurries.append(start + np.cumsum(gaps) - gaps[0])
     when = np.concatenate(flurries).astype(np.int64)
-    return with_hiss(rng, strikes(rng, n_samples, when[when < n_samples], pieces, 25))
+    return with_hiss(rng, strikes(rng, n_samples, when, pieces, 25))
 
 
 def dishes(rng: np.random.Generator, n_samples: int) -> np.ndarray:
@@ -50,7 +51,7 @@ def dishes(rng: np.random.Generator, n_samples: int) -> np.ndarray:
     pieces = [ring(rng, between(rng, 700, 3500), 7900, between(rng, 0.03, 0.3), 10) for _ in range(5)]
     when = moments(rng, n_samples, between(rng, 1, 10))
     echo = np.concatenate([when, when + rng.integers(300, 3000, len(when))])
-    wave = strikes(rng, n_samples, echo[echo < n_samples], pieces, 25)
+    wave = strikes(rng, n_samples, echo, pieces, 25)
     n = int(between(rng, 0.1, 0.6) * SAMPLE_RATE)
     scrape = shaped(rng, n, band(n, between(rng, 1500, 4000), 7900, 3)) * arc(n)
     return with_hiss(rng, wave + strikes(rng, n_samples, moments(rng, n_samples, 0.7), [0.2 * scrape], 15))
@@ -63,12 +64,12 @@ def typing(rng: np.random.Generator, n_samples: int) -> np.ndarray:
         click = ring(rng, between(rng, 150, 900), between(rng, 2500, 7500), between(rng, 0.002, 0.015), 7)
         place(click, 0, burst(rng, 0.006, 0.02), between(rng, 0.1, 1))
         pieces.append(click)
-    every, at, when = between(rng, 0.07, 0.35), rng.random() * 0.3, []
+    every, at, when = between(rng, 0.07, 0.35), rng.random() * min(0.3, n_samples / SAMPLE_RATE / 2), []
     while at * SAMPLE_RATE < n_samples:
         when += [at, at + between(rng, 0.04, 0.12)]  # down and up
         at += every * between(rng, 0.5, 1.8) + (between(rng, 0.3, 1.5) if rng.random() < 0.08 else 0)
     times = (np.array(when) * SAMPLE_RATE).astype(np.int64)
-    return with_hiss(rng, strikes(rng, n_samples, times[times < n_samples], pieces, 14))
+    return with_hiss(rng, strikes(rng, n_samples, times, pieces, 14))
 
 
 def clicking(rng: np.random.Generator, n_samples: int) -> np.ndarray:
@@ -77,7 +78,7 @@ def clicking(rng: np.random.Generator, n_samples: int) -> np.ndarray:
     when = rhythm(rng, n_samples, between(rng, 0.12, 1.2), 0.0 if rng.random() < 0.6 else 0.45)
     if rng.random() < 0.5:
         when = np.concatenate([when, when + int(between(rng, 0.05, 0.15) * SAMPLE_RATE)])
-    return with_hiss(rng, strikes(rng, n_samples, when[when < n_samples], pieces, 4))
+    return with_hiss(rng, strikes(rng, n_samples, when, pieces, 4))
 
 
 def footsteps(rng: np.random.Generator, n_samples: int) -> np.ndarray:
@@ -100,8 +101,7 @@ def knocking(rng: np.random.Generator, n_samples: int) -> np.ndarray:
     gap_s, when = between(rng, 0.12, 0.6), []
     for start in moments(rng, n_samples, between(rng, 0.25, 1)).tolist():
         when += [start + int(k * gap_s * SAMPLE_RATE * between(rng, 0.9, 1.1)) for k in range(int(rng.integers(1, 7)))]
-    times = np.array(when)
-    return with_hiss(rng, strikes(rng, n_samples, times[times < n_samples], [thing], 8))
+    return with_hiss(rng, strikes(rng, n_samples, np.array(when), [thing], 8))
 
 
 def tearing(rng: np.random.Generator, n_samples: int) -> np.ndarray:
@@ -174,7 +174,7 @@ def shaking(rng: np.random.Generator, n_samples: int) -> np.ndarray:
     pieces = [ring(rng, low, 7800, between(rng, 0.005, 0.08), 6) for _ in range(8)]
     shakes = rhythm(rng, n_samples, between(rng, 0.08, 0.5), 0.2)
     spread = SAMPLE_RATE * between(rng, 0.01, 0.06)
-    when = (
-        (shakes[:, None] + np.abs(rng.normal(0, spread, (len(shakes), int(rng.integers(3, 16)))))).ravel().astype(int)
-    )
-    return with_hiss(rng, strikes(rng, n_samples, when[when < n_samples], pieces, 25))
+    off = np.abs(rng.normal(0, spread, (len(shakes), int(rng.integers(3, 16)))))
+    off[:, 0] = 0
+    when = (shakes[:, None] + off).ravel().astype(np.int64)
+    return with_hiss(rng, strikes(rng, n_samples, when, pieces, 25))

@@ -19,6 +19,7 @@ from quietmic.models.mixtures.sounds.blocks import (
     place,
     rhythm,
     ring,
+    rush,
     shaped,
     sine,
     stretch,
@@ -29,7 +30,7 @@ from quietmic.models.mixtures.sounds.blocks import (
 
 def coloured(rng: np.random.Generator, n_samples: int) -> np.ndarray:
     """Noise with a drawn slope and bumps over frequency, half the time slowly modulated."""
-    noise = shaped(rng, n_samples, colour(rng, n_samples, rng.uniform(0, 6)))
+    noise = rush(rng, n_samples, (0, 6))
     if rng.random() < 0.5:
         noise = noise * (1 + rng.uniform(0.2, 1.0) * sine(phases(rng, between(rng, 0.25, 16), n_samples)))
     return noise
@@ -53,7 +54,7 @@ def switched_hum(rng: np.random.Generator, n_samples: int) -> np.ndarray:
     at, click = 0, ring(rng, 300, 5000, between(rng, 0.003, 0.03), 5)
     clicks = np.zeros(n_samples, np.float32)
     while at < n_samples:
-        length = int(between(rng, 0.15, 2.0) * SAMPLE_RATE)
+        length = min(int(between(rng, 0.15, 2.0) * SAMPLE_RATE), n_samples // 2)
         gate[at : at + length] = float(on)
         at, on = at + length, not on
         if at < n_samples:
@@ -71,15 +72,13 @@ def engine(rng: np.random.Generator, n_samples: int) -> np.ndarray:
     centres = 60 * (4000 / 60) ** rng.random(4)
     wave = filtered(wave, formants(n_samples, centres, centres * rng.uniform(0.3, 1, 4), rng.uniform(0.2, 1, 4)))
     beat = 1 + rng.uniform(0.2, 1) * sine(phase * float(rng.choice([1, 2, 3])))
-    noise = shaped(rng, n_samples, colour(rng, n_samples, rng.uniform(3, 9))) * beat
+    noise = rush(rng, n_samples, (3, 9)) * beat
     return wave / np.std(wave) + noise * between(rng, 0.1, 1.5)
 
 
 def fan(rng: np.random.Generator, n_samples: int) -> np.ndarray:
     """A fan or an air conditioner: steady air, the tone of its blades, a slow beat."""
-    air = shaped(
-        rng, n_samples, colour(rng, n_samples, rng.uniform(2, 7)) * band(n_samples, 30, between(rng, 1500, 8000), 2)
-    )
+    air = rush(rng, n_samples, (2, 7), band(n_samples, 30, between(rng, 1500, 8000), 2))
     blades = between(rng, 30, 600) * (1 + 0.01 * drift(rng, n_samples, 1.0))
     wave = tone(rng, phases(rng, blades, n_samples), harmonics(rng, float(blades.max()), rng.uniform(4, 10))[:12])
     beat = 1 + rng.uniform(0, 0.4) * sine(phases(rng, between(rng, 0.3, 12), n_samples))
@@ -108,7 +107,7 @@ def drill(rng: np.random.Generator, n_samples: int) -> np.ndarray:
     pitch = between(rng, 60, 500) * 2 ** (-rng.uniform(0.1, 0.8) * pressed)
     phase = phases(rng, pitch, n_samples)
     wave = tone(rng, phase, harmonics(rng, float(pitch.max()), rng.uniform(0, 3), 5))
-    grit = shaped(rng, n_samples, colour(rng, n_samples, rng.uniform(-3, 2))) * np.abs(sine(phase * 0.5))
+    grit = rush(rng, n_samples, (-3, 2)) * np.abs(sine(phase * 0.5))
     wave = np.tanh(between(rng, 0.5, 4) * wave / np.std(wave)) + between(rng, 0.2, 2) * grit * (1.2 + pressed)
     return wave * (1.3 + pressed)
 
@@ -118,21 +117,19 @@ def propeller(rng: np.random.Generator, n_samples: int) -> np.ndarray:
     rate = between(rng, 6, 40) * (1 + 0.1 * drift(rng, n_samples, 0.5))
     phase = phases(rng, rate, n_samples)
     thump = np.exp(between(rng, 1, 6) * (sine(phase) - 1)).astype(np.float32)
-    wave = shaped(
-        rng, n_samples, colour(rng, n_samples, rng.uniform(4, 10)) * band(n_samples, 20, between(rng, 500, 3000), 1)
-    )
+    wave = rush(rng, n_samples, (4, 10), band(n_samples, 20, between(rng, 500, 3000), 1))
     turbine = sine(phases(rng, between(rng, 800, 5000) * (1 + 0.02 * drift(rng, n_samples, 2.0)), n_samples))
     return wave * (thump + 0.1) + turbine * between(rng, 0.003, 0.1)
 
 
 def train_ride(rng: np.random.Generator, n_samples: int) -> np.ndarray:
     """A train from inside or outside: rumble, the beats of the rail joints, sometimes a squeal in a bend."""
-    rumble = shaped(rng, n_samples, colour(rng, n_samples, rng.uniform(4, 9)))
+    rumble = rush(rng, n_samples, (4, 9))
     rumble *= 1 + 0.5 * drift(rng, n_samples, between(rng, 0.5, 8))
     joints = rhythm(rng, n_samples, between(rng, 0.35, 1.5), 0.03)
     joints = np.concatenate([joints, joints + int(between(rng, 0.08, 0.2) * SAMPLE_RATE)])
     pieces = [burst(rng, 0.08, 0.05)[:600] * 0.3, ring(rng, 60, 1500, between(rng, 0.02, 0.1), 8)]
-    wave = rumble + between(rng, 0.5, 4) * strikes(rng, n_samples, joints[joints < n_samples], pieces, 6)
+    wave = rumble + between(rng, 0.5, 4) * strikes(rng, n_samples, joints, pieces, 6)
     if rng.random() < 0.3:
         pitch = between(rng, 1000, 4000) * (1 + 0.03 * drift(rng, n_samples, 3.0))
         wave += np.clip(drift(rng, n_samples, 1.0), 0, None) * sine(phases(rng, pitch, n_samples))
@@ -150,7 +147,7 @@ def stepper(rng: np.random.Generator, n_samples: int) -> np.ndarray:
         pitch = np.geomspace(ends[0], ends[0] if rng.random() < 0.7 else ends[1], n)
         place(out, at, tone(rng, phases(rng, pitch, n), strengths) * arc(n, 0.1))
         at += n + (int(between(rng, 0.02, 0.6) * SAMPLE_RATE) if rng.random() < 0.5 else 0)
-    return out + between(rng, 0.02, 0.5) * np.std(out) * shaped(rng, n_samples, colour(rng, n_samples, 4.0))
+    return out + between(rng, 0.02, 0.5) * np.std(out) * rush(rng, n_samples, (2, 6))
 
 
 def interference(rng: np.random.Generator, n_samples: int) -> np.ndarray:
@@ -165,9 +162,7 @@ def interference(rng: np.random.Generator, n_samples: int) -> np.ndarray:
 def washing_machine(rng: np.random.Generator, n_samples: int) -> np.ndarray:
     """A drum that turns: sloshing and tumbling once or twice a second over a motor."""
     turn = phases(rng, between(rng, 0.4, 3), n_samples)
-    slosh = shaped(
-        rng, n_samples, colour(rng, n_samples, rng.uniform(1, 6)) * band(n_samples, 100, between(rng, 1000, 6000), 2)
-    )
+    slosh = rush(rng, n_samples, (1, 6), band(n_samples, 100, between(rng, 1000, 6000), 2))
     slosh *= np.clip(sine(turn) + 0.4 * drift(rng, n_samples, 12.0), 0, None) ** 2
     motor = tone(rng, phases(rng, between(rng, 50, 250), n_samples), harmonics(rng, 250, rng.uniform(4, 9)))
     things = [ring(rng, 80, between(rng, 600, 4000), between(rng, 0.01, 0.1), 6) for _ in range(3)]
@@ -177,9 +172,7 @@ def washing_machine(rng: np.random.Generator, n_samples: int) -> np.ndarray:
 
 def spray(rng: np.random.Generator, n_samples: int) -> np.ndarray:
     """Steam, a spray can, a tyre or a tap: high noise that is let out in puffs, or all the time."""
-    wave = shaped(
-        rng, n_samples, colour(rng, n_samples, rng.uniform(-6, 1)) * band(n_samples, between(rng, 200, 3000), 8000, 2)
-    )
+    wave = rush(rng, n_samples, (-6, 1), band(n_samples, between(rng, 200, 3000), 8000, 2))
     if rng.random() < 0.4:
         return wave * (1 + 0.5 * drift(rng, n_samples, between(rng, 1, 20)))
     steps = rng.random(int(between(rng, 4, 40))) < rng.uniform(0.2, 0.6)

@@ -21,6 +21,7 @@ from quietmic.models.mixtures.sounds.blocks import (
     place,
     rhythm,
     ring,
+    rush,
     shaped,
     sine,
     strikes,
@@ -34,10 +35,9 @@ def rain(rng: np.random.Generator, n_samples: int) -> np.ndarray:
     when = rng.integers(0, n_samples, int(between(rng, 300, 6000) * n_samples / SAMPLE_RATE))
     size = rng.standard_normal(len(when), dtype=np.float32)
     np.add.at(drops, when, size * np.abs(size))
-    wave = filtered(
-        drops, colour(rng, n_samples, rng.uniform(-2, 3), 5) * band(n_samples, between(rng, 100, 800), 8000, 2)
-    )
-    hiss = shaped(rng, n_samples, colour(rng, n_samples, rng.uniform(-1, 3)))
+    ground = colour(rng, n_samples, rng.uniform(-2, 3), 5) * band(n_samples, between(rng, 100, 800), 8000, 2)
+    wave = filtered(drops, ground)
+    hiss = rush(rng, n_samples, (-1, 3))
     heavy = [ring(rng, 300, 4000, between(rng, 0.002, 0.02), 4) for _ in range(4)]
     single = strikes(rng, n_samples, moments(rng, n_samples, between(rng, 1, 30)), heavy, 25)
     wave = wave / np.std(wave) + between(rng, 0.1, 1) * hiss + between(rng, 0.05, 1) * single
@@ -48,10 +48,8 @@ def wind(rng: np.random.Generator, n_samples: int) -> np.ndarray:
     """Wind: low noise in gusts that grow brighter as they grow louder, sometimes a whistle in a gap."""
     gust = 0.5 + 0.5 * drift(rng, n_samples, between(rng, 0.3, 3))
     gust *= 1 + 0.3 * drift(rng, n_samples, 10.0)
-    low = shaped(rng, n_samples, colour(rng, n_samples, rng.uniform(6, 12)))
-    high = shaped(
-        rng, n_samples, colour(rng, n_samples, rng.uniform(3, 6)) * band(n_samples, between(rng, 150, 800), 6000, 2)
-    )
+    low = rush(rng, n_samples, (4, 10))
+    high = rush(rng, n_samples, (3, 6), band(n_samples, between(rng, 150, 800), 6000, 2))
     wave = low * gust + between(rng, 0.05, 0.8) * high * gust**3
     if rng.random() < 0.4:
         pitch = between(rng, 250, 2000) * 2 ** (gust * rng.uniform(0.2, 1))
@@ -62,8 +60,8 @@ def wind(rng: np.random.Generator, n_samples: int) -> np.ndarray:
 def waves(rng: np.random.Generator, n_samples: int) -> np.ndarray:
     """The sea, or cars that pass: noise that swells and ebbs, brightest at its height."""
     swell = (0.5 + 0.5 * sine(phases(rng, between(rng, 0.1, 0.8), n_samples))) ** between(rng, 1, 5)
-    low = shaped(rng, n_samples, colour(rng, n_samples, rng.uniform(3, 8)))
-    high = shaped(rng, n_samples, colour(rng, n_samples, rng.uniform(-1, 3)) * band(n_samples, 500, 8000, 1))
+    low = rush(rng, n_samples, (3, 8))
+    high = rush(rng, n_samples, (-1, 3), band(n_samples, 500, 8000, 1))
     return low * (0.2 + swell) + between(rng, 0.2, 1.5) * high * (0.05 + swell**2)
 
 
@@ -88,7 +86,7 @@ def stream(rng: np.random.Generator, n_samples: int) -> np.ndarray:
     pieces = [bubble(rng, low, low * between(rng, 3, 8)) for _ in range(24)]
     when = moments(rng, n_samples, between(rng, 20, 250))
     wave = strikes(rng, n_samples, when, pieces, 25)
-    water = shaped(rng, n_samples, colour(rng, n_samples, rng.uniform(0, 4)) * band(n_samples, 200, 7000, 1))
+    water = rush(rng, n_samples, (0, 4), band(n_samples, 200, 7000, 1))
     return wave / np.std(wave) + between(rng, 0.1, 1) * water * (1 + 0.3 * drift(rng, n_samples, 6.0))
 
 
@@ -97,18 +95,18 @@ def fire(rng: np.random.Generator, n_samples: int) -> np.ndarray:
     pieces = [burst(rng, between(rng, 0.0008, 0.02), 0.05) for _ in range(12)]
     pieces += [ring(rng, 500, 6000, between(rng, 0.001, 0.006), 4) for _ in range(6)]
     wave = strikes(rng, n_samples, moments(rng, n_samples, between(rng, 5, 120)), pieces, 40)
-    roar = shaped(rng, n_samples, colour(rng, n_samples, rng.uniform(0, 8)))
+    roar = rush(rng, n_samples, (0, 8))
     return wave + between(rng, 0.003, 0.1) * roar * (1 + 0.5 * drift(rng, n_samples, 4.0))
 
 
 def thunder(rng: np.random.Generator, n_samples: int) -> np.ndarray:
     """Thunder, or things that roll and fall far away: cracks that go over into long low rumbling."""
-    out = 0.003 * shaped(rng, n_samples, colour(rng, n_samples, 3.0))
+    out = 0.003 * rush(rng, n_samples, (1, 5))
     for at in moments(rng, n_samples, 0.3).tolist():
         n = int(between(rng, 0.8, 4) * SAMPLE_RATE)
         fade = np.exp(-np.linspace(0, rng.uniform(3, 7), n, dtype=np.float32))
-        rumble = shaped(rng, n, colour(rng, n, rng.uniform(6, 12))) * (1 + 0.8 * drift(rng, n, 6.0))
-        crack = shaped(rng, n, colour(rng, n, rng.uniform(0, 4))) * fade**6
+        rumble = rush(rng, n, (5, 10)) * (1 + 0.8 * drift(rng, n, 6.0))
+        crack = rush(rng, n, (0, 4)) * fade**6
         place(out, at, rumble * fade + between(rng, 0.05, 1) * crack, between(rng, 0.3, 1))
     return out
 
@@ -163,6 +161,10 @@ def animal(rng: np.random.Generator, n_samples: int) -> np.ndarray:
     """A dog, cow, cat, crow or baby, roughly: bursts of a rough gliding voice through formants, in groups."""
     base, length_s, roughness = between(rng, 60, 1000), between(rng, 0.06, 1.0), rng.uniform(0, 1)
     throat = between(rng, 0.6, 2.5) * np.array([500.0, 1500.0, 2700.0, 4200.0]) * 2 ** rng.uniform(-0.4, 0.4, 4)
+
+    def mouth(n: int) -> np.ndarray:
+        return formants(n, throat, 80 + 0.1 * throat, np.array([1, 0.5, 0.3, 0.2]))
+
     breath, rise, shape = between(rng, 0.03, 1.5), rng.uniform(-0.6, 0.6), between(rng, 0.3, 2)
     out, at = np.zeros(n_samples, np.float32), int(rng.random() * n_samples / 3)
     while at < n_samples:
@@ -173,11 +175,8 @@ def animal(rng: np.random.Generator, n_samples: int) -> np.ndarray:
             pitch = base * 2**bend
             voice = tone(rng, phases(rng, pitch, n), harmonics(rng, float(pitch.max()), rng.uniform(2, 5), 3))
             voice = voice / np.std(voice) + breath * rng.standard_normal(n, dtype=np.float32)
-            called = filtered(
-                voice * arc(n, shape), 0.03 + formants(n, throat, 80 + 0.1 * throat, np.array([1, 0.5, 0.3, 0.2]))
-            )
             if at < n_samples:
-                place(out, at, called, rng.uniform(0.5, 1))
+                place(out, at, filtered(voice * arc(n, shape), 0.03 + mouth(n)), rng.uniform(0.5, 1))
             at += n + int(between(rng, 0.03, 0.3) * SAMPLE_RATE)
         at += int(between(rng, 0.2, 2) * SAMPLE_RATE)
     return out + 0.003 * np.std(out) * rng.standard_normal(n_samples, dtype=np.float32)
@@ -200,6 +199,6 @@ def leaves(rng: np.random.Generator, n_samples: int) -> np.ndarray:
     strokes = np.clip(drift(rng, n_samples, between(rng, 1, 8)) + rng.uniform(-0.3, 0.6), 0, None) ** between(rng, 1, 3)
     strokes[: n_samples // 8] += 0.3
     clicks = rng.standard_normal(n_samples, dtype=np.float32)
-    clicks *= rng.random(n_samples, dtype=np.float32) < between(rng, 0.002, 0.3)
+    clicks *= rng.random(n_samples, dtype=np.float32) < between(rng, 0.008, 0.3)
     gains = colour(rng, n_samples, rng.uniform(-3, 2)) * band(n_samples, between(rng, 300, 2500), 8000, 2)
     return filtered(clicks * strokes, gains) + 0.001 * shaped(rng, n_samples, 1 / frequencies(n_samples))

@@ -1,4 +1,4 @@
-"""The made sounds by name, and the drawing of one."""
+"""The made sounds by name."""
 
 from __future__ import annotations
 
