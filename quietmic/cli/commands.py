@@ -129,22 +129,16 @@ def demo(model: str, recordings: Path, out: Path) -> None:
 
 @cli.command()
 @json_option
-@click.option("--readme", type=click.Path(path_type=Path, exists=True), help="Write the table into this Markdown file.")
 @click.option("--measure", "scenes", type=folder_in, help="First measure them on this scenes folder, for their cards.")
-def models(json_path: str | None, readme: Path | None, scenes: Path | None) -> None:
+def models(json_path: str | None, scenes: Path | None) -> None:
     """List the models that are installed."""
     from quietmic.cli.models import print_models
-    from quietmic.enhance.catalogue import list_models
-    from quietmic.enhance.report.model_table import models_markdown, write_into
 
     if scenes:
         from quietmic.models.publish import measure_listed
 
         measure_listed(scenes)
-    if readme:
-        write_into(readme, models_markdown(list_models()))
-    else:
-        print_models(json_path)
+    print_models(json_path)
 
 
 def parse_counts(context: click.Context, parameter: click.Parameter, value: str) -> tuple[int, ...]:
