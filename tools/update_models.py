@@ -1,4 +1,4 @@
-"""Keeps the shipped models and what is told of them true: python tools/update_models.py -h."""
+"""Keeps the cards and files of the shipped models true: python tools/update_models.py --help."""
 
 import sys
 from pathlib import Path
@@ -8,13 +8,12 @@ import click
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from quietmic.cli.bar import progress_bar
-from quietmic.enhance.catalogue import find_model, read_catalogue
-from quietmic.enhance.report.model_table import models_markdown, write_into
+from quietmic.enhance.catalogue import find_model
 
 
 @click.group()
 def main() -> None:
-    """The shipped models and what is told of them."""
+    """The cards and files of the shipped models."""
 
 
 @main.command()
@@ -25,16 +24,6 @@ def measure(scenes: Path) -> None:
 
     with progress_bar() as bar:
         measure_listed(scenes, progress=bar)
-
-
-@main.command()
-@click.argument("page", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-def table(page: Path) -> None:
-    """Write the table of models between the markers of a Markdown file."""
-    catalogue = read_catalogue()
-    if catalogue.missing:
-        raise click.ClickException(f"the table would lack a row: {catalogue.missing[0].reason}")
-    write_into(page, models_markdown(catalogue.models))
 
 
 @main.command()
