@@ -7,7 +7,7 @@ import click
 
 from quietmic import __version__
 from quietmic.cli.hints import with_hint
-from quietmic.cli.logs import show_logs
+from quietmic.cli.logs import shown_logs
 from quietmic.enhance.errors import QuietmicError
 
 COMMANDS = {  # name of a command: module of this package that holds it, in the order of the help
@@ -55,9 +55,9 @@ def cli() -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one command; 0 = done, 1 = some of the work failed, 2 = wrong use."""
-    show_logs()
     try:
-        result = cli.main(args=argv, prog_name="quietmic", standalone_mode=False)
+        with shown_logs():
+            result = cli.main(args=argv, prog_name="quietmic", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except click.ClickException as error:
         error.show()

@@ -20,10 +20,17 @@ _LOGGER = logging.getLogger("quietmic")
 _HANDLER = _ToStandardError()
 
 
-def show_logs() -> None:
-    """Shows what the library tells from now on."""
+@contextmanager
+def shown_logs() -> Iterator[None]:
+    """Shows what the library tells while a command runs; a program that calls it keeps its own logging."""
+    level = _LOGGER.level
     _LOGGER.setLevel(logging.INFO)
     _LOGGER.addHandler(_HANDLER)
+    try:
+        yield
+    finally:
+        _LOGGER.removeHandler(_HANDLER)
+        _LOGGER.setLevel(level)
 
 
 @contextmanager
