@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import click
 
@@ -13,7 +13,8 @@ class _ToStandardError(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Writes to what is standard error now, which a progress bar may have replaced."""
         prefix = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
-        click.echo(f"{prefix}{record.getMessage()}", err=True)
+        with suppress(OSError):  # a terminal that is gone must not end a run
+            click.echo(f"{prefix}{record.getMessage()}", err=True)
 
 
 _LOGGER = logging.getLogger("quietmic")
