@@ -1,7 +1,5 @@
 """What a network costs at given widths: parameters, multiply-accumulates, real-time factor; and budgets on these."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +25,7 @@ class Budget:
         str  # "params", "macs" (per second of signal), "rtf", or "units" (fraction that stays, the same in each group)
     )
     value: float
-    also: Budget | None = None  # a second one that must hold too: parameters and time are two budgets
+    also: "Budget | None" = None  # a second one that must hold too: parameters and time are two budgets
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -39,11 +37,11 @@ class Budget:
         if self.also is not None and "units" in (self.kind, self.also.kind):
             raise QuietmicError("a fraction of units is no budget beside another one", exit_code=2)
 
-    def parts(self) -> tuple[Budget, ...]:
+    def parts(self) -> tuple["Budget", ...]:
         """Each budget by itself."""
         return (replace(self, also=None), *(self.also.parts() if self.also else ()))
 
-    def times(self, factor: float) -> Budget:
+    def times(self, factor: float) -> "Budget":
         """All budgets scaled."""
         return Budget(self.kind, self.value * factor, self.also.times(factor) if self.also else None)
 

@@ -1,7 +1,5 @@
 """A recipe from end to end: decide, cut, fine-tune, factor, fine-tune again. See docs/compression.md for an example."""
 
-from __future__ import annotations
-
 import copy
 import time
 from collections.abc import Callable, Iterable

@@ -4,8 +4,6 @@ Before a file gets its name the exported graph must give the network's own outpu
 its past must not move when the future changes.
 """
 
-from __future__ import annotations
-
 import copy
 import json
 import warnings

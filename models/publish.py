@@ -1,7 +1,5 @@
 """Models as they are shipped: graph, card with what was measured, the checkpoint beside them, the index."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What passes through the units on real data: the inputs of every layer that reads them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

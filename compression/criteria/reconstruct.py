@@ -6,8 +6,6 @@ inputs (or patches) p, summed over outputs o and samples, A is the element-wise 
 elements that belong to each unit: no sample of X is ever stored. A group's A is the sum over all layers that read it.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

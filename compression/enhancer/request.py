@@ -1,7 +1,5 @@
 """What is compressed, how and from which data: parent, recipe, budget, sources."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

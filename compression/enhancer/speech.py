@@ -1,7 +1,5 @@
 """The enhancers as a task of compression: batches of scenes, the training loss, example inputs, real frames."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -85,7 +83,7 @@ class SpeechData:
             beam = beam_or_reference(noisy, freqs, partial(self._mask, noisy, units))
             yield SpeechBatch(noisy, beam, batch.noisy[:, 0], batch.target, units, self.config.perceptual_at(step))
 
-    def skip(self, n: int) -> SpeechData:
+    def skip(self, n: int) -> "SpeechData":
         """The scenes from batch n on, at no cost."""
         return SpeechData(self.source, self.config, self.parent, self.first + n)
 

@@ -1,7 +1,5 @@
 """Counts of parameters and multiply-accumulates (MACs), layer by layer, by hooks on one forward pass."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Batch norms folded into the convolutions in front of them, found by what flows where."""
 
-from __future__ import annotations
-
 import copy
 from typing import Any
 

@@ -5,8 +5,6 @@ A rule names slots: the axes of a layer's parameters along which units lie. Role
 scale, a depthwise kernel).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

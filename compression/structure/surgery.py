@@ -5,8 +5,6 @@ whose gate is zero is read by nobody, so that taking it out changes nothing; the
 into the columns.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """The commands about speed: `bench` and `plan`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 

@@ -1,7 +1,5 @@
 """The commands that make networks small: `compress`, `compare-criteria` and `sweep`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 

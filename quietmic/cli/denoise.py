@@ -1,7 +1,5 @@
 """The command `denoise`: a batch of files, with progress and a summary."""
 
-from __future__ import annotations
-
 import time
 from typing import TYPE_CHECKING, Any
 

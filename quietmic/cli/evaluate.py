@@ -1,7 +1,5 @@
 """The command `evaluate`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 

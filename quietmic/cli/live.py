@@ -1,7 +1,5 @@
 """The commands about sound devices: `live`, `devices` and `board`."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any

@@ -1,7 +1,5 @@
 """Options that several commands share, and how those that travel together become one argument."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import wraps
 from inspect import signature

@@ -1,7 +1,5 @@
 """The commands that write pages: `report` and `listen`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 

@@ -1,7 +1,5 @@
 """Options of the commands that train: where scenes come from."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 

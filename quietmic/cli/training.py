@@ -1,7 +1,5 @@
 """The commands that make a model: `scenes`, `train` and `export`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING
 

@@ -1,7 +1,5 @@
 """Things that people do: sounds [n_samples] of dishes, keyboards, steps, doors, paper and tools, drawn anew."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from quietmic.models.mixtures.rooms import SAMPLE_RATE
