@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from quietmic.enhance.arrays import Array
 from quietmic.enhance.files.audio import open_flac
-
-Array = NDArray[np.float32]
 
 _FLAC_BLOCK = 4096  # samples per frame of the encoder, which keeps one frame and one sample back
 _TOTAL_OFFSET = 21  # of "total samples" in a FLAC file: 36 bits, after 4 that belong to the bits per sample

@@ -10,9 +10,8 @@ from fractions import Fraction
 from math import ceil, gcd
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+from quietmic.enhance.arrays import Array
 
 _HALF_WIDTH = 50  # samples of the lower rate on either side
 _CUTOFF = 0.475  # of the lower rate: half a transition band (0.05) below its Nyquist frequency
@@ -118,7 +117,7 @@ class StreamResampler:
         """Index of the first input sample under the filter of output m."""
         return -((self._half + self._delay_ticks - m * self._down) // self._up)
 
-    def _design_bank(self) -> NDArray[np.float32]:
+    def _design_bank(self) -> Array:
         """[up, n_taps] filter of each phase: phase = ticks from the filter's first tick to the first input."""
         n_low = max(self._up, self._down)
         ticks = np.arange(self._up)[:, None] + self._up * np.arange(self._n_taps)[None, :] - self._half
@@ -132,7 +131,7 @@ class StreamResampler:
     def _phase(self, m: int) -> int:
         return (self._half + self._delay_ticks - m * self._down) % self._up
 
-    def _design_matrix(self) -> NDArray[np.float32] | None:
+    def _design_matrix(self) -> Array | None:
         """Filters of whole cycles as one matrix [n_inputs, n_outputs], so that blocks run as matrix products.
 
         A cycle is `down` inputs and `up` outputs, after which the phases repeat. None where it would be too large.

@@ -8,15 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from quietmic.enhance.arrays import Array, Spectra
 from quietmic.enhance.beamform import Beamformer, BeamState
 from quietmic.enhance.catalogue import find_model
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.network import OnnxNetwork, State
 from quietmic.enhance.reference import ReferenceState, initial_reference, update_reference
 from quietmic.enhance.resample import ResamplerState, StreamResampler
-from quietmic.enhance.stft import Spectra, Stft, StftState
-
-Array = NDArray[np.float32]
+from quietmic.enhance.stft import Stft, StftState
 
 MAX_MICS = 8
 MIN_RATE, MAX_RATE = 8000, 192000

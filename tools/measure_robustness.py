@@ -12,16 +12,15 @@ from pathlib import Path
 import click
 import numpy as np
 import soxr
-from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from quietmic import open_stream
+from quietmic.enhance.arrays import Array
 from quietmic.enhance.files import audio
 from quietmic.enhance.measure import metrics
 from quietmic.enhance.measure.recordings import find_scenes
 
-Array = NDArray[np.float32]
 RATE = 16000
 MEASURES = ("si_sdr", "stoi", "pesq_wb", "level_db")
 

@@ -9,16 +9,14 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from quietmic.enhance.arrays import Array
 from quietmic.enhance.cluster.remote import find_weights
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files.audio import AudioReader, AudioWriter, check_extension, is_audio_name
 from quietmic.enhance.files.storage import Location, Url, find_location
 from quietmic.enhance.network import OnnxNetwork
 from quietmic.enhance.stream import Stream
-
-Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ import numpy as np
 import soxr
 from numpy.typing import ArrayLike, NDArray
 
+from quietmic.enhance.arrays import Array
+
 METRIC_NAMES = ("si_sdr", "stoi", "estoi", "pesq_wb", "pesq_nb", "sig", "bak", "ovrl")
 REFERENCE_FREE = ("sig", "bak", "ovrl")
 METRIC_RATE = 16000
@@ -125,7 +127,7 @@ def _pair(reference: ArrayLike, estimate: ArrayLike) -> tuple[NDArray[np.float64
     return target, other
 
 
-def _at_metric_rate(samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
+def _at_metric_rate(samples: Array, sample_rate: int) -> Array:
     return samples if sample_rate == METRIC_RATE else soxr.resample(samples, sample_rate, METRIC_RATE)
 
 

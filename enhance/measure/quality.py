@@ -17,10 +17,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import soxr
-from numpy.typing import NDArray
 
+from quietmic.enhance.arrays import Array
 from quietmic.enhance.cluster.connect import Cluster
 from quietmic.enhance.cluster.distribute import WorkerDied, run_on_cluster
 from quietmic.enhance.errors import QuietmicError
@@ -259,14 +258,14 @@ def _add_gains(rows: list[Row]) -> list[Row]:
     return rows
 
 
-def _read_clean(path: Path | None) -> NDArray[np.float32] | None:
+def _read_clean(path: Path | None) -> Array | None:
     if path is None:
         return None
     samples, sample_rate = audio.read_undamaged(path)
     return _at_metric_rate(samples[0], sample_rate)
 
 
-def _at_metric_rate(samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
+def _at_metric_rate(samples: Array, sample_rate: int) -> Array:
     return samples if sample_rate == metrics.METRIC_RATE else soxr.resample(samples, sample_rate, metrics.METRIC_RATE)
 
 

@@ -12,8 +12,8 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from quietmic.enhance.arrays import Array
 from quietmic.enhance.cluster.cores import usable_cores
 from quietmic.enhance.files.batch import enhance_signal
 from quietmic.enhance.measure.machine import describe_machine, package_versions
@@ -27,8 +27,6 @@ from quietmic.enhance.stream import Stream
 
 N_ROUNDS = 5
 WEIGHT_BYTES = 4  # of a float32 parameter
-
-Array = NDArray[np.float32]
 
 
 def bench(systems: list[System], seconds: float = 20.0, max_threads: int | None = None) -> dict[str, Any]:

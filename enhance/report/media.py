@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from quietmic.enhance.arrays import Array
 from quietmic.enhance.files import audio
-
-Array = NDArray[np.float32]
 
 _RANGE_DB = 70.0
 _MAX_WIDTH, _HEIGHT = 360, 128  # pixels

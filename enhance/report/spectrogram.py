@@ -3,13 +3,11 @@
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from quietmic.enhance.arrays import Array
 from quietmic.enhance.card import StftConfig
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.stft import Stft
-
-Array = NDArray[np.float32]
 
 _RANGE_DB = 70.0
 
@@ -49,7 +47,7 @@ def save_spectrograms(path: Path, signals: dict[str, Array], sample_rate: int, t
     figure.savefig(path, dpi=100)
 
 
-def _level_db(samples: Array) -> NDArray[np.float32]:
+def _level_db(samples: Array) -> Array:
     """[n_freqs, n_frames] of a signal [n_samples]."""
     stft = Stft(StftConfig())
     hop_length = stft.config.hop_length

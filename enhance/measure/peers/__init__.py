@@ -12,8 +12,8 @@ from typing import ClassVar
 
 import numpy as np
 import soxr
-from numpy.typing import NDArray
 
+from quietmic.enhance.arrays import Array
 from quietmic.enhance.errors import QuietmicError
 
 EXAMPLES = Path(__file__).parent / "examples"
@@ -50,7 +50,7 @@ class Peer(ABC):
     package: ClassVar[str | None] = None
 
     @abstractmethod
-    def enhance(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    def enhance(self, samples: Array) -> Array:
         """Enhanced signal [n_ready] of `samples` [n_samples]; a missing tail is filled with silence by the caller."""
 
     def fingerprint(self) -> str:
@@ -60,7 +60,7 @@ class Peer(ABC):
         return f"{self.package} {version(self.package)}" if self.package else type(self).__qualname__
 
 
-def run_peer(peer: Peer, samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
+def run_peer(peer: Peer, samples: Array, sample_rate: int) -> Array:
     """Output of a peer, at the input's rate and length and aligned with it.
 
     Args:
@@ -112,9 +112,9 @@ def find_peer(name: str, weights: Path | None = None) -> Peer:
     return kind()
 
 
-def _resample(samples: NDArray[np.float32], rate: int, wanted: int) -> NDArray[np.float32]:
+def _resample(samples: Array, rate: int, wanted: int) -> Array:
     return samples if rate == wanted else soxr.resample(samples, rate, wanted)
 
 
-def _fit(samples: NDArray[np.float32], n_samples: int) -> NDArray[np.float32]:
+def _fit(samples: Array, n_samples: int) -> Array:
     return np.pad(samples, (0, max(0, n_samples - samples.size)))[:n_samples]
