@@ -28,7 +28,7 @@ from quietmic.enhance.files import run as command
 from quietmic.enhance.files.audio import read, write
 from quietmic.enhance.hashes import hash_file
 from quietmic.enhance.measure.quality import EvaluationOptions, evaluate
-from quietmic.enhance.measure.recordings import find_scenes
+from quietmic.enhance.measure.recordings import find_recordings
 from quietmic.enhance.measure.systems import model_system
 
 
@@ -222,7 +222,7 @@ def test_a_worker_with_other_code_takes_no_work(
 def test_an_evaluation_on_a_cluster_gives_the_same_figures(
     processes: DaskProcesses, passthrough_model: Path, tmp_path: Path
 ) -> None:
-    scenes = find_scenes(write_pairs(tmp_path / "scenes", n_scenes=2))
+    scenes = find_recordings(write_pairs(tmp_path / "scenes", n_scenes=2))
     systems = [model_system(str(passthrough_model))]
     here = evaluate(scenes, systems, EvaluationOptions(cache=tmp_path / "a"))
     there = evaluate(scenes, systems, EvaluationOptions(cache=tmp_path / "b", cluster=Cluster(processes.address)))

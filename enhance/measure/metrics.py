@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soxr
 from numpy.typing import ArrayLike, NDArray
 
-from quietmic.enhance.arrays import Array
+from quietmic.enhance.measure.rates import at_rate
 
 METRIC_NAMES = ("si_sdr", "stoi", "estoi", "pesq_wb", "pesq_nb", "sig", "bak", "ovrl")
 REFERENCE_FREE = ("sig", "bak", "ovrl")
@@ -95,7 +94,7 @@ def dnsmos(estimate: ArrayLike, sample_rate: int) -> dict[str, float | None]:
     session = _dnsmos_session()
     if session is None or samples.size == 0 or not np.isfinite(samples).all():
         return dict.fromkeys(REFERENCE_FREE)
-    samples = np.clip(_at_metric_rate(samples, sample_rate), -1.0, 1.0)
+    samples = np.clip(at_rate(samples, sample_rate, METRIC_RATE), -1.0, 1.0)
     segment = int(9.01 * METRIC_RATE)
     while samples.size < segment:
         samples = np.append(samples, samples)
@@ -127,10 +126,6 @@ def _pair(reference: ArrayLike, estimate: ArrayLike) -> tuple[NDArray[np.float64
     return target, other
 
 
-def _at_metric_rate(samples: Array, sample_rate: int) -> Array:
-    return samples if sample_rate == METRIC_RATE else soxr.resample(samples, sample_rate, METRIC_RATE)
-
-
 def _pystoi(reference: ArrayLike, estimate: ArrayLike, sample_rate: int, extended: bool) -> float | None:
     target, other = _pair(reference, estimate)
     if find_spec("pystoi") is None or not target.any() or not np.isfinite(other).all():
@@ -152,8 +147,7 @@ def _pesq(reference: ArrayLike, estimate: ArrayLike, sample_rate: int, mode: str
         return None
     from pesq import PesqError, pesq
 
-    if sample_rate != METRIC_RATE:
-        target, other = (soxr.resample(x, sample_rate, METRIC_RATE) for x in (target, other))
+    target, other = (at_rate(x, sample_rate, METRIC_RATE) for x in (target, other))
     try:
         return float(pesq(METRIC_RATE, target, other, mode))
     except PesqError:

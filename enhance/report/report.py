@@ -7,7 +7,7 @@ from typing import Any
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.jsonfile import write_json
 from quietmic.enhance.measure.quality import EvaluationOptions, run_evaluation
-from quietmic.enhance.measure.recordings import find_scenes
+from quietmic.enhance.measure.recordings import find_recordings
 from quietmic.enhance.measure.records import read_records
 from quietmic.enhance.measure.speed import run_bench
 from quietmic.enhance.measure.speed_tables import bench_markdown, bench_tables, machine_text
@@ -124,7 +124,7 @@ def _cards(evaluation: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     measure = "si_sdr_gain" if figures["summary"][NOISY]["si_sdr"]["n"] else "ovrl_gain"
     chosen = [label for kind in ("model", "peer") if (label := _best_system(figures, kind, measure))]
     try:
-        scenes = {scene.name: scene for scene in find_scenes(Path(evaluation["data"]))}
+        recordings = {recording.name: recording for recording in find_recordings(Path(evaluation["data"]))}
     except QuietmicError:
         return []
     described = {system["label"]: system for system in figures["systems"]}
@@ -133,13 +133,13 @@ def _cards(evaluation: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
         return []
     by_system = {(row["scene"], row["system"]): row for row in figures["rows"]}
     rows = [row for row in figures["rows"] if row["system"] == systems[0].label and row[measure] is not None]
-    rows = sorted((row for row in rows if row["scene"] in scenes), key=lambda row: -row[measure])
+    rows = sorted((row for row in rows if row["scene"] in recordings), key=lambda row: -row[measure])
     picks = dict(zip(("Best", "Median", "Worst"), (0, len(rows) // 2, len(rows) - 1), strict=True)) if rows else {}
     cards = []
     for title, index in picks.items():
         name = rows[index]["scene"]
         texts = {label: _caption(by_system[name, label]) for label in (NOISY, *chosen) if (name, label) in by_system}
-        cards.append((title, listening_card(scenes[name], systems, figures=texts)))
+        cards.append((title, listening_card(recordings[name], systems, figures=texts)))
     return cards
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import soxr
 
 from quietmic.enhance.arrays import Array
 from quietmic.enhance.errors import QuietmicError
+from quietmic.enhance.measure.rates import at_rate
 
 EXAMPLES = Path(__file__).parent / "examples"
 _NAMED = {
@@ -68,10 +68,10 @@ def run_peer(peer: Peer, samples: Array, sample_rate: int) -> Array:
         samples: [n_samples] at `sample_rate`.
         sample_rate: hertz; the signal is resampled to the peer's own rate and back (soxr, linear phase, no delay).
     """
-    inside = _resample(samples, sample_rate, peer.sample_rate)
+    inside = at_rate(samples, sample_rate, peer.sample_rate)
     padded = np.concatenate([inside, np.zeros(peer.delay, dtype=np.float32)])
     enhanced = _fit(np.asarray(peer.enhance(padded), dtype=np.float32)[peer.delay :], inside.size)
-    return _fit(_resample(enhanced, peer.sample_rate, sample_rate), samples.size)
+    return _fit(at_rate(enhanced, peer.sample_rate, sample_rate), samples.size)
 
 
 def list_peers() -> list[str]:
@@ -110,10 +110,6 @@ def find_peer(name: str, weights: Path | None = None) -> Peer:
     if not isinstance(kind, type) or not issubclass(kind, Peer) or isabstract(kind):
         raise QuietmicError(f"peer {name}: {class_name} must be a class that derives from {__name__}.Peer", exit_code=2)
     return kind()
-
-
-def _resample(samples: Array, rate: int, wanted: int) -> Array:
-    return samples if rate == wanted else soxr.resample(samples, rate, wanted)
 
 
 def _fit(samples: Array, n_samples: int) -> Array:
