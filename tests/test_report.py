@@ -14,8 +14,9 @@ import soundfile
 from reports_fixtures import RATE, voice, write_pairs
 
 from quietmic import cli
-from quietmic.enhance.report.media import peak_db, sound_uri, spectrogram_uri
+from quietmic.enhance.report.media import sound_uri
 from quietmic.enhance.report.report import _script_data
+from quietmic.enhance.report.spectrogram import peak_db, spectrogram_uri
 
 CHROMIUM, DRIVER = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
 

@@ -16,9 +16,9 @@ from quietmic.compression.criteria.allocate import Scores, best
 from quietmic.compression.criteria.calibration import as_maps, observe
 from quietmic.compression.criteria.context import Context, Decision
 from quietmic.compression.criteria.data_scores import influence_static
-from quietmic.compression.structure.count import CONVOLUTIONS, TRANSPOSED
 from quietmic.compression.structure.groups import Group, Slot
 from quietmic.compression.structure.surgery import Gates, Kept
+from quietmic.models.networks.count import CONVOLUTIONS, TRANSPOSED
 
 MAX_POSITIONS = 512  # patches of a convolution per batch; enough for a Gram matrix, evenly spaced
 

@@ -8,8 +8,9 @@ from quietmic.enhance.files import audio
 from quietmic.enhance.measure.recordings import Recording, find_recordings
 from quietmic.enhance.measure.records import git_commit
 from quietmic.enhance.measure.systems import System, run_system
-from quietmic.enhance.report.media import peak_db, sound_uri, spectrogram_uri
+from quietmic.enhance.report.media import sound_uri
 from quietmic.enhance.report.pages import render
+from quietmic.enhance.report.spectrogram import peak_db, spectrogram_uri
 
 _FACTS = {"snr_db": "input SNR {} dB", "rt60_s": "reverberation {} s", "n_mics": "{} microphones"}
 
