@@ -10,6 +10,7 @@ from fractions import Fraction
 from math import ceil, gcd
 
 import numpy as np
+from numpy.typing import NDArray
 
 from quietmic.enhance.arrays import Array
 
@@ -18,6 +19,20 @@ _CUTOFF = 0.475  # of the lower rate: half a transition band (0.05) below its Ny
 _KAISER_BETA = 7.857  # 80 dB
 _MATRIX_LIMIT = 1 << 20  # values; beyond it, filters are gathered for each sample
 _GATHER_LENGTH = 4096  # output samples gathered at a time
+
+
+def windowed_sinc(time: NDArray[np.float64], zeros: float, kaiser_beta: float) -> NDArray[np.float64]:
+    """Low-pass filters of gain 1, one a row: a sinc under a Kaiser window.
+
+    Args:
+        time: [n_filters, n_taps] of each tap, in half widths of the window, which is zero beyond -1..1.
+        zeros: of the sinc on either side of its middle; twice the cutoff times the half width.
+        kaiser_beta: of the window.
+    """
+    inside = np.clip(1 - time**2, 0, None)
+    taper = np.where(np.abs(time) <= 1, np.i0(kaiser_beta * np.sqrt(inside)), 0)
+    bank = np.sinc(zeros * time) * taper
+    return bank / bank.sum(axis=1, keepdims=True)
 
 
 @dataclass
@@ -123,10 +138,7 @@ class StreamResampler:
         ticks = np.arange(self._up)[:, None] + self._up * np.arange(self._n_taps)[None, :] - self._half
         if self._half == 0:
             return np.ones((1, 1), np.float32)
-        inside = np.clip(1 - (ticks / self._half) ** 2, 0, None)
-        taper = np.where(np.abs(ticks) <= self._half, np.i0(_KAISER_BETA * np.sqrt(inside)), 0)
-        bank = np.sinc(2 * _CUTOFF * ticks / n_low) * taper
-        return (bank / bank.sum(axis=1, keepdims=True)).astype(np.float32)
+        return windowed_sinc(ticks / self._half, 2 * _CUTOFF * self._half / n_low, _KAISER_BETA).astype(np.float32)
 
     def _phase(self, m: int) -> int:
         return (self._half + self._delay_ticks - m * self._down) % self._up
