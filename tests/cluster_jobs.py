@@ -48,6 +48,6 @@ def process_id(job: Number) -> int:
 
 def loaded_sessions() -> tuple[int, int]:
     """(process, how often it opened a session)."""
-    from quietmic.enhance.files.batch import _load_network
+    from quietmic.enhance.files.batch import open_network
 
-    return os.getpid(), _load_network.cache_info().misses
+    return os.getpid(), open_network.cache_info().misses

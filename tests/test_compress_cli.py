@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import pytest
 import torch
+from corpus import write_corpus
 from test_surgery import half, shake
-from test_training import write_corpus
 
 from quietmic.cli import main
 from quietmic.cli.compress import make_budget, parse_amount

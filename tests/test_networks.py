@@ -35,7 +35,7 @@ def make(family: str) -> nn.Module:
         for parameter in network.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
         for module in network.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
                 module.running_mean.normal_()
                 module.running_var.uniform_(0.5, 2)
     return network.eval()

@@ -122,7 +122,7 @@ def _enhance_blocks(reader: AudioReader, job: FileJob, on_progress: Callable[[fl
     channels = list(range(info.n_channels) if options.channels is None else options.channels)
     if max(channels) >= info.n_channels:
         raise QuietmicError(f"there is no channel {max(channels)}: the file has {info.n_channels}, counted from 0")
-    network = _load_network(options.model, options.sha256)
+    network = open_network(options.model, options.sha256)
     n_streams, n_mics = (1, len(channels)) if options.array else (len(channels), 1)
     streams = [Stream(network, n_mics, info.sample_rate, options.attenuation_limit_db) for _ in range(n_streams)]
     blocks = (block[channels] for block in reader.blocks(info.sample_rate))
@@ -140,7 +140,7 @@ def _enhance_blocks(reader: AudioReader, job: FileJob, on_progress: Callable[[fl
 
 
 @lru_cache(maxsize=1)
-def _load_network(path: Path, sha256: str) -> OnnxNetwork:
+def open_network(path: Path, sha256: str) -> OnnxNetwork:
     """One session per process, however many files it enhances."""
     return OnnxNetwork(find_weights(path, sha256) if sha256 else path)
 

@@ -91,9 +91,10 @@ def dnsmos(estimate: ArrayLike, sample_rate: int) -> dict[str, float | None]:
         {"sig", "bak", "ovrl"}, each 1 to 5, or None where the model is missing or the signal empty or not finite.
     """
     samples = np.asarray(estimate, dtype=np.float32)
-    session = _dnsmos_session()
-    if session is None or samples.size == 0 or not np.isfinite(samples).all():
+    spec = find_spec("speechmos")
+    if spec is None or spec.origin is None or samples.size == 0 or not np.isfinite(samples).all():
         return dict.fromkeys(REFERENCE_FREE)
+    session = _dnsmos_session(Path(spec.origin).parent)
     samples = np.clip(at_rate(samples, sample_rate, METRIC_RATE), -1.0, 1.0)
     segment = int(9.01 * METRIC_RATE)
     while samples.size < segment:
@@ -155,14 +156,11 @@ def _pesq(reference: ArrayLike, estimate: ArrayLike, sample_rate: int, mode: str
 
 
 @cache
-def _dnsmos_session() -> Any:
-    """The P.835 model as an onnxruntime session of one thread, or None where speechmos is not installed."""
-    spec = find_spec("speechmos")
-    if spec is None or spec.origin is None:
-        return None
+def _dnsmos_session(package: Path) -> Any:
+    """The P.835 model of the package speechmos as an onnxruntime session of one thread."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    path = Path(spec.origin).parent / "dnsmos_models" / "sig_bak_ovr.onnx"
+    path = package / "dnsmos_models" / "sig_bak_ovr.onnx"
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -63,7 +63,7 @@ def write_report(evaluation: dict[str, Any], path: Path, records: Path) -> list[
         runs=runs,
         quality_axes=QUALITY_AXES,
         cost_axes=COST_AXES,
-        data=script_json(_script_data(figures, bench)),
+        data=script_json(script_data(figures, bench)),
         stem=path.stem,
     )
     path.write_text(page, encoding="utf-8")
@@ -95,7 +95,7 @@ def _new_bench(evaluation: dict[str, Any], records: Path) -> dict[str, Any] | No
     return run_bench(systems, BENCH_SECONDS, None, records) if systems else None
 
 
-def _script_data(figures: dict[str, Any], bench: dict[str, Any] | None) -> dict[str, Any]:
+def script_data(figures: dict[str, Any], bench: dict[str, Any] | None) -> dict[str, Any]:
     """What the page's script draws from: a point for each system, a row for each file and system."""
     speed = {system["label"]: system for system in bench["figures"]["systems"]} if bench else {}
     points = []
