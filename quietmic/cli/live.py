@@ -86,7 +86,7 @@ def board(json_path: str | None) -> None:
         show_board(profile, reason, choice)
 
 
-def show_board(profile: Board, reason: str, choice: Choice | None) -> None:
+def show_board(profile: "Board", reason: str, choice: "Choice | None") -> None:
     """The profile, and the model in one more line."""
     from quietmic.devices.board import format_board
 

@@ -34,7 +34,7 @@ def scene_options(hidden: bool = False) -> Any:
 @click.option("--listen", "only_listen", is_flag=True, hidden=True, help="The same as `listen FOLDER`.")
 @scene_options(hidden=True)
 def report(
-    folder: Path | None, out: Path, selection: Selection, how: EvaluationOptions, only_listen: bool,
+    folder: Path | None, out: Path, selection: "Selection", how: "EvaluationOptions", only_listen: bool,
     chosen: tuple[int, tuple[str, ...]],
 ) -> None:  # fmt: skip
     """Write one page of quality and cost, with Markdown, CSV and JSON beside it.
@@ -64,12 +64,12 @@ def report(
 @click.option("-o", "--out", type=path_type, default=Path("out/listen.html"), show_default=True, help="The page.")
 @selection_options
 @scene_options()
-def listen(folder: Path, out: Path, selection: Selection, chosen: tuple[int, tuple[str, ...]]) -> None:
+def listen(folder: Path, out: Path, selection: "Selection", chosen: tuple[int, tuple[str, ...]]) -> None:
     """Write one page to listen to: scenes of FOLDER, enhanced by each."""
     write_page(folder, out, selection, chosen)
 
 
-def write_page(folder: Path, out: Path, selection: Selection, chosen: tuple[int, tuple[str, ...]]) -> None:
+def write_page(folder: Path, out: Path, selection: "Selection", chosen: tuple[int, tuple[str, ...]]) -> None:
     """The page of so many scenes, or of those named, and its path on the screen."""
     from quietmic.enhance.measure.systems import report_systems
     from quietmic.enhance.report.listening import write_listening_page

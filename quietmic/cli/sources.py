@@ -26,7 +26,7 @@ def noise_option(required: bool) -> Decorator:
 def make_sources(
     speech: Path | None, noise: Path | None, measured: Path | None, rooms: int, config: Path | None, cache: Path,
     jobs: int,
-) -> Sources:  # fmt: skip
+) -> "Sources":  # fmt: skip
     """Where training scenes come from."""
     from quietmic.models.training.sources import Sources
 
