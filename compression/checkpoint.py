@@ -1,7 +1,5 @@
 """Resuming: what each step of a recipe decided, and the weights after it, in a folder."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable, Mapping

@@ -1,7 +1,5 @@
 """What a network costs at given widths: parameters, multiply-accumulates, real-time factor; and budgets on these."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -9,10 +7,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from quietmic.compression.structure.count import LayerCount, count
 from quietmic.compression.structure.groups import Structure
 from quietmic.compression.structure.surgery import Kept
 from quietmic.enhance.errors import QuietmicError
+from quietmic.models.networks.count import LayerCount, count
 
 RtfModel = Callable[[Sequence[LayerCount], float], float]  # layers of one forward pass, its seconds of signal -> RTF
 KINDS = ("params", "macs", "rtf", "units")
@@ -27,7 +25,7 @@ class Budget:
         str  # "params", "macs" (per second of signal), "rtf", or "units" (fraction that stays, the same in each group)
     )
     value: float
-    also: Budget | None = None  # a second one that must hold too: parameters and time are two budgets
+    also: "Budget | None" = None  # a second one that must hold too: parameters and time are two budgets
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -39,11 +37,11 @@ class Budget:
         if self.also is not None and "units" in (self.kind, self.also.kind):
             raise QuietmicError("a fraction of units is no budget beside another one", exit_code=2)
 
-    def parts(self) -> tuple[Budget, ...]:
+    def parts(self) -> tuple["Budget", ...]:
         """Each budget by itself."""
         return (replace(self, also=None), *(self.also.parts() if self.also else ()))
 
-    def times(self, factor: float) -> Budget:
+    def times(self, factor: float) -> "Budget":
         """All budgets scaled."""
         return Budget(self.kind, self.value * factor, self.also.times(factor) if self.also else None)
 

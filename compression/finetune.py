@@ -1,7 +1,5 @@
 """Fine-tuning: one short loop for every step of a recipe, with distillation from the parent as an option."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """A recipe from end to end: decide, cut, fine-tune, factor, fine-tune again. See docs/compression.md for an example."""
 
-from __future__ import annotations
-
 import copy
 import time
 from collections.abc import Callable, Iterable
@@ -25,13 +23,13 @@ from quietmic.compression.finetune import Progress, distilled, finetune, silent
 from quietmic.compression.recipe import Recipe
 from quietmic.compression.result import CompressionResult, StepFigures
 from quietmic.compression.schedules import gradual_budgets, soft_finetune
-from quietmic.compression.structure.count import count
-from quietmic.compression.structure.fold import fold_norms
 from quietmic.compression.structure.groups import Structure, example, find_groups
 from quietmic.compression.structure.rnn import split_layers
 from quietmic.compression.structure.surgery import cut
 from quietmic.compression.task import Task
 from quietmic.enhance.errors import QuietmicError
+from quietmic.models.networks.count import count
+from quietmic.models.networks.fold import fold_norms
 
 
 def compress(

@@ -1,7 +1,5 @@
 """What compression needs to know of a network's task: batches, a loss, and where asked for, its outputs."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice

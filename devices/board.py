@@ -9,6 +9,7 @@ from typing import Any
 
 from quietmic.devices.geometry import BOARDS_FILE
 from quietmic.enhance.errors import QuietmicError
+from quietmic.enhance.measure.machine import read_cpuinfo
 
 
 @dataclass(frozen=True)
@@ -103,13 +104,7 @@ def machine_name(root: Path = Path("/")) -> str | None:
     device_tree = root / "proc/device-tree/model"
     if device_tree.is_file():
         return device_tree.read_text(errors="replace").strip("\0\n ")
-    cpuinfo = root / "proc/cpuinfo"
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text(errors="replace").splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() == "Model":
-                return value.strip()
-    return None
+    return read_cpuinfo(root).get("Model")
 
 
 def detect_board(root: Path = Path("/"), machine: str | None = None) -> tuple[Board, str]:

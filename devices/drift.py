@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+from quietmic.enhance.arrays import Array
+from quietmic.enhance.resample import windowed_sinc
 
 _N_TAPS = 64
 _N_PHASES = 512
@@ -17,9 +18,8 @@ def _design_kernel() -> NDArray[np.float64]:
     """[_N_PHASES + 1, _N_TAPS] windowed sinc; row p delays by p / _N_PHASES of a sample less than row 0."""
     phase = np.arange(_N_PHASES + 1)[:, None] / _N_PHASES
     time = np.arange(_N_TAPS)[None, :] - (_N_TAPS // 2 - 1) - phase
-    inside = np.clip(1 - (time / (_N_TAPS // 2)) ** 2, 0, None)
-    kernel = _CUTOFF * np.sinc(_CUTOFF * time) * np.i0(_KAISER_BETA * np.sqrt(inside))
-    return kernel / kernel.sum(axis=1, keepdims=True)
+    half = _N_TAPS // 2
+    return windowed_sinc(time / half, _CUTOFF * half, _KAISER_BETA)
 
 
 class DriftResampler:

@@ -17,8 +17,8 @@ from quietmic.enhance.errors import QuietmicError
 
 _RING_S = 4.0
 _FIRST_BLOCK_S = 6.0  # sound servers may take more than a second until the first block
-_SILENT_S = 2.0
-_CLOSING_S = 3.0
+SILENT_S = 2.0  # without a block, after which a device counts as lost
+CLOSING_S = 3.0  # until a stream that does not close is left behind
 
 
 class Duplex:
@@ -165,7 +165,7 @@ class Duplex:
             return str(error)
         now = self._clock()
         for name, last in ((self.plan.input.name, self._input_time), (self.plan.output.name, self._output_time)):
-            patience_s = _FIRST_BLOCK_S if last == self._starts else _SILENT_S
+            patience_s = _FIRST_BLOCK_S if last == self._starts else SILENT_S
             if now - last > patience_s:
                 return f"{name} has been silent for {now - last:.0f} s"
         return None
@@ -196,7 +196,7 @@ class Duplex:
         if streams:
             self._closing = threading.Thread(target=self._close, args=(streams,), name="closing", daemon=True)
             self._closing.start()
-            self._closing.join(_CLOSING_S)
+            self._closing.join(CLOSING_S)
         return self._closing is None or not self._closing.is_alive()
 
     def _close(self, streams: list[Any]) -> None:

@@ -4,9 +4,8 @@ from collections import deque
 from math import log10
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+from quietmic.enhance.arrays import Array
 
 _FLOOR = 1e-10  # -100 dB
 

@@ -1,11 +1,9 @@
 """Enhanced, bypassed or muted: every change is a cross-fade between signals of the same delay, so nothing jumps."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from quietmic.devices.engine import AlignedEngine, Engine
-
-Array = NDArray[np.float32]
+from quietmic.enhance.arrays import Array
 
 _FADE_S = 0.02
 _SETTLE_S = 0.25  # a restarted stream first finds its normalisation

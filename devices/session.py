@@ -28,9 +28,9 @@ from quietmic.enhance.errors import QuietmicError
 
 logger = logging.getLogger(__name__)
 
-_FIRST_PAUSE_S, _LAST_PAUSE_S = 0.5, 8.0
+FIRST_PAUSE_S, LAST_PAUSE_S = 0.5, 8.0  # between attempts to open lost devices, doubled each time
+LOSSES_WINDOW_S, MOST_LOSSES = 5.0, 4  # so many gaps in so long a time are said
 _TICK_S = 0.05
-_LOSSES_WINDOW_S, _MOST_LOSSES = 5.0, 4
 
 
 class Session:
@@ -84,7 +84,7 @@ class Session:
         self._error: BaseException | None = None
         self._start_time = time.monotonic()
         self._latency_s = 0.0
-        self._n_losses, self._losses_until = 0, _LOSSES_WINDOW_S
+        self._n_losses, self._losses_until = 0, LOSSES_WINDOW_S
         self.n_reconnects = 0
         self._is_stuck = False
 
@@ -193,16 +193,16 @@ class Session:
         n_losses = self.tally.underruns + self.tally.overruns
         if self.seconds < self._losses_until:
             return
-        if n_losses - self._n_losses >= _MOST_LOSSES and not self.mixer.forced_bypass:
+        if n_losses - self._n_losses >= MOST_LOSSES and not self.mixer.forced_bypass:
             self.log(
-                f"{n_losses - self._n_losses} gaps in {_LOSSES_WINDOW_S:.0f} s: this machine is too busy for so short "
+                f"{n_losses - self._n_losses} gaps in {LOSSES_WINDOW_S:.0f} s: this machine is too busy for so short "
                 "a buffer, or these devices have two clocks; try a latency of 0.2 s, more jitter or two clocks"
             )
-        self._n_losses, self._losses_until = n_losses, self.seconds + _LOSSES_WINDOW_S
+        self._n_losses, self._losses_until = n_losses, self.seconds + LOSSES_WINDOW_S
 
     def _heal(self, tick: Callable[[], None] | None) -> None:
         """Tries the devices again with growing pauses until they are back or the run is over."""
-        pause_s = _FIRST_PAUSE_S
+        pause_s = FIRST_PAUSE_S
         while not self._is_over():
             self.log(f"trying again in {pause_s:g} s")
             end = time.monotonic() + pause_s
@@ -210,7 +210,7 @@ class Session:
                 time.sleep(_TICK_S)
                 if tick:
                     tick()
-            pause_s = min(2 * pause_s, _LAST_PAUSE_S)
+            pause_s = min(2 * pause_s, LAST_PAUSE_S)
             try:
                 self._reconnect()
             except (QuietmicError, self._backend.PortAudioError) as error:

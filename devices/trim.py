@@ -1,9 +1,8 @@
 """Takes back latency that a stumble has left behind."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+from quietmic.enhance.arrays import Array
 
 _TOLERATED_S = 0.1
 _WINDOW_S = 60.0

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from quietmic.devices.controls import Controls
 from quietmic.devices.drift import DriftController, DriftResampler
@@ -13,9 +12,8 @@ from quietmic.devices.levels import Levels
 from quietmic.devices.mixer import Mixer
 from quietmic.devices.stepdown import StepDown
 from quietmic.devices.trim import Trimmer
+from quietmic.enhance.arrays import Array
 from quietmic.enhance.resample import StreamResampler
-
-Array = NDArray[np.float32]
 
 FULL_SCALE = 32768.0
 _MAX_BACKLOG_S = 2.0  # later than this, what waits is dropped

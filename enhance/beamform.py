@@ -8,10 +8,8 @@ neither the array's geometry nor a direction. The covariances are recursive mean
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
-Spectra = NDArray[np.complex64]
+from quietmic.enhance.arrays import Array, Spectra
 
 SILENCE = 1e-16  # power below which a frame teaches nothing and decay would only breed denormal numbers
 MIN_TRACE = 1e-8  # no speech heard yet: the reference passes

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,18 @@ def json_text(value: Any) -> str:
 
 
 def write_json(value: Any, path: Path) -> None:
-    """Writes a value into a file, as `json_text` makes it."""
+    """Writes a value into a file, as `json_text` makes it; the file appears whole or not at all."""
+    text = json_text(value)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json_text(value) + "\n", encoding="utf-8")
+    if path.exists() and not path.is_file():  # a pipe or a terminal
+        path.write_text(text + "\n", encoding="utf-8")
+        return
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(text + "\n", encoding="utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def plain(value: Any) -> Any:

@@ -5,12 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
-from numpy.typing import NDArray
 
+from quietmic.enhance.arrays import Array
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.onnxfile import choose_card
 
-Array = NDArray[np.float32]
 State = dict[str, Array]
 
 _STATE_PREFIX = "state_"

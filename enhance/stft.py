@@ -3,12 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from quietmic.enhance.arrays import Array, Spectra
 from quietmic.enhance.card import StftConfig
-
-Array = NDArray[np.float32]
-Spectra = NDArray[np.complex64]
 
 
 def sqrt_hann(win_length: int) -> Array:

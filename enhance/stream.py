@@ -8,15 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from quietmic.enhance.arrays import Array, Spectra
 from quietmic.enhance.beamform import Beamformer, BeamState
 from quietmic.enhance.catalogue import find_model
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.network import OnnxNetwork, State
 from quietmic.enhance.reference import ReferenceState, initial_reference, update_reference
 from quietmic.enhance.resample import ResamplerState, StreamResampler
-from quietmic.enhance.stft import Spectra, Stft, StftState
-
-Array = NDArray[np.float32]
+from quietmic.enhance.stft import Stft, StftState
 
 MAX_MICS = 8
 MIN_RATE, MAX_RATE = 8000, 192000
@@ -65,6 +64,7 @@ class Stream:
         delay: samples at sample_rate by which the output lags the input.
         attenuation_limit_db: nothing is attenuated by more than this; None for no limit. May be changed at any time:
             it applies from the next frame on, whose window fades it in over a hop.
+        beamformer: of several microphones, where the network uses a beam; else None.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Stream:
         self._from_model = StreamResampler(1, card.stft.sample_rate, sample_rate, min_delay=-lag % 1)
         self.delay = int(lag + self._from_model.delay)
         self._hop_at_rate = ceil(card.stft.hop_length * ratio)
-        self._beamformer = Beamformer(n_mics, card.stft.n_freqs) if network.uses_beam and n_mics > 1 else None
+        self.beamformer = Beamformer(n_mics, card.stft.n_freqs) if network.uses_beam and n_mics > 1 else None
         self.reset()
 
     def reset(self) -> None:
@@ -112,7 +112,7 @@ class Stream:
             pending=np.zeros((self.n_mics, 0), np.float32),
             stft=self._stft.initial_state(self.n_mics),
             network=self.network.initial_state(),
-            beam=self._beamformer.initial_state() if self._beamformer else None,
+            beam=self.beamformer.initial_state() if self.beamformer else None,
             reference=initial_reference(self.n_mics) if self.n_mics > 1 else None,
         )
 
@@ -202,15 +202,15 @@ class Stream:
         else:
             ordered = spectra
         beam = None
-        if self._beamformer and state.beam:
-            beam = self._beamformer.apply(spectra[:, :, 0], reference, state.beam)[:, None]
+        if self.beamformer and state.beam:
+            beam = self.beamformer.apply(spectra[:, :, 0], reference, state.beam)[:, None]
         elif self.network.uses_beam:
             beam = ordered[0]
         enhanced, mask, state.network = self.network.step(
             _to_real(ordered)[None], None if beam is None else _to_real(beam)[None], state.network
         )
-        if self._beamformer and state.beam and mask is not None:
-            self._beamformer.update(spectra[:, :, 0], mask[0, :, 0], state.beam)
+        if self.beamformer and state.beam and mask is not None:
+            self.beamformer.update(spectra[:, :, 0], mask[0, :, 0], state.beam)
         output = np.ascontiguousarray(enhanced[0]).view(np.complex64)[..., 0]
         if self.attenuation_limit_db is not None:
             floor = np.float32(10 ** (-self.attenuation_limit_db / 20))

@@ -4,8 +4,6 @@ Before a file gets its name the exported graph must give the network's own outpu
 its past must not move when the future changes.
 """
 
-from __future__ import annotations
-
 import copy
 import json
 import warnings
@@ -16,13 +14,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from quietmic.enhance.card import CARD_KEY, ModelCard, StftConfig
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.hashes import hash_file
 from quietmic.enhance.network import OnnxNetwork
 from quietmic.models.half import halve
+from quietmic.models.networks.count import count
+from quietmic.models.networks.fold import fold_norms
+from quietmic.models.networks.inputs import EXAMPLE_FRAMES, example_inputs
 
 TOLERANCE = 1e-5  # of the largest output
 OPSET = 17
@@ -41,44 +41,10 @@ class _Flat(nn.Module):
         return (enhanced, presence, *(new[name] for name in self.names))
 
 
-def fold_norms(network: nn.Module) -> nn.Module:
-    """A copy in evaluation mode whose batch norms are folded into the convolutions before them."""
-    network = copy.deepcopy(network).eval()
-    for block in network.modules():
-        norm = getattr(block, "norm", None)
-        for name in ("conv", "depthwise"):
-            conv = getattr(block, name, None)
-            if isinstance(norm, nn.modules.batchnorm._BatchNorm) and conv is not None:
-                transposed = isinstance(conv, nn.ConvTranspose2d)
-                setattr(block, name, fuse_conv_bn_eval(conv, norm, transpose=transposed))
-                block.norm = nn.Identity()
-    return network
-
-
-def count_parameters(network: nn.Module) -> int:
-    return sum(p.numel() for p in network.parameters())
-
-
 def count_macs(network: nn.Module, stft: StftConfig) -> int:
     """Multiply-accumulates of the matrix products for one second of audio of one microphone."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    recurrent = 0  # the counter sees an LSTM as one opaque operator
-
-    def add(layer: nn.Module, inputs: tuple[Tensor, ...], _: object) -> None:
-        nonlocal recurrent
-        rows = inputs[0].shape[0] * inputs[0].shape[1]  # steps times sequences
-        recurrent += rows * sum(p.numel() for n, p in layer.named_parameters() if n.startswith("weight"))
-
-    hooks = [m.register_forward_hook(add) for m in network.modules() if isinstance(m, (nn.LSTM, nn.GRU))]
-    n_frames = 10
-    noisy = torch.zeros(1, 1, stft.n_freqs, n_frames, 2)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(noisy, noisy[:, 0], network.initial_state())
-    for hook in hooks:
-        hook.remove()
-    macs = counter.get_total_flops() / 2 + recurrent
-    return round(macs / n_frames * stft.sample_rate / stft.hop_length)
+    macs = count(network, example_inputs(network, stft)).macs
+    return round(macs / EXAMPLE_FRAMES * stft.sample_rate / stft.hop_length)
 
 
 def export(network: nn.Module, card: ModelCard, path: Path) -> Path:
@@ -92,12 +58,12 @@ def export(network: nn.Module, card: ModelCard, path: Path) -> Path:
     Raises:
         QuietmicError: the graph does not reproduce the network to 1e-5 of its largest output, or is not causal.
     """
-    network = fold_norms(network)
+    network = fold_norms(network, example_inputs(network, card.stft))
     temporary = path.with_suffix(".checking.onnx")
     _write_graph(network, card.stft, temporary)
     halve(temporary)
-    n_parameters, n_macs = count_parameters(network), count_macs(network, card.stft)
-    write_card(temporary, replace(card, parameters=n_parameters, macs_per_second=n_macs))
+    n_parameters = sum(p.numel() for p in network.parameters())
+    write_card(temporary, replace(card, parameters=n_parameters, macs_per_second=count_macs(network, card.stft)))
     try:
         check(network, temporary)
         temporary.replace(path)
@@ -107,14 +73,13 @@ def export(network: nn.Module, card: ModelCard, path: Path) -> Path:
 
 
 def _write_graph(network: nn.Module, stft: StftConfig, path: Path) -> None:
-    state = network.initial_state()
+    noisy, beam, state = example_inputs(network, stft, n_mics=3)
     names = list(state)
-    noisy = torch.randn(1, 3, stft.n_freqs, 5, 2)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer warns of every shape it reads
         torch.onnx.export(
             _Flat(network, names),
-            (noisy, noisy[:, 0].clone(), *state.values()),
+            (noisy, beam, *state.values()),
             str(path),
             opset_version=OPSET,
             dynamo=False,

@@ -1,7 +1,5 @@
 """Models as they are shipped: graph, card with what was measured, the checkpoint beside them, the index."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +9,7 @@ from quietmic.enhance.card import ModelCard, StftConfig
 from quietmic.enhance.catalogue import WEIGHTS, list_models
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.measure.quality import EvaluationOptions, read_info, run_evaluation
-from quietmic.enhance.measure.recordings import find_scenes
+from quietmic.enhance.measure.recordings import find_recordings
 from quietmic.enhance.measure.systems import NOISY, model_system
 from quietmic.enhance.onnxfile import read_card
 from quietmic.enhance.progress import Progress, silent
@@ -76,7 +74,7 @@ def card_data(facts: dict[str, Any]) -> dict[str, Any]:
 
 def measure(path: Path, scenes: Path, progress: Progress = silent) -> dict[str, Any]:
     """Means over a scenes folder by number of microphones, as far as it has them, the noisy reference included."""
-    most = max(read_info(scene.noisy).n_channels for scene in find_scenes(scenes))
+    most = max(read_info(recording.noisy).n_channels for recording in find_recordings(scenes))
     systems = {n: model_system(str(path), n) for n in MEASURED_MICS if n <= most}
     record = run_evaluation(scenes, list(systems.values()), EvaluationOptions(n_jobs=2, progress=progress))
     summary = record["figures"]["summary"]

@@ -60,7 +60,8 @@ class FakePortAudio:
     Attributes:
         unplugged: no device is there while this is true.
         streams: all streams opened so far.
-        n_restarts: how often the library was started anew.
+        n_restarts: how often the library was ended to be started anew.
+        n_failing_starts: so many of the next starts fail.
     """
 
     PortAudioError = PortAudioError
@@ -68,6 +69,8 @@ class FakePortAudio:
     def __init__(self, rates: tuple[int, ...] = (16000,), n_inputs: int = 4, n_outputs: int = 2) -> None:
         self.rates, self.unplugged, self.n_restarts = rates, False, 0
         self.refuses_duplex = False
+        self.n_failing_starts = 0
+        self.runs = True
         self.least_outputs = 1
         self.streams: list[FakeStream] = []
         self.default = SimpleNamespace(device=(0, 1))
@@ -118,7 +121,13 @@ class FakePortAudio:
         """What sounddevice calls at the end of the process."""
 
     def _terminate(self) -> None:
+        if not self.runs:
+            raise PortAudioError("PortAudio not initialized")
+        self.runs = False
         self.n_restarts += 1
 
     def _initialize(self) -> None:
-        pass
+        if self.n_failing_starts:
+            self.n_failing_starts -= 1
+            raise PortAudioError("Error initializing PortAudio")
+        self.runs = True

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+
+from quietmic.enhance.arrays import Array
 
 PROGRAMS = ("pulseaudio", "pactl", "pacat", "parecord")
 SAMPLE_RATE = 16000
@@ -83,7 +84,7 @@ class SoundServer:
         """Names of its "sources", "sinks" or "modules"."""
         return [line.split("\t")[1] for line in self.pactl("list", "short", kind).stdout.splitlines()]
 
-    def play(self, samples: NDArray[np.float32], sink: str = "mic") -> None:
+    def play(self, samples: Array, sink: str = "mic") -> None:
         """Starts to play [n_samples] into a sink."""
         path = self.folder / "play.raw"
         np.clip(np.rint(samples * 32768), -32768, 32767).astype("<i2").tofile(path)
@@ -115,7 +116,7 @@ def _hurry(process: "subprocess.Popen[bytes]") -> None:
         os.sched_setscheduler(process.pid, os.SCHED_RR, os.sched_param(5))
 
 
-def read_raw(path: Path) -> NDArray[np.float32]:
+def read_raw(path: Path) -> Array:
     """[n_samples] of a raw file."""
     return np.fromfile(path, "<i2").astype(np.float32) / 32768
 

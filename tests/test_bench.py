@@ -8,7 +8,7 @@ from make_models import make_card, make_passthrough
 from quietmic import cli
 from quietmic.enhance.measure.plan import plan
 from quietmic.enhance.measure.probe import probe
-from quietmic.enhance.measure.speed import _limit, bench
+from quietmic.enhance.measure.speed import bench, hop_limit
 from quietmic.enhance.measure.systems import model_system
 
 
@@ -42,7 +42,7 @@ def test_figures_of_a_passthrough(small_model, model_folder):
 def test_limit_is_the_longer_of_computing_and_reading(small_model):
     """1e9 MAC/s of audio = 16e6 a hop: 16 ms at 1e9 MAC/s; 4e6 bytes of weights: 4 ms at 1e9 bytes/s."""
     rates = {"macs_per_second": 1e9, "read_bytes_per_second": {"4000000": 1e9}}
-    limit = _limit(model_system(str(small_model)), 32.0, 62.5, rates)
+    limit = hop_limit(model_system(str(small_model)), 32.0, 62.5, rates)
     assert limit == pytest.approx({"compute_ms": 16.0, "memory_ms": 4.0, "limit_ms": 16.0, "distance": 2.0})
 
 

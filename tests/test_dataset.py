@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from quietmic.enhance.errors import QuietmicError
-from quietmic.enhance.measure.recordings import find_scenes
+from quietmic.enhance.measure.recordings import find_recordings
 
 
 def touch(*paths: Path) -> None:
@@ -26,17 +26,17 @@ def test_layouts_are_found_by_name(tmp_path):
     touch(flat / "mono" / "desk_noisy.flac")
     touch(flat / "mono" / "desk_clean.wav")
     touch(alone / "a" / "street.ogg")
-    (scene,) = find_scenes(vbd)
-    assert (scene.clean.name, scene.facts) == ("p232_001.wav", {"noise": "bus", "snr_db": 2.5})
-    (scene,) = find_scenes(dns)
-    assert (scene.clean.name, scene.facts) == ("clean_fileid_7.wav", {"snr_db": 15})
-    (scene,) = find_scenes(flat)
-    assert (scene.name, scene.clean.name) == ("mono/desk", "desk_clean.wav")
-    (scene,) = find_scenes(alone)
-    assert (scene.name, scene.clean) == ("a/street", None)
+    (recording,) = find_recordings(vbd)
+    assert (recording.clean.name, recording.facts) == ("p232_001.wav", {"noise": "bus", "snr_db": 2.5})
+    (recording,) = find_recordings(dns)
+    assert (recording.clean.name, recording.facts) == ("clean_fileid_7.wav", {"snr_db": 15})
+    (recording,) = find_recordings(flat)
+    assert (recording.name, recording.clean.name) == ("mono/desk", "desk_clean.wav")
+    (recording,) = find_recordings(alone)
+    assert (recording.name, recording.clean) == ("a/street", None)
     (dns / "clean" / "clean_fileid_7.wav").unlink()
     with pytest.raises(QuietmicError, match="no pair"):
-        find_scenes(dns)
+        find_recordings(dns)
 
 
 def test_equal_names_in_different_folders_keep_their_own_clean_files(tmp_path):
@@ -44,7 +44,8 @@ def test_equal_names_in_different_folders_keep_their_own_clean_files(tmp_path):
         touch(*(tmp_path / part / speaker / "001.wav" for speaker in ("spk1", "spk2")))
         touch(tmp_path / part / "spk1" / "x_fileid_07.wav")
     (tmp_path / "manifest.csv").write_text("name,noise\nspk1/001,fan\nspk2/001.wav,bus\n")
-    found = [(s.name, s.clean.relative_to(tmp_path).as_posix(), s.facts.get("noise")) for s in find_scenes(tmp_path)]
+    recordings = find_recordings(tmp_path)
+    found = [(r.name, r.clean.relative_to(tmp_path).as_posix(), r.facts.get("noise")) for r in recordings]
     assert found == [
         ("spk1/001", "clean/spk1/001.wav", "fan"),
         ("spk1/x_fileid_07", "clean/spk1/x_fileid_07.wav", None),
@@ -57,8 +58,8 @@ def test_names_are_no_patterns_and_only_sounds_that_are_not_hidden_count(tmp_pat
     (tmp_path / "take[1]_clean.json").touch()
     (tmp_path / "._take[1]_noisy.wav").write_bytes(b"\0\5\26\7")
     touch(tmp_path / ".cache" / "old_noisy.wav")
-    (scene,) = find_scenes(tmp_path)
-    assert (scene.name, scene.clean) == ("take[1]", tmp_path / "take[1]_clean.wav")
+    (recording,) = find_recordings(tmp_path)
+    assert (recording.name, recording.clean) == ("take[1]", tmp_path / "take[1]_clean.wav")
 
 
 @pytest.mark.parametrize(
@@ -74,7 +75,7 @@ def test_names_are_no_patterns_and_only_sounds_that_are_not_hidden_count(tmp_pat
 def test_two_files_of_one_name_are_refused(tmp_path, names):
     touch(*(tmp_path / name for name in names))
     with pytest.raises(QuietmicError, match="both stand for") as error:
-        find_scenes(tmp_path)
+        find_recordings(tmp_path)
     assert error.value.exit_code == 2
 
 
@@ -82,7 +83,7 @@ def test_manifests_as_spreadsheets_save_them(tmp_path):
     touch(*(tmp_path / "noisy" / name for name in ("a.wav", "b.wav", "c.1.wav")))
     lines = ["\ufeffname,snr_db,noise", 'a.wav,5,"fan, old"', "b,n/a,bus", "c.1,nan,bus", "not there,1,bus", ",,", ""]
     (tmp_path / "manifest.csv").write_bytes("\r\n".join(lines).encode())
-    assert {scene.name: scene.facts for scene in find_scenes(tmp_path)} == {
+    assert {recording.name: recording.facts for recording in find_recordings(tmp_path)} == {
         "a": {"snr_db": 5, "noise": "fan, old"},
         "b": {"snr_db": "n/a", "noise": "bus"},
         "c.1": {"snr_db": "nan", "noise": "bus"},
@@ -107,5 +108,5 @@ def test_bad_manifests_are_told_by_file_and_line(tmp_path, text, message):
     touch(tmp_path / "noisy" / "a.wav")
     (tmp_path / "manifest.csv").write_bytes(text)
     with pytest.raises(QuietmicError, match=message) as error:
-        find_scenes(tmp_path)
+        find_recordings(tmp_path)
     assert error.value.exit_code == 2

@@ -10,16 +10,17 @@ from pathlib import Path
 import make_models
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from sound_server import SAMPLE_RATE, SoundServer, needs_server, read_raw, server
 from virtual_card import ROOT, Application, aligned_si_sdr_db
+
+from quietmic.enhance.arrays import Array
 
 pytestmark = needs_server
 __all__ = ["server"]
 
 
 @pytest.fixture
-def voice() -> NDArray[np.float32]:
+def voice() -> Array:
     """[n_samples], four seconds of low-pass noise in syllables: the servers' resamplers leave it whole."""
     rng = np.random.default_rng(0)
     n = 4 * SAMPLE_RATE
@@ -39,7 +40,7 @@ def start(server: SoundServer, *arguments: str) -> Application:
     return Application(process, report)
 
 
-def check_voice(voice: NDArray[np.float32], recorded: NDArray[np.float32]) -> None:
+def check_voice(voice: Array, recorded: Array) -> None:
     """Most of the voice is there, at half its level; servers slip by samples under load, so not each quarter second."""
     n = SAMPLE_RATE // 4
     figures_db = [aligned_si_sdr_db(voice[k : k + n], recorded)[0] for k in range(0, len(voice), n)]
@@ -48,7 +49,7 @@ def check_voice(voice: NDArray[np.float32], recorded: NDArray[np.float32]) -> No
     assert level == pytest.approx(0.5, abs=0.1)
 
 
-def test_the_virtual_microphone_carries_the_voice(server: SoundServer, voice: NDArray[np.float32]) -> None:
+def test_the_virtual_microphone_carries_the_voice(server: SoundServer, voice: Array) -> None:
     app = start(server, "--virtual-mic", "--duration", "60")
     app.wait_for("->")
     assert "quietmic" in server.names("sources")
@@ -64,7 +65,7 @@ def test_the_virtual_microphone_carries_the_voice(server: SoundServer, voice: ND
     assert server.names("sinks") == ["mic", "speaker"]
 
 
-def test_two_streams_carry_the_voice_too(server: SoundServer, voice: NDArray[np.float32]) -> None:
+def test_two_streams_carry_the_voice_too(server: SoundServer, voice: Array) -> None:
     app = start(server, "--output", "pulse", "--two-clocks", "--duration", "60")
     app.wait_for("two streams with drift correction")
     recording = server.record("speaker.monitor")
@@ -93,7 +94,7 @@ def test_what_a_crash_left_is_removed_at_the_next_start(server: SoundServer) -> 
     assert "quietmic" not in server.names("sources")
 
 
-def test_the_stream_heals_when_the_server_restarts(server: SoundServer, voice: NDArray[np.float32]) -> None:
+def test_the_stream_heals_when_the_server_restarts(server: SoundServer, voice: Array) -> None:
     app = start(server, "--output", "pulse", "--duration", "120")
     app.wait_for("->")
     time.sleep(2)

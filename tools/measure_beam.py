@@ -37,8 +37,8 @@ SETTINGS = {
 def enhance(network: OnnxNetwork, noisy: np.ndarray, settings: BeamSettings) -> np.ndarray:
     """The stream's output [n_samples] for noisy [n_mics, n_samples], aligned with it."""
     stream = Stream(network, len(noisy))
-    if stream._beamformer:
-        stream._beamformer.settings = settings
+    if stream.beamformer:
+        stream.beamformer.settings = settings
     output = np.concatenate((stream.process(noisy), stream.flush()))
     return output[stream.delay :]
 

@@ -12,16 +12,15 @@ from pathlib import Path
 import click
 import numpy as np
 import soxr
-from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from quietmic import open_stream
+from quietmic.enhance.arrays import Array
 from quietmic.enhance.files import audio
 from quietmic.enhance.measure import metrics
-from quietmic.enhance.measure.recordings import find_scenes
+from quietmic.enhance.measure.recordings import find_recordings
 
-Array = NDArray[np.float32]
 RATE = 16000
 MEASURES = ("si_sdr", "stoi", "pesq_wb", "level_db")
 
@@ -137,7 +136,7 @@ def measure(model: str, scenes: Path, speech: Path, count: int) -> dict[str, dic
     table = {f"clean speech at {db} dBFS": clean_speech(model, speech, db, count) for db in (-26, -45)}
     pairs = [
         (audio.read(scene.noisy)[0], audio.read(scene.clean)[0][0])
-        for scene in find_scenes(scenes)[:count]
+        for scene in find_recordings(scenes)[:count]
         if scene.clean
     ]
     for name, fault in FAULTS.items():

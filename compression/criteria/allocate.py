@@ -1,7 +1,5 @@
 """Which units stay under a budget: widths of the groups from scores, by a search on one number."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatch

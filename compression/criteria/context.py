@@ -1,7 +1,5 @@
 """What a criterion is given and what it answers: one interface for scores and for learned gates."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 

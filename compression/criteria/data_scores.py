@@ -1,7 +1,5 @@
 """Scores that need data: activations, gradients, and what the outputs lose without a unit."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

@@ -13,8 +13,6 @@ lambda is weighted by what its units cost in the budget, and the penalty by the 
 do not depend on the loss's unit.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ Each of W_x{i,f,g,o} and W_h{i,f,g,o} gets one learned gate per column (Lai 2022
 gates near zero make a matrix nearly low rank, which the SVD of `lowrank.factor_gates` then turns into time.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

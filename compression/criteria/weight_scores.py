@@ -1,7 +1,5 @@
 """Scores that are read off the weights alone."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -1,7 +1,5 @@
 """A compressed enhancer with everything that is shipped of it: ONNX files, cards, checkpoint, picture, record."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any

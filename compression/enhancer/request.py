@@ -1,7 +1,5 @@
 """What is compressed, how and from which data: parent, recipe, budget, sources."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,6 @@ from quietmic.compression.enhancer.speech import (
     EXAMPLE_S,
     HopSeconds,
     SpeechData,
-    example_inputs,
     fresh_like,
     loss,
     operators_of,
@@ -27,12 +24,13 @@ from quietmic.compression.enhancer.speech import (
 from quietmic.compression.pipeline import compress
 from quietmic.compression.recipe import Recipe, read_recipe
 from quietmic.compression.result import CompressionResult
-from quietmic.compression.structure.count import count
 from quietmic.compression.structure.groups import find_groups
 from quietmic.enhance.catalogue import WEIGHTS, find_model
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.hashes import hash_file
 from quietmic.enhance.progress import Progress, silent
+from quietmic.models.networks.count import count
+from quietmic.models.networks.inputs import example_inputs
 from quietmic.models.networks.registry import load_network
 from quietmic.models.training.config import read_config
 from quietmic.models.training.sources import Sources, open_source

@@ -1,7 +1,5 @@
 """Layers that stand where a matrix was replaced by the product of two."""
 
-from __future__ import annotations
-
 import functools
 import warnings
 from collections.abc import Callable

@@ -5,8 +5,6 @@ them, every layer of a residual stream, the hidden units of an LSTM with its fou
 or stays as a whole.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass

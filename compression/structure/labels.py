@@ -9,8 +9,6 @@ Label 0 belongs to no unit (zeros, statistics), label 1 to the outside world (in
 knows): what is coupled with 1 cannot be removed. Couplings are kept as a union-find forest.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Plain recurrent modules that compression puts in place of `nn.LSTM` and `nn.GRU`."""
 
-from __future__ import annotations
-
 from typing import Any, TypeAlias
 
 import torch

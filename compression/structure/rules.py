@@ -5,19 +5,17 @@ A rule names slots: the axes of a layer's parameters along which units lie. Role
 scale, a depthwise kernel).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from quietmic.compression.structure.count import CONVOLUTIONS, TRANSPOSED
 from quietmic.compression.structure.labels import FIXED, NONE, Labels
+from quietmic.models.networks.count import CONVOLUTIONS, TRANSPOSED
+from quietmic.models.networks.fold import BATCH_NORMS
 
 AddSlot = Callable[[nn.Module, str, int, str, Tensor], Tensor]  # module, parameter, axis, role, labels -> labels
-BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.InstanceNorm1d, nn.InstanceNorm2d)
 NORMS = (*BATCH_NORMS, nn.LayerNorm, nn.GroupNorm, nn.PReLU)
 LEAVES = (*CONVOLUTIONS, *TRANSPOSED, *NORMS, nn.Linear, nn.Embedding, nn.LSTM, nn.GRU)
 

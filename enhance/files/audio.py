@@ -16,10 +16,9 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from quietmic.enhance.arrays import Array
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files.storage import Location, Url, stamp
-
-Array = NDArray[np.float32]
 
 _READ_LENGTH = 4096  # a read that fails loses no more than this
 _WAV_LIMIT = 4_000_000_000  # bytes; a WAV header cannot count further, RF64 can

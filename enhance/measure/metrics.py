@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soxr
 from numpy.typing import ArrayLike, NDArray
+
+from quietmic.enhance.measure.rates import at_rate
 
 METRIC_NAMES = ("si_sdr", "stoi", "estoi", "pesq_wb", "pesq_nb", "sig", "bak", "ovrl")
 REFERENCE_FREE = ("sig", "bak", "ovrl")
@@ -90,10 +91,11 @@ def dnsmos(estimate: ArrayLike, sample_rate: int) -> dict[str, float | None]:
         {"sig", "bak", "ovrl"}, each 1 to 5, or None where the model is missing or the signal empty or not finite.
     """
     samples = np.asarray(estimate, dtype=np.float32)
-    session = _dnsmos_session()
-    if session is None or samples.size == 0 or not np.isfinite(samples).all():
+    spec = find_spec("speechmos")
+    if spec is None or spec.origin is None or samples.size == 0 or not np.isfinite(samples).all():
         return dict.fromkeys(REFERENCE_FREE)
-    samples = np.clip(_at_metric_rate(samples, sample_rate), -1.0, 1.0)
+    session = _dnsmos_session(Path(spec.origin).parent)
+    samples = np.clip(at_rate(samples, sample_rate, METRIC_RATE), -1.0, 1.0)
     segment = int(9.01 * METRIC_RATE)
     while samples.size < segment:
         samples = np.append(samples, samples)
@@ -125,10 +127,6 @@ def _pair(reference: ArrayLike, estimate: ArrayLike) -> tuple[NDArray[np.float64
     return target, other
 
 
-def _at_metric_rate(samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
-    return samples if sample_rate == METRIC_RATE else soxr.resample(samples, sample_rate, METRIC_RATE)
-
-
 def _pystoi(reference: ArrayLike, estimate: ArrayLike, sample_rate: int, extended: bool) -> float | None:
     target, other = _pair(reference, estimate)
     if find_spec("pystoi") is None or not target.any() or not np.isfinite(other).all():
@@ -150,8 +148,7 @@ def _pesq(reference: ArrayLike, estimate: ArrayLike, sample_rate: int, mode: str
         return None
     from pesq import PesqError, pesq
 
-    if sample_rate != METRIC_RATE:
-        target, other = (soxr.resample(x, sample_rate, METRIC_RATE) for x in (target, other))
+    target, other = (at_rate(x, sample_rate, METRIC_RATE) for x in (target, other))
     try:
         return float(pesq(METRIC_RATE, target, other, mode))
     except PesqError:
@@ -159,14 +156,11 @@ def _pesq(reference: ArrayLike, estimate: ArrayLike, sample_rate: int, mode: str
 
 
 @cache
-def _dnsmos_session() -> Any:
-    """The P.835 model as an onnxruntime session of one thread, or None where speechmos is not installed."""
-    spec = find_spec("speechmos")
-    if spec is None or spec.origin is None:
-        return None
+def _dnsmos_session(package: Path) -> Any:
+    """The P.835 model of the package speechmos as an onnxruntime session of one thread."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    path = Path(spec.origin).parent / "dnsmos_models" / "sig_bak_ovr.onnx"
+    path = package / "dnsmos_models" / "sig_bak_ovr.onnx"
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -17,10 +17,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import soxr
-from numpy.typing import NDArray
-
+from quietmic.enhance.arrays import Array
 from quietmic.enhance.cluster.connect import Cluster
 from quietmic.enhance.cluster.distribute import WorkerDied, run_on_cluster
 from quietmic.enhance.errors import QuietmicError
@@ -29,7 +26,8 @@ from quietmic.enhance.hashes import hash_file, hash_files
 from quietmic.enhance.jsonfile import write_json
 from quietmic.enhance.measure import metrics
 from quietmic.enhance.measure.metrics import metric_versions
-from quietmic.enhance.measure.recordings import Scene, find_scenes
+from quietmic.enhance.measure.rates import at_rate
+from quietmic.enhance.measure.recordings import Recording, find_recordings
 from quietmic.enhance.measure.records import DEFAULT_FOLDER, write_record
 from quietmic.enhance.measure.statistics import SEED
 from quietmic.enhance.measure.summary import GAIN_NAMES, Row, summarise_rows
@@ -63,24 +61,24 @@ class EvaluationOptions:
 
 @dataclass(frozen=True)
 class Job:
-    """One scene through one system.
+    """One recording through one system.
 
     Attributes:
-        scene: the recording.
+        recording: what is enhanced.
         system: what enhances it.
         key: SHA-256 over the files, the system and the versions of the measures.
     """
 
-    scene: Scene
+    recording: Recording
     system: System
     key: str
 
 
-def evaluate(scenes: list[Scene], systems: list[System], options: EvaluationOptions) -> dict[str, Any]:
-    """Figures of every system on every scene, and what they come to.
+def evaluate(recordings: list[Recording], systems: list[System], options: EvaluationOptions) -> dict[str, Any]:
+    """Figures of every system on every recording, and what they come to.
 
     Args:
-        scenes: the recordings; those with fewer channels than a system needs are left out for it, with a warning.
+        recordings: the recordings; those with fewer channels than a system needs are left out for it, with a warning.
         systems: what to compare; the noisy signal is added.
         options: how to run it.
 
@@ -92,13 +90,13 @@ def evaluate(scenes: list[Scene], systems: list[System], options: EvaluationOpti
             worker died.
     """
     systems = [noisy_system(), *systems]
-    jobs = _plan(scenes, systems)
+    jobs = _plan(recordings, systems)
     rows = {job.key: row for job in jobs if (row := _read_cached(options.cache, job)) is not None}
     todo = [job for job in jobs if job.key not in rows]
     for job, row in _run(todo, options.n_jobs, options.cluster):
         write_json(row, _cache_path(options.cache, job.key))
         rows[job.key] = row
-        options.progress("evaluating", len(rows), len(jobs), f"{job.scene.name[:24]} {job.system.label}")
+        options.progress("evaluating", len(rows), len(jobs), f"{job.recording.name[:24]} {job.system.label}")
     ordered = _add_gains([_label(rows[job.key], job) for job in jobs])
     return {"systems": [describe_system(system) for system in systems], "rows": ordered} | summarise_rows(ordered)
 
@@ -108,12 +106,12 @@ def evaluate_job(job: Job) -> Row:
 
     Measures are taken at 16 kHz; both signals are cut to the shorter one.
     """
-    noisy, sample_rate = audio.read_undamaged(job.scene.noisy)
+    noisy, sample_rate = audio.read_undamaged(job.recording.noisy)
     begin = time.perf_counter()
     enhanced = run_system(job.system, noisy, sample_rate)
     elapsed_s = time.perf_counter() - begin
-    clean = _read_clean(job.scene.clean)
-    enhanced = _at_metric_rate(enhanced, sample_rate)
+    clean = _read_clean(job.recording.clean)
+    enhanced = at_rate(enhanced, sample_rate, metrics.METRIC_RATE)
     if clean is not None:
         n_samples = min(clean.size, enhanced.size)
         clean, enhanced = clean[:n_samples], enhanced[:n_samples]
@@ -122,34 +120,34 @@ def evaluate_job(job: Job) -> Row:
     return {"seconds": seconds, "pool_rtf": rtf} | metrics.measure(clean, enhanced, metrics.METRIC_RATE)
 
 
-def _plan(scenes: list[Scene], systems: list[System]) -> list[Job]:
-    counts = [_check_scene(scene) for scene in scenes]
+def _plan(recordings: list[Recording], systems: list[System]) -> list[Job]:
+    counts = [_check_recording(recording) for recording in recordings]
     _tell_left_out(systems, counts)
     versions = json.dumps(metrics.metric_versions(), sort_keys=True)
     jobs = []
-    for scene, n_channels in zip(scenes, counts, strict=True):
-        files = hash_file(scene.noisy) + (hash_file(scene.clean) if scene.clean else "")
+    for recording, n_channels in zip(recordings, counts, strict=True):
+        files = hash_file(recording.noisy) + (hash_file(recording.clean) if recording.clean else "")
         for system in systems:
             if system.n_mics <= n_channels:
                 text = "\n".join([files, system.kind, system.fingerprint, str(system.n_mics), versions])
-                jobs.append(Job(scene, system, sha256(text.encode()).hexdigest()))
+                jobs.append(Job(recording, system, sha256(text.encode()).hexdigest()))
     return jobs
 
 
-def _check_scene(scene: Scene) -> int:
+def _check_recording(recording: Recording) -> int:
     """Channels of the recording; warns of a clean file of another length.
 
     Raises:
         QuietmicError: a file cannot be read, or is damaged as far as its header tells.
     """
-    noisy = read_info(scene.noisy)
-    if scene.clean:
-        clean = read_info(scene.clean)
+    noisy = read_info(recording.noisy)
+    if recording.clean:
+        clean = read_info(recording.clean)
         noisy_s, clean_s = noisy.n_samples / noisy.sample_rate, clean.n_samples / clean.sample_rate
         if abs(noisy_s - clean_s) > _MAX_DIFFERENCE_S:
             logger.warning(
                 "%s has %.2f s, %s %.2f s: only as much as both have is measured",
-                scene.noisy, noisy_s, scene.clean, clean_s,
+                recording.noisy, noisy_s, recording.clean, clean_s,
             )  # fmt: skip
     return noisy.n_channels
 
@@ -214,22 +212,24 @@ def _on_cluster(jobs: list[Job], cluster: Cluster) -> Iterator[tuple[Job, Row]]:
     asked = {job.key: job for job in jobs}
     models = {Path(job.system.target).absolute() for job in jobs if job.system.kind == "model"}
     finished = run_on_cluster(
-        evaluate_job, map(_absolute, jobs), cluster, models, lambda job: job.scene.noisy.stat().st_size
+        evaluate_job, map(_absolute, jobs), cluster, models, lambda job: job.recording.noisy.stat().st_size
     )
     for job, row in finished:
         if isinstance(row, WorkerDied):
-            raise QuietmicError(f"{job.scene.name} with {job.system.label}: {row.reason}")
+            raise QuietmicError(f"{job.recording.name} with {job.system.label}: {row.reason}")
         yield asked[job.key], row
 
 
 def _absolute(job: Job) -> Job:
-    scene, system = job.scene, job.system
-    scene = replace(scene, noisy=scene.noisy.absolute(), clean=scene.clean and scene.clean.absolute())
+    """The same job for a worker whose current folder is another."""
+    recording, system = job.recording, job.system
+    clean = recording.clean and recording.clean.absolute()
+    recording = replace(recording, noisy=recording.noisy.absolute(), clean=clean)
     if system.kind == "model":
         system = replace(system, target=str(Path(system.target).absolute()))
     elif system.weights:
         system = replace(system, weights=system.weights.absolute())
-    return Job(scene, system, job.key)
+    return Job(recording, system, job.key)
 
 
 def _cache_path(cache: Path, key: str) -> Path:
@@ -245,8 +245,8 @@ def _read_cached(cache: Path, job: Job) -> Row | None:
 
 def _label(row: Row, job: Job) -> Row:
     """The names come first as columns, and once more because a manifest's columns may have the same names."""
-    names = {"scene": job.scene.name, "system": job.system.label}
-    return names | job.scene.facts | names | {"mics_used": job.system.n_mics} | row
+    names = {"scene": job.recording.name, "system": job.system.label}
+    return names | job.recording.facts | names | {"mics_used": job.system.n_mics} | row
 
 
 def _add_gains(rows: list[Row]) -> list[Row]:
@@ -259,24 +259,20 @@ def _add_gains(rows: list[Row]) -> list[Row]:
     return rows
 
 
-def _read_clean(path: Path | None) -> NDArray[np.float32] | None:
+def _read_clean(path: Path | None) -> Array | None:
     if path is None:
         return None
     samples, sample_rate = audio.read_undamaged(path)
-    return _at_metric_rate(samples[0], sample_rate)
-
-
-def _at_metric_rate(samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
-    return samples if sample_rate == metrics.METRIC_RATE else soxr.resample(samples, sample_rate, metrics.METRIC_RATE)
+    return at_rate(samples[0], sample_rate, metrics.METRIC_RATE)
 
 
 def run_evaluation(folder: Path, systems: list[System], options: EvaluationOptions) -> dict[str, Any]:
     """Evaluates a folder and leaves a record; the record is what is returned, with its path."""
-    scenes = find_scenes(folder)
-    result = evaluate(scenes, systems, options)
+    recordings = find_recordings(folder)
+    result = evaluate(recordings, systems, options)
     facts = {
         "data": str(folder),
-        "data_sha256": hash_files(_files_of(scenes)),
+        "data_sha256": hash_files(_files_of(recordings)),
         "seed": SEED,
         "metric_versions": metric_versions(),
     }
@@ -284,5 +280,5 @@ def run_evaluation(folder: Path, systems: list[System], options: EvaluationOptio
     return {"kind": "evaluate", **facts, "figures": result, "path": str(path)}
 
 
-def _files_of(scenes: list[Scene]) -> list[Path]:
-    return [path for scene in scenes for path in (scene.noisy, scene.clean) if path]
+def _files_of(recordings: list[Recording]) -> list[Path]:
+    return [path for recording in recordings for path in (recording.noisy, recording.clean) if path]

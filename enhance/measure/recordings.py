@@ -29,7 +29,7 @@ Facts = dict[str, float | str]
 
 
 @dataclass(frozen=True)
-class Scene:
+class Recording:
     """One noisy recording.
 
     Attributes:
@@ -45,7 +45,7 @@ class Scene:
     facts: Facts = field(default_factory=dict)
 
 
-def find_scenes(folder: Path) -> list[Scene]:
+def find_recordings(folder: Path) -> list[Recording]:
     """Scenes of a folder, sorted by name.
 
     Raises:
@@ -72,32 +72,32 @@ def _sounds(folder: Path) -> list[Path]:
     return sorted(p for p in paths if not any(part.startswith(".") for part in p.relative_to(folder).parts))
 
 
-def _paired(noisy: Path, clean: Path) -> list[Scene]:
+def _paired(noisy: Path, clean: Path) -> list[Recording]:
     targets = _unique((_key(_name(path, clean)), path) for path in _sounds(clean))
-    scenes = []
-    for scene in _alone(noisy):
-        if _key(scene.name) not in targets:
+    recordings = []
+    for recording in _alone(noisy):
+        if _key(recording.name) not in targets:
             raise QuietmicError(
-                f"{scene.noisy} has no pair in {clean}: the same name at the same place below that folder"
+                f"{recording.noisy} has no pair in {clean}: the same name at the same place below that folder"
             )
-        scenes.append(replace(scene, clean=targets[_key(scene.name)]))
-    return scenes
+        recordings.append(replace(recording, clean=targets[_key(recording.name)]))
+    return recordings
 
 
-def _side_by_side(folder: Path) -> list[Scene]:
+def _side_by_side(folder: Path) -> list[Recording]:
     sounds = [(_name(path, folder), path) for path in _sounds(folder)]
     noisy, clean = (
         _unique((name.removesuffix(ending), path) for name, path in sounds if name.endswith(ending))
         for ending in ("_noisy", "_clean")
     )
-    return [Scene(name, path, clean.get(name)) for name, path in noisy.items()]
+    return [Recording(name, path, clean.get(name)) for name, path in noisy.items()]
 
 
-def _alone(folder: Path) -> list[Scene]:
+def _alone(folder: Path) -> list[Recording]:
     paths = _unique((_name(path, folder), path) for path in _sounds(folder))
     if not paths:
         raise QuietmicError(f"no sound files in {folder}", exit_code=2)
-    return [Scene(name, path, None, _facts_of_name(path)) for name, path in paths.items()]
+    return [Recording(name, path, None, _facts_of_name(path)) for name, path in paths.items()]
 
 
 def _name(path: Path, folder: Path) -> str:
@@ -124,18 +124,19 @@ def _facts_of_name(path: Path) -> Facts:
     return {"snr_db": float(match[1])} if match else {}
 
 
-def _add_told(scenes: list[Scene], folder: Path) -> list[Scene]:
+def _add_told(recordings: list[Recording], folder: Path) -> list[Recording]:
     """Scenes with what the manifest or the log in the folder says of them."""
     path = next((folder / name for name in ("manifest.csv", "log_testset.txt") if (folder / name).is_file()), None)
     if path is None:
-        return scenes
+        return recordings
     told = _read_manifest(path) if path.suffix == ".csv" else _read_log(path)
-    facts = [told.get(scene.name, told.get(f"{scene.name}{scene.noisy.suffix}")) for scene in scenes]
+    facts = [told.get(one.name, told.get(f"{one.name}{one.noisy.suffix}")) for one in recordings]
     if told and all(entry is None for entry in facts):
         raise QuietmicError(
-            f"{path}: none of its names is that of a recording; the first recording is '{scenes[0].name}'", exit_code=2
+            f"{path}: none of its names is that of a recording; the first recording is '{recordings[0].name}'",
+            exit_code=2,
         )
-    return [replace(scene, facts=scene.facts | (entry or {})) for scene, entry in zip(scenes, facts, strict=True)]
+    return [replace(one, facts=one.facts | (entry or {})) for one, entry in zip(recordings, facts, strict=True)]
 
 
 def _read_manifest(path: Path) -> dict[str, Facts]:

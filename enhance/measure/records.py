@@ -37,9 +37,7 @@ def write_record(kind: str, figures: dict[str, Any], folder: Path = DEFAULT_FOLD
         "figures": figures,
     }
     path = folder / f"{kind}-{now:%Y%m%dT%H%M%S.%fZ}.json"
-    part = path.with_suffix(".part")
-    write_json(record, part)
-    part.replace(path)
+    write_json(record, path)
     return path
 
 

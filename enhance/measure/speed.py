@@ -12,8 +12,8 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from quietmic.enhance.arrays import Array
 from quietmic.enhance.cluster.cores import usable_cores
 from quietmic.enhance.measure.machine import describe_machine, package_versions
 from quietmic.enhance.measure.peers import find_peer, run_peer
@@ -28,8 +28,6 @@ from quietmic.enhance.stream import Stream
 
 N_ROUNDS = 5
 WEIGHT_BYTES = 4  # of a float32 parameter
-
-Array = NDArray[np.float32]
 
 
 def bench(systems: list[System], seconds: float = 20.0, max_threads: int | None = None) -> dict[str, Any]:
@@ -138,7 +136,7 @@ def _model_figures(system: System, seconds: float, max_threads: int, rates: dict
         "memory_before_bytes": probes[0]["memory_before_bytes"],
         "peak_memory_bytes": probes[0]["peak_memory_bytes"],
         "threads": {str(n): _thread_figures(system, n, seconds) for n in range(1, max_threads + 1)},
-        "limit": _limit(system, network_ms, stft.sample_rate / stft.hop_length, rates),
+        "limit": hop_limit(system, network_ms, stft.sample_rate / stft.hop_length, rates),
     }
 
 
@@ -163,7 +161,7 @@ def _network_ms(system: System) -> float:
     return 1e3 * median(times)
 
 
-def _limit(system: System, network_ms: float, hops_per_second: float, rates: dict[str, Any]) -> dict[str, Any]:
+def hop_limit(system: System, network_ms: float, hops_per_second: float, rates: dict[str, Any]) -> dict[str, Any]:
     """Roofline (Williams et al. 2009) of one hop: the longer of its multiplications and of reading its weights."""
     facts = dict(system.facts)
     if not facts["macs_per_second"] or not facts["parameters"]:

@@ -3,17 +3,13 @@
 from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
+from quietmic.enhance.arrays import Array
 from quietmic.enhance.catalogue import find_model
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files.audio import is_audio_name, read
 from quietmic.enhance.files.batch import FileJob, Options, enhance_file
 from quietmic.enhance.measure.metrics import pesq_wb, si_sdr, stoi
 from quietmic.enhance.report.spectrogram import save_spectrograms
-
-Array = NDArray[np.float32]
 
 FIGURES = ("SI-SDR dB", "PESQ", "STOI")
 

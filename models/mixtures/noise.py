@@ -1,7 +1,5 @@
 """One noise of a scene: recordings changed and layered, crowds of training speakers, or a sound made by a generator."""
 
-from __future__ import annotations
-
 from typing import Protocol
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Folders of audio files packed once into one 16-bit array, so that training reads memory instead of decoding files."""
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import shutil

@@ -4,8 +4,6 @@ A cache is a folder with `rooms.npy` (float16, all responses one after the other
 Each room has one talker, N_NOISES point noises and an array of 1 to 8 microphones. Microphone 0 is the reference.
 """
 
-from __future__ import annotations
-
 import json
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass

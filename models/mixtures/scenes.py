@@ -1,7 +1,5 @@
 """Fixed sets of noisy scenes with their clean references: what every quoted figure is measured on."""
 
-from __future__ import annotations
-
 import csv
 import logging
 from collections.abc import Iterator

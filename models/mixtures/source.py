@@ -4,8 +4,6 @@ A scene is one talker, up to three point noises and a diffuse part, in a room, h
 arrays and makes noises; convolution, levels and distortions run on the training device.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -3,8 +3,6 @@
 A state is what a layer remembers of the past; zeros at the start of a stream.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -6,8 +6,6 @@ running normalisation, no look-ahead, compressed magnitudes, the unit's complex 
 on the lower frequencies (deep filtering, Schroeter et al. 2022), the beamformer's output and the other microphones.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

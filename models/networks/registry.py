@@ -1,7 +1,5 @@
 """The networks by family name, and checkpoints that hold what it takes to build one again."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from pathlib import Path
 from pickle import UnpicklingError

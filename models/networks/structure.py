@@ -5,8 +5,6 @@ makes them again on a fresh network; weights come from the state dict. Classes o
 of the compression) are named by their path, so that this file need not know them.
 """
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import Any
 

@@ -3,8 +3,6 @@
 Layout after Pandey and Wang 2019 (TCNN), on spectra; depthwise blocks as in Conv-TasNet (Luo and Mesgarani 2019).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import pairwise
 

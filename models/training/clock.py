@@ -1,7 +1,5 @@
 """The wall clock of a training run, the same for all processes of a team."""
 
-from __future__ import annotations
-
 import time
 
 from quietmic.models.training.parallel import Team

@@ -1,7 +1,5 @@
 """How to train: the settings of a run, and the TOML file that changes them."""
 
-from __future__ import annotations
-
 import tomllib
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path

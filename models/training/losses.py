@@ -1,7 +1,5 @@
 """The training loss: compressed spectra at several resolutions, SNR in time, and what PESQ and STOI find missing."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cache
 

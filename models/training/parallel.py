@@ -1,7 +1,5 @@
 """Training on several processes, one model each, started by torchrun: each takes a share of every batch."""
 
-from __future__ import annotations
-
 import gc
 import os
 from dataclasses import dataclass

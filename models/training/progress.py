@@ -1,7 +1,5 @@
 """What a training run tells and keeps: log.csv, log.png, and validation figures."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A training run from paths and settings: data opened, processes joined, the loop run, a record left."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Training scenes from folders of speech and noise, and what is told of the data."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

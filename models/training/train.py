@@ -1,7 +1,5 @@
 """The training loop, one for every network: resumable, stopped by the clock, the same on a CPU and a GPU."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass

@@ -1,7 +1,5 @@
 """The commands about speed: `bench` and `plan`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +50,7 @@ def link_options(hidden: bool = False) -> Any:
     link_options(hidden=True),
 )
 def bench(
-    selection: Selection, seconds: float, threads: int | None, json_path: str | None, markdown_path: Path | None,
+    selection: "Selection", seconds: float, threads: int | None, json_path: str | None, markdown_path: Path | None,
     records: Path, archive: tuple[float | None, tuple[int, float]],
 ) -> None:  # fmt: skip
     """Time models and peers on this machine."""

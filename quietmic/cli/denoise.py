@@ -1,7 +1,5 @@
 """The command `denoise`: a batch of files, with progress and a summary."""
 
-from __future__ import annotations
-
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
 
 def make_options(
     model: str, channels: tuple[int, ...] | None, array: bool, attenuation_limit_db: float | None
-) -> Options:
+) -> "Options":
     """How every file is enhanced."""
     from quietmic.enhance.catalogue import find_model
     from quietmic.enhance.files.batch import Options
@@ -36,7 +34,7 @@ def make_options(
     return Options(find_model(model), channels, array, attenuation_limit_db)
 
 
-def make_batch_options(jobs: int, overwrite: bool, resume: bool, cluster: Cluster | None) -> BatchOptions:
+def make_batch_options(jobs: int, overwrite: bool, resume: bool, cluster: "Cluster | None") -> "BatchOptions":
     """How the batch is run."""
     from quietmic.enhance.files.run import BatchOptions
 
@@ -63,7 +61,7 @@ def make_batch_options(jobs: int, overwrite: bool, resume: bool, cluster: Cluste
     cluster_options,
 )  # fmt: skip
 @json_option
-def denoise(inputs: tuple[str, ...], out: str, options: Options, how: BatchOptions, json_path: str | None) -> int:
+def denoise(inputs: tuple[str, ...], out: str, options: "Options", how: "BatchOptions", json_path: str | None) -> int:
     """Enhance INPUTS: files, folders (to any depth), glob patterns, and URLs of storage such as s3://bucket/in.
 
     With one input file OUT may be a file; otherwise it is a folder that keeps the tree below each input folder.
@@ -87,7 +85,7 @@ def denoise(inputs: tuple[str, ...], out: str, options: Options, how: BatchOptio
     return 1 if summary["failed"] else 0
 
 
-def show_batch(batch: Batch, console: Console) -> list[FileResult]:
+def show_batch(batch: "Batch", console: "Console") -> list["FileResult"]:
     """Runs a batch: a bar on a terminal, else a line for each file. Results are in the order of the jobs."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -107,7 +105,7 @@ def show_batch(batch: Batch, console: Console) -> list[FileResult]:
     return [results[job.source] for job in batch.jobs]
 
 
-def describe(result: FileResult) -> str:
+def describe(result: "FileResult") -> str:
     """One line on what became of a file."""
     if result.status != "enhanced":
         return f"{result.status}: {result.source}: {with_hint(result.reason, result.argument)}"
@@ -116,7 +114,7 @@ def describe(result: FileResult) -> str:
     return "".join([line, *(f"\nwarning: {result.source}: {warning}" for warning in result.warnings)])
 
 
-def show_summary(console: Console, results: list[FileResult], summary: dict[str, Any]) -> None:
+def show_summary(console: "Console", results: list["FileResult"], summary: dict[str, Any]) -> None:
     """Counts and times, and the files that failed once more on standard error."""
     console.print(
         f"{summary['enhanced']} enhanced, {summary['skipped']} skipped, {summary['failed']} failed; "

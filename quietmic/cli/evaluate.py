@@ -1,7 +1,5 @@
 """The command `evaluate`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
 @markdown_option
 @evaluation_options(cluster_options)
 def evaluate(
-    folder: Path, selection: Selection, how: EvaluationOptions, json_path: str | None, csv_path: Path | None,
+    folder: Path, selection: "Selection", how: "EvaluationOptions", json_path: str | None, csv_path: Path | None,
     markdown_path: Path | None,
 ) -> None:  # fmt: skip
     """Measure models and peers on FOLDER: noisy/clean pairs in any usual layout, or noisy files alone."""

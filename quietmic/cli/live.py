@@ -1,7 +1,5 @@
 """The commands about sound devices: `live`, `devices` and `board`."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,7 +90,7 @@ def board(json_path: str | None) -> None:
         show_board(profile, reason, choice)
 
 
-def show_board(profile: Board, reason: str, choice: Choice | None) -> None:
+def show_board(profile: "Board", reason: str, choice: "Choice | None") -> None:
     """The profile, and the model in one more line."""
     from quietmic.devices.board import format_board
 

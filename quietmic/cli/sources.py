@@ -1,7 +1,5 @@
 """Options of the commands that train: where scenes come from."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +26,7 @@ def noise_option(required: bool) -> Decorator:
 def make_sources(
     speech: Path | None, noise: Path | None, measured: Path | None, rooms: int, config: Path | None, cache: Path,
     jobs: int,
-) -> Sources:  # fmt: skip
+) -> "Sources":  # fmt: skip
     """Where training scenes come from."""
     from quietmic.models.training.sources import Sources
 
