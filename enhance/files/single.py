@@ -50,7 +50,7 @@ def denoise_file(
     """
     place, out = find_location(str(source)), find_location(str(target))
     if not place.is_file():
-        raise QuietmicError(f"{source}: no such file", exit_code=2, argument="source")
+        raise QuietmicError(f"{source}: no such file", exit_code=2)
     check_extension(out)
     options = Options(find_model(model), channels, array, attenuation_limit_db)
     batch = plan_batch([str(source)], out, options, BatchOptions(overwrite=overwrite))
