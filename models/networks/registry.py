@@ -86,6 +86,7 @@ def _of_today(content: dict[str, Any]) -> dict[str, Any]:
     if content["family"] != "fullsubnet" or "groups" in content["sizes"]:
         return content
     sizes = content["sizes"] | {"groups": ((1, content["sizes"]["n_freqs"]),), "taps": (1,), "attention": False}
+    sizes |= {"heard": 0.0, "masked": 0.0}
     parts = {"sub.": "bands.0.sub.", "sub_out": "bands.0.out", "pairs.": "bands.0.array."}
 
     def today(name: str) -> str:
