@@ -55,7 +55,7 @@ def denoise_file(
     options = Options(find_model(model), channels, array, attenuation_limit_db)
     batch = plan_batch([str(source)], out, options, BatchOptions(overwrite=overwrite))
     if batch.skipped:
-        raise QuietmicError(f"{target} exists: overwrite=True replaces it", exit_code=2, argument="overwrite")
+        raise QuietmicError(f"{target} exists: overwrite=True replaces it", exit_code=2)
     (result,) = run_batch(batch)
     if result.status == "failed":
         raise QuietmicError(f"{source}: {result.reason}", argument=result.argument or None)
