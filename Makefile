@@ -21,6 +21,7 @@ test-arm: .venv/run-time.stamp
 # mypy sees the packages where they are once installed: links to the folders of the checkout.
 check: .venv/test.stamp
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	mkdir -p build/typed/quietmic
 	ln -sfn $(foreach room,$(ROOMS),$(CURDIR)/$(room)) build/typed/quietmic/
 	cd build/typed && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml

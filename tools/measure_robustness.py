@@ -1,4 +1,4 @@
-"""Measures what must not go wrong: python tools/measure_robustness.py SCENES SPEECH -o OUT.md [--model NAME].
+"""Measures what must not go wrong: python tools/measure_robustness.py SCENES SPEECH -o OUT.md.
 
 Clean and quiet speech (utterances of the split `valid` of SPEECH), arrays with unequal, dead and late microphones
 (SCENES, made by `scenes`, four microphones), and ten minutes of music or typing before a scene. Minutes.
@@ -11,7 +11,6 @@ from pathlib import Path
 
 import click
 import numpy as np
-import soxr
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -19,6 +18,7 @@ from quietmic import open_stream
 from quietmic.enhance.arrays import Array
 from quietmic.enhance.files import audio
 from quietmic.enhance.measure import metrics
+from quietmic.enhance.measure.rates import at_rate
 from quietmic.enhance.measure.recordings import find_recordings
 
 RATE = 16000
@@ -58,7 +58,7 @@ def utterances(folder: Path, count: int) -> Iterator[Array]:
         rows = [row for row in csv.DictReader(file) if row["split"] == "valid" and float(row["seconds"]) >= 3]
     for i in np.linspace(0, len(rows) - 1, count).astype(int):
         samples, rate = audio.read(folder / rows[i]["path"])
-        yield soxr.resample(samples[0], rate, RATE).astype(np.float32)
+        yield at_rate(samples[0], rate, RATE)
 
 
 def clean_speech(model: str, folder: Path, level_db: float, count: int) -> dict[str, float]:
@@ -152,10 +152,11 @@ def measure(model: str, scenes: Path, speech: Path, count: int) -> dict[str, dic
 @click.command()
 @click.argument("scenes", type=click.Path(path_type=Path))
 @click.argument("speech", type=click.Path(path_type=Path))
-@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="markdown")
-@click.option("--model", "models", multiple=True, default=["default"])
-@click.option("--count", default=20, show_default=True, help="utterances and scenes")
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Markdown file.")
+@click.option("--model", "models", multiple=True, default=["default"], show_default=True, help="May be repeated.")
+@click.option("--count", default=20, show_default=True, help="Utterances and scenes.")
 def main(scenes: Path, speech: Path, out: Path, models: tuple[str, ...], count: int) -> None:
+    """Scores of models on clean SPEECH, on SCENES with broken microphones, and after long music and typing."""
     tables = {model: measure(model, scenes, speech, count) for model in models}
     out.parent.mkdir(parents=True, exist_ok=True)
     lines = [

@@ -1,4 +1,4 @@
-"""Keeps the cards and files of the shipped models true: python tools/update_models.py --help."""
+"""Keeps the cards and files of the shipped models true: python tools/update_models.py COMMAND."""
 
 import sys
 from pathlib import Path

@@ -25,7 +25,7 @@ from quietmic.models.networks.registry import build
 from quietmic.models.networks.spectra import analysis
 from quietmic.models.networks.structure import changes
 from quietmic.models.training.config import TrainConfig
-from quietmic.models.training.losses import Perceptual, band_loss, scale_of, spectra_loss
+from quietmic.models.training.losses import Perceptual, scale_of, spectra_loss
 from quietmic.models.training.precision import bfloat16_where_fast
 from quietmic.models.training.train import batches
 
@@ -114,12 +114,9 @@ def _run(model: Any, batch: SpeechBatch) -> Tensor:
 
 def loss(model: nn.Module, batch: SpeechBatch) -> Tensor:
     """The training loss of models/training/losses.py."""
+    freqs = None if batch.units is None else model.frequencies(batch.units)
     enhanced = _run(model, batch)
-    if batch.units is not None:
-        freqs = model.frequencies(batch.units)
-        target = analysis(batch.target_wave, STFT)[:, freqs]
-        return band_loss(enhanced, target, batch.noisy[:, 0, freqs])
-    return spectra_loss(enhanced, batch.target_wave, batch.noisy_wave, STFT, batch.perceptual)
+    return spectra_loss(enhanced, batch.target_wave, batch.noisy_wave, STFT, freqs, batch.perceptual)
 
 
 def predict(model: nn.Module, batch: SpeechBatch) -> Tensor:

@@ -102,25 +102,27 @@ class Trainer:
         return 0.5 + 0.5 * math.cos(math.pi * min(1.0, self.audio_s / 3600 / planned)) if planned else 1.0
 
     def _loss(self, batch: Batch) -> Tensor:
-        noisy, target = analysis(batch.noisy, self.stft), analysis(batch.target, self.stft)  # [B, M, F, T, 2]
+        noisy, chosen = analysis(batch.noisy, self.stft), self._choose()  # [B, M, F, T, 2]
+        enhanced, freqs = self._forward(noisy, self.beam(noisy, chosen), chosen), self._frequencies(chosen)
+        perceptual = self.config.perceptual_at(self.step)
+        loss = spectra_loss(enhanced, batch.target, batch.noisy[:, 0], self.stft, freqs, perceptual)
+        return loss + self._distillation(batch, enhanced, freqs)
+
+    def _choose(self) -> Chosen:
+        """The units that this step trains; the same when a run goes on from before it."""
         if self.config.unit_share == 1:
-            enhanced = self._forward(noisy, self.beam(noisy, {}), {})
-            perceptual = self.config.perceptual_at(self.step)
-            loss = spectra_loss(enhanced, batch.target, batch.noisy[:, 0], self.stft, perceptual)
-            return loss + self._distillation(batch, enhanced, noisy[:, 0], slice(None))
-        generator = torch.Generator().manual_seed(self.config.seed * 10**9 + self.step)  # equal after a break
-        chosen = {
-            "units": [units.to(self.device) for units in self.network.draw_units(self.config.unit_share, generator)]
-        }
-        freqs = self.network.frequencies(chosen["units"])
-        enhanced = self._forward(noisy, self.beam(noisy, chosen), chosen)
-        loss = band_loss(enhanced, target[:, freqs], noisy[:, 0, freqs])
-        return loss + self._distillation(batch, enhanced, noisy[:, 0, freqs], freqs)
+            return {}
+        generator = torch.Generator().manual_seed(self.config.seed * 10**9 + self.step)
+        drawn = self.network.draw_units(self.config.unit_share, generator)
+        return {"units": [units.to(self.device) for units in drawn]}
+
+    def _frequencies(self, chosen: Chosen) -> Tensor | None:
+        """Those of the units chosen; None for all."""
+        return self.network.frequencies(**chosen) if chosen else None
 
     def beam(self, noisy: Tensor, chosen: Chosen) -> Tensor:
         """The beamformer's output [B, F, T, 2]; the reference at frequencies that are not chosen."""
-        freqs = self.network.frequencies(**chosen) if chosen else None
-        return beam_or_reference(noisy, freqs, partial(self.one_microphone_mask, noisy, chosen))
+        return beam_or_reference(noisy, self._frequencies(chosen), partial(self.one_microphone_mask, noisy, chosen))
 
     def _forward(self, noisy: Tensor, beam: Tensor, chosen: Chosen) -> Tensor:
         """Enhanced spectra, of all units or of those chosen."""
@@ -128,7 +130,7 @@ class Trainer:
         with bfloat16_where_fast(self.device, self.mixed_precision):
             return self.replica(noisy, beam, state, **chosen)[0].float()
 
-    def _distillation(self, batch: Batch, enhanced: Tensor, noisy: Tensor, bands: Tensor | slice) -> Tensor:
+    def _distillation(self, batch: Batch, enhanced: Tensor, freqs: Tensor | None) -> Tensor:
         """The loss against the teacher's output instead of the clean target, weighted; zero without a teacher.
 
         Arrays learn from the clean target alone: a teacher that hears one microphone would hold them back.
@@ -136,7 +138,7 @@ class Trainer:
         if self.teacher is None or not self.config.teacher_weight or batch.noisy.shape[1] > 1:
             return torch.zeros((), device=self.device)
         waves = torch.from_numpy(self.teacher(batch.noisy[:, 0].cpu().numpy())).to(self.device)
-        return self.config.teacher_weight * band_loss(enhanced, analysis(waves, self.stft)[:, bands], noisy)
+        return self.config.teacher_weight * band_loss(enhanced, waves, batch.noisy[:, 0], self.stft, freqs)
 
     @torch.no_grad()
     def one_microphone_mask(self, noisy: Tensor, chosen: Chosen) -> Tensor:
