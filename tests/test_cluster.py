@@ -198,7 +198,7 @@ def test_a_lost_scheduler_ends_the_batch_and_resume_goes_on(
 
 
 def test_a_worker_with_other_code_takes_no_work(
-    processes: DaskProcesses, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    processes: DaskProcesses, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     other = tmp_path / "other"
     for package in ("quietmic", "enhance", "models", "compression"):
@@ -209,7 +209,7 @@ def test_a_worker_with_other_code_takes_no_work(
         started.start_worker(other)
         with pytest.raises(QuietmicError, match="no worker may take the work: its quietmic is version"):
             list(run_on_cluster(double, map(Number, range(9)), Cluster(started.address)))
-        assert capsys.readouterr().err.count("takes no work") == 1
+        assert caplog.text.count("takes no work") == 1
         started.start_worker()
         while len(worker_processes(started)) < 2:
             time.sleep(0.05)
