@@ -1,11 +1,14 @@
 """A PortAudio of our own, for what no real device does on command: drift, overflows, odd blocks, unplugging."""
 
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from quietmic.enhance.arrays import Array
 
 
 class PortAudioError(Exception):
@@ -18,16 +21,21 @@ def flags(**raised: bool) -> SimpleNamespace:
     return SimpleNamespace(**{name: raised.get(name, False) for name in names})
 
 
+def no_callback(*arguments: object) -> None:
+    """Of a stream that is read and written."""
+
+
 class FakeStream:
     """A stream whose callbacks are called by the test."""
 
     def __init__(self, backend: "FakePortAudio", kind: str, settings: dict[str, Any]) -> None:
         self.backend, self.kind, self.settings = backend, kind, settings
-        self.callback: Callable[..., None] = settings["callback"]
+        self.callback: Callable[..., None] = settings.get("callback", no_callback)
         self.channels = settings["channels"]
         self.latency = (0.01, 0.02) if kind == "duplex" else 0.01
         self.active = False
         self.closed = False
+        self.written: list[Array] = []
 
     def start(self) -> None:
         if self.backend.unplugged:
@@ -36,6 +44,23 @@ class FakeStream:
 
     def close(self, ignore_errors: bool = True) -> None:
         self.active, self.closed = False, True
+
+    def __enter__(self) -> "FakeStream":
+        self.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def read(self, n_samples: int) -> tuple[Array, bool]:
+        """What a stream without a callback hears, as fast as it comes: noise, and whether some was lost."""
+        time.sleep(n_samples / self.settings["samplerate"])
+        noise = 0.1 * np.random.default_rng(len(self.written)).standard_normal((n_samples, self.channels))
+        return noise.astype(np.float32), False
+
+    def write(self, block: Array) -> None:
+        """What a stream without a callback plays, [n_samples, n_channels]."""
+        self.written.append(block)
 
     def tick(self, captured: NDArray[np.int16], raised: SimpleNamespace | None = None) -> NDArray[np.int16]:
         """One duplex callback: [n_samples, n_inputs] in, [n_samples, n_outputs] out."""

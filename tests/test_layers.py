@@ -82,7 +82,7 @@ def module_of(name: str) -> str | None:
 
 
 def test_all_imports_of_ours_begin_with_quietmic() -> None:
-    for path in [*MODULES.values(), ROOT / "app.py", *files("tests"), *files("tools")]:
+    for path in [*MODULES.values(), ROOT / "app.py", *files("tests"), *files("tools"), *files("examples")]:
         assert not {"app", *PACKAGES} & {name.split(".")[0] for name in imports(path)}, path
 
 
