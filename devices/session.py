@@ -92,7 +92,7 @@ class Session:
         self._n_before = 0
         self.latency_s = 0.0
         self.n_reconnects = 0
-        self._is_stuck = False
+        self._is_stuck = self._is_healing = False
         self._rests_since: float | None = None
         self._rested_s = 0.0
 
@@ -126,8 +126,8 @@ class Session:
         """What it does at the moment, in a few words."""
         if self.is_resting:
             return "resting: no program listens"
-        if self._connection is None:
-            return "looking for the sound devices"
+        if self._is_healing:
+            return "lost the devices"
         if not self._losses.is_open:
             return "waiting for sound"
         if self.mixer.silenced:
@@ -276,6 +276,7 @@ class Session:
     def _heal(self, tick: Callable[[], None] | None) -> None:
         """Tries the devices again with growing pauses until they are back or the run is over."""
         self._end_rest()
+        self._is_healing = True
         pause_s = FIRST_PAUSE_S
         while not self._is_over():
             self.log(f"trying again in {pause_s:g} s")
@@ -292,6 +293,7 @@ class Session:
                 self.log(str(error))
                 continue
             self.n_reconnects += 1
+            self._is_healing = False
             self.log("the sound devices are back")
             return
 

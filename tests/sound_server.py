@@ -27,8 +27,15 @@ needs_pulseaudio = pytest.mark.skipif(
     not _has("pulseaudio"),
     reason="needs Linux with PulseAudio (apt-get install pulseaudio pulseaudio-utils)",
 )
+
+
+def has_pipewire() -> bool:
+    """Whether its programs are there."""
+    return _has("pipewire", "pipewire-pulse", "wireplumber", "dbus-daemon")
+
+
 needs_pipewire = pytest.mark.skipif(
-    not _has("pipewire", "pipewire-pulse", "wireplumber", "dbus-daemon"),
+    not has_pipewire(),
     reason="needs Linux with PipeWire (apt-get install pipewire pipewire-pulse wireplumber dbus pulseaudio-utils)",
 )
 
@@ -116,7 +123,7 @@ class SoundServer:
         """Starts to play [n_samples] into a sink."""
         path = self.folder / "play.raw"
         np.clip(np.rint(samples * 32768), -32768, 32767).astype("<i2").tofile(path)
-        self._start("pacat", "--playback", f"--device={sink}", "--latency-msec=200", str(path))
+        self._start("pacat", "--playback", "--raw", f"--device={sink}", "--latency-msec=200", str(path))
 
     def record(self, source: str) -> Path:
         """Starts to record a source into a raw file at 16 kHz."""
@@ -191,6 +198,10 @@ SERVERS = [
     pytest.param(SoundServer, id="pulseaudio", marks=needs_pulseaudio),
     pytest.param(PipeWireServer, id="pipewire", marks=needs_pipewire),
 ]
+
+
+on_pulseaudio = pytest.mark.parametrize("server", SERVERS[:1], indirect=True)
+on_pipewire = pytest.mark.parametrize("server", SERVERS[1:], indirect=True)
 
 
 @pytest.fixture(params=SERVERS)

@@ -11,7 +11,7 @@ from pathlib import Path
 import make_models
 import numpy as np
 import pytest
-from sound_server import SAMPLE_RATE, SoundServer, needs_pulseaudio, read_raw, server, wait_until
+from sound_server import SAMPLE_RATE, SoundServer, on_pipewire, on_pulseaudio, read_raw, server, wait_until
 from virtual_card import ROOT, Application, aligned_si_sdr_db
 
 from quietmic.enhance.arrays import Array
@@ -21,9 +21,9 @@ __all__ = ["server"]
 
 @pytest.fixture
 def voice() -> Array:
-    """[n_samples], four seconds of low-pass noise in syllables: the servers' resamplers leave it whole."""
+    """[n_samples], two seconds of low-pass noise in syllables: the servers' resamplers leave it whole."""
     rng = np.random.default_rng(0)
-    n = 4 * SAMPLE_RATE
+    n = 2 * SAMPLE_RATE
     envelope = 0.1 + np.abs(np.sin(2 * np.pi * 3 * np.arange(n) / SAMPLE_RATE))
     return np.convolve(0.02 * envelope * rng.standard_normal(n), np.hanning(31), "same").astype(np.float32)
 
@@ -46,7 +46,7 @@ def stop(app: Application, number: int = signal.SIGINT) -> None:
     app.process.send_signal(number)
 
 
-def check_voice(voice: Array, recorded: NDArray[np.float32], gain: float = 0.5) -> None:
+def check_voice(voice: Array, recorded: Array, gain: float = 0.5) -> None:
     """Most of the voice is there at its level; servers slip by samples under load, so not each quarter second."""
     n = SAMPLE_RATE // 4
     figures_db = [aligned_si_sdr_db(voice[k : k + n], recorded)[0] for k in range(0, len(voice), n)]
@@ -59,6 +59,7 @@ def sources(server: SoundServer) -> list[str]:
     return server.names("sources")
 
 
+@on_pulseaudio
 def test_the_virtual_microphone_carries_the_voice(server: SoundServer, voice: Array) -> None:
     before = server.names("sources"), server.names("sinks")
     app = start(server, "--virtual-mic", "--input", "pulse")
@@ -66,7 +67,7 @@ def test_the_virtual_microphone_carries_the_voice(server: SoundServer, voice: Ar
     recording = server.record("quietmic")
     time.sleep(2)
     server.play(voice)
-    time.sleep(5)
+    time.sleep(3)
     stop(app)
     figures = app.finish()
     check_voice(voice, read_raw(recording))
@@ -74,17 +75,18 @@ def test_the_virtual_microphone_carries_the_voice(server: SoundServer, voice: Ar
     assert (server.names("sources"), server.names("sinks")) == before
 
 
+@on_pipewire
 def test_a_mono_listener_hears_the_same_level(server: SoundServer) -> None:
     """PipeWire made a mono recording of the two-channel microphone 3 dB louder."""
     model = server.folder / "same.onnx"
     make_models.make_gain(model, 1.0)
     app = start(server, "--virtual-mic", "--always-on", "--model", str(model))
     app.wait_for("->")
-    tone = 0.25 * np.sin(2 * np.pi * 440 * np.arange(4 * SAMPLE_RATE) / SAMPLE_RATE)
+    tone = 0.25 * np.sin(2 * np.pi * 440 * np.arange(2 * SAMPLE_RATE) / SAMPLE_RATE)
     recording, heard = server.record("quietmic"), server.record("mic.monitor")
     time.sleep(1)
     server.play(tone.astype(np.float32))
-    time.sleep(4)
+    time.sleep(2.5)
     stop(app)
     app.finish()
     levels = [np.median(np.abs(samples[np.abs(samples) > 0.01])) for samples in map(read_raw, (recording, heard))]
@@ -110,50 +112,43 @@ def test_it_never_listens_to_itself(server: SoundServer, voice: Array) -> None:
     wait_until(is_back)
     time.sleep(1)
     server.play(voice)
-    time.sleep(5)
+    time.sleep(3)
     stop(app)
     app.finish()
     check_voice(voice, read_raw(recording))
     assert np.abs(read_raw(recording)).max() < 0.5  # no howl
 
 
-@pytest.mark.parametrize("ending", ["SIGHUP", "SIGTERM", "SIGINT"])
-@needs_pulseaudio
-def test_every_ending_removes_the_microphone(tmp_path: Path, ending: str) -> None:
+@on_pulseaudio
+def test_every_ending_removes_the_microphone(server: SoundServer) -> None:
     """A closed terminal left a dead microphone behind that meeting programs went on using."""
-    server = SoundServer(tmp_path)
-    try:
+    for ending in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
         app = start(server, "--virtual-mic")
         app.wait_for("->")
         assert "quietmic" in sources(server)
-        stop(app, getattr(signal, ending))
+        stop(app, ending)
         app.finish()
-        assert "quietmic" not in sources(server)
-    finally:
-        server.close()
+        assert "quietmic" not in sources(server), ending
 
 
-@needs_pulseaudio
-def test_what_a_crash_left_is_removed_at_the_next_start(tmp_path: Path) -> None:
-    server = SoundServer(tmp_path)
-    try:
-        crashed = start(server, "--virtual-mic")
-        crashed.wait_for("->")
-        os.kill(crashed.process.pid, signal.SIGKILL)
-        crashed.process.wait()
-        assert sources(server).count("quietmic") == 1
-        app = start(server, "--virtual-mic")
-        app.wait_for("->")
-        assert sources(server).count("quietmic") == 1
-        second = start(server, "--virtual-mic", name="second")
-        assert second.process.wait(60) == 1  # one at a time
-        stop(app)
-        app.finish()
-        assert "quietmic" not in sources(server)
-    finally:
-        server.close()
+@on_pulseaudio
+def test_what_a_crash_left_is_removed_at_the_next_start(server: SoundServer) -> None:
+    crashed = start(server, "--virtual-mic")
+    crashed.wait_for("->")
+    os.kill(crashed.process.pid, signal.SIGKILL)
+    crashed.process.wait()
+    assert sources(server).count("quietmic") == 1
+    app = start(server, "--virtual-mic")
+    app.wait_for("->")
+    assert sources(server).count("quietmic") == 1
+    second = start(server, "--virtual-mic", name="second")
+    assert second.process.wait(60) == 1  # one at a time
+    stop(app)
+    app.finish()
+    assert "quietmic" not in sources(server)
 
 
+@on_pipewire
 def test_it_rests_while_nobody_listens_and_obeys_from_outside(server: SoundServer) -> None:
     app = start(server, "--virtual-mic")
     app.wait_for("resting until one does")
@@ -177,19 +172,21 @@ def test_it_rests_while_nobody_listens_and_obeys_from_outside(server: SoundServe
     assert "quietmic is running" in ctl(server, "status").stderr
 
 
+@on_pipewire
 def test_the_virtual_speaker_cleans_what_is_played(server: SoundServer, voice: Array) -> None:
     app = start(server, "--virtual-speaker", "--always-on")
     app.wait_for("->")
     recording = server.record("speaker.monitor")
     time.sleep(1.5)
     server.play(voice, sink="quietmic-speaker")
-    time.sleep(5)
+    time.sleep(3)
     stop(app)
     figures = app.finish()
     check_voice(voice, read_raw(recording))
     assert (figures["input"], figures["output"]) == ("quietmic-speaker.monitor", "speaker")
 
 
+@on_pulseaudio
 def test_it_heals_when_the_server_dies_and_leaves_nothing_behind(server: SoundServer, voice: Array) -> None:
     """Each death of the server left three threads and eight descriptors behind, and sometimes took both cores."""
     app = start(server, "--virtual-mic", "--always-on")
@@ -201,22 +198,22 @@ def test_it_heals_when_the_server_dies_and_leaves_nothing_behind(server: SoundSe
 
     time.sleep(1)
     before = count()
-    for n in range(1, 3):
-        server.kill()
-        wait_until(lambda n=n: sum("lost the sound devices" in message for message in app.messages) >= n)
-        server.start()
-        wait_until(lambda n=n: sum("devices are back" in message for message in app.messages) >= n, 60)
+    server.kill()
+    app.wait_for("lost the sound devices")
+    server.start()
+    app.wait_for("devices are back")
     recording = server.record("quietmic")
     time.sleep(2)
     assert count() == before
     server.play(voice)
-    time.sleep(5)
+    time.sleep(3)
     stop(app)
     figures = app.finish()
     check_voice(voice, read_raw(recording))
-    assert figures["reconnects"] >= 2
+    assert figures["reconnects"] >= 1
 
 
+@on_pipewire
 def test_the_servers_devices_have_names(server: SoundServer) -> None:
     """`devices` listed only `pulse` and `default` on a sound server."""
     command = [sys.executable, str(ROOT / "app.py"), "devices", "--json"]
@@ -227,14 +224,10 @@ def test_the_servers_devices_have_names(server: SoundServer) -> None:
     assert "pulse" not in by_name
 
 
-@needs_pulseaudio
-def test_an_input_that_would_hear_the_output_is_refused(tmp_path: Path) -> None:
-    server = SoundServer(tmp_path)
-    try:
-        app = start(server, "--input", "speaker.monitor", "--output", "speaker")
-        assert app.process.wait(60) == 2
-    finally:
-        server.close()
+@on_pulseaudio
+def test_an_input_that_would_hear_the_output_is_refused(server: SoundServer) -> None:
+    app = start(server, "--input", "speaker.monitor", "--output", "speaker")
+    assert app.process.wait(60) == 2
 
 
 def test_without_a_server_the_advice_is_true(tmp_path: Path) -> None:
@@ -245,28 +238,24 @@ def test_without_a_server_the_advice_is_true(tmp_path: Path) -> None:
     assert (result.returncode, "is PulseAudio or PipeWire running?" in result.stderr) == (1, True)
 
 
-@needs_pulseaudio
-def test_a_stumble_costs_what_it_lasts(tmp_path: Path) -> None:
+@on_pulseaudio
+def test_a_stumble_costs_what_it_lasts(server: SoundServer) -> None:
     """Each gap in what the virtual microphone was fed cost 1.93 s of silence: PulseAudio's null sink ran 2 s ahead."""
-    server = SoundServer(tmp_path)
-    try:
-        app = start(server, "--virtual-mic")
-        app.wait_for("->")
-        recording = server.record("quietmic")
-        server.play(0.25 * np.sin(0.17 * np.arange(20 * SAMPLE_RATE)).astype(np.float32))
-        wait_until(lambda: bool(np.any(read_raw(recording))))
-        time.sleep(1)
-        begin = len(read_raw(recording))
-        for _ in range(3):
-            stop(app, signal.SIGSTOP)
-            time.sleep(0.4)
-            stop(app, signal.SIGCONT)
-            time.sleep(1.6)
-        heard = read_raw(recording)[begin:]
-        stop(app)
-        figures = app.finish()
-        silent_s = np.count_nonzero(np.abs(heard) < 1e-3) / SAMPLE_RATE
-        assert silent_s < 3 * 0.9, (silent_s, figures)
-        assert figures["lost_s"] < 1.5
-    finally:
-        server.close()
+    app = start(server, "--virtual-mic")
+    app.wait_for("->")
+    recording = server.record("quietmic")
+    server.play(0.25 * np.sin(0.17 * np.arange(20 * SAMPLE_RATE)).astype(np.float32))
+    wait_until(lambda: bool(np.any(read_raw(recording))))
+    time.sleep(1)
+    begin = len(read_raw(recording))
+    for _ in range(3):
+        stop(app, signal.SIGSTOP)
+        time.sleep(0.4)
+        stop(app, signal.SIGCONT)
+        time.sleep(1.6)
+    heard = read_raw(recording)[begin:]
+    stop(app)
+    figures = app.finish()
+    silent_s = np.count_nonzero(np.abs(heard) < 1e-3) / SAMPLE_RATE
+    assert silent_s < 3 * 0.9, (silent_s, figures)
+    assert figures["lost_s"] < 1.5
