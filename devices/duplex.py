@@ -21,6 +21,7 @@ from quietmic.enhance.errors import QuietmicError
 _RING_S = 4.0
 _FIRST_BLOCK_S = 6.0  # sound servers may take more than a second until the first block
 SILENT_S = 2.0  # without a block, after which a device counts as lost
+_MOST_CAPTURE_S = 0.05
 CLOSING_S = 3.0  # until a stream that does not close is left behind
 
 
@@ -103,7 +104,8 @@ class Duplex:
     def _open_input(self, common: dict[str, Any]) -> Any:
         plan = self.plan
         if plan.input.is_on_server:
-            latency_s = server_latency_s(common["latency"])
+            # A recording that is fetched late loses nothing: the server keeps it.
+            latency_s = min(server_latency_s(common["latency"]), _MOST_CAPTURE_S)
             name, channel_map = plan.input.name, plan.input.channel_map
             self.input_ring = Capture(name, plan.input_rate, plan.n_input_channels, channel_map, latency_s)
             return self.input_ring

@@ -175,9 +175,10 @@ class PipeWireServer(SoundServer):
 
 
 def _hurry(process: "subprocess.Popen[bytes]") -> None:
-    """Real-time scheduling for a program that has just started, where the system allows it."""
-    with contextlib.suppress(OSError):
-        os.sched_setscheduler(process.pid, os.SCHED_RR, os.sched_param(5))
+    """Real-time scheduling for all threads of a program, where the system allows it."""
+    for thread in Path(f"/proc/{process.pid}/task").glob("*"):
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(int(thread.name), os.SCHED_RR, os.sched_param(5))
 
 
 def read_raw(path: Path) -> Array:
