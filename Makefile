@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ROOMS := quietmic/__init__.py quietmic/cli enhance models compression devices
 
-.PHONY: demo test test-slow test-arm check clean
+.PHONY: demo test test-slow soak test-arm check clean
 
 demo: .venv/run-time.stamp
 	$(BIN)/python app.py demo
@@ -12,6 +12,10 @@ test: check
 
 test-slow: .venv/test.stamp
 	$(BIN)/python -m pytest -m slow
+
+# An hour in real time on a sound server of its own; MINUTES=5 for less. Not part of the tests.
+soak: .venv/test.stamp
+	$(BIN)/python tools/soak.py $(or $(MINUTES),60)
 
 # An emulated Cortex-A72: apt-get install qemu-user-static. Minutes; not part of the tests.
 test-arm: .venv/run-time.stamp

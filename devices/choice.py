@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quietmic.devices.engine import Candidate, measure_engine
-from quietmic.devices.priority import audio_priority
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.jsonfile import write_json
 
@@ -79,9 +78,8 @@ def choose_model(candidates: Sequence[Candidate], n_mics: int, threads: int, fol
     for candidate in tried:
         key = f"{candidate.sha256} {n_mics} {threads} {platform.node()}"
         if key not in known:
-            with audio_priority():  # as it will run
-                engine = candidate.open(n_mics, threads)
-                known[key] = measure_engine(engine, MEASURE_S / len(tried)).p99_s / engine.hop_s
+            engine = candidate.open(n_mics, threads)
+            known[key] = measure_engine(engine, MEASURE_S / len(tried)).p99_s / engine.hop_s
             with contextlib.suppress(OSError):  # a read-only home: measured again next time
                 write_json(known, path)
         load = loads[candidate.name] = known[key]

@@ -46,7 +46,8 @@ class Mixer:
 
     Attributes:
         bypass: what the person wants; the engine keeps running, so that the way back is immediate.
-        muted: silence for the listener.
+        muted: silence for the listener, as the person wants it.
+        silenced: silence because the sound would go round in a circle.
         forced_bypass: the engine is not run at all (it is too slow, or being replaced).
         latency: samples between input and output.
         n_replaced: samples for which the engine gave NaN or infinity and the microphone was taken.
@@ -59,7 +60,7 @@ class Mixer:
             engine: the stream.
             n_held: samples it holds back beyond its delay.
         """
-        self.bypass = self.muted = self.forced_bypass = False
+        self.bypass = self.muted = self.silenced = self.forced_bypass = False
         self.n_replaced = 0
         fade_length = round(_FADE_S * engine.sample_rate)
         self._wet = Fader(1.0, fade_length)
@@ -141,5 +142,5 @@ class Mixer:
         wet = self._wet.ramp(0.0 if wants_dry else 1.0, n)
         # Written so that the enhanced samples pass bit for bit at a gain of one.
         output = enhanced if wet.min() == 1.0 else dry + wet * (enhanced - dry)
-        loudness = self._loudness.ramp(0.0 if self.muted else 1.0, n)
+        loudness = self._loudness.ramp(0.0 if self.muted or self.silenced else 1.0, n)
         return output * loudness, enhanced, dry

@@ -28,6 +28,9 @@ class LiveOptions:
         attenuation_limit_db: at the start.
         auto: step down to a smaller model on a machine that is too slow.
         virtual_microphone: play into a new source "quietmic" of the sound server.
+        virtual_speaker: listen to a new sink "quietmic-speaker" of the sound server.
+        echo_cancel: put the sound server's echo canceller before the microphone.
+        always_on: go on when no program uses the virtual device.
     """
 
     input_name: str | None = None
@@ -44,6 +47,9 @@ class LiveOptions:
     attenuation_limit_db: float | None = None
     auto: bool = False
     virtual_microphone: bool = False
+    virtual_speaker: bool = False
+    echo_cancel: bool = False
+    always_on: bool = False
 
 
 def live_options(

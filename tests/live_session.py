@@ -10,6 +10,7 @@ from quietmic.devices.engine import Engine, EngineTiming
 from quietmic.devices.options import LiveOptions
 from quietmic.devices.plan import plan_duplex
 from quietmic.devices.session import Session
+from quietmic.devices.sound import Sound
 
 HOP = 256
 QUICK = EngineTiming(0.001, 0.002, 0)
@@ -39,7 +40,7 @@ class Player:
 def make_session(backend: FakePortAudio, **options: object) -> Session:
     limits: list[float | None] = []
     engine = Engine("half", lambda block: 0.5 * block[0], lambda: None, set_attenuation_limit=limits.append)
-    session = Session(backend, plan_duplex(backend, 16000), engine, QUICK, LiveOptions(**options))  # type: ignore[arg-type]
+    session = Session(Sound(backend), plan_duplex(Sound(backend), 16000), engine, QUICK, LiveOptions(**options))  # type: ignore[arg-type]
     session.limits = limits  # type: ignore[attr-defined]
     return session
 

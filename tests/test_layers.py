@@ -23,6 +23,7 @@ ALLOWED = {
 # not named on its own. Two rooms of one line do not know each other.
 ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
     "enhance": (("",), ("cluster",), ("files",), ("measure",), ("report",)),
+    "devices": (("server",), ("",)),
     "models": (("networks",), ("mixtures",), ("training",), ("",)),
     "compression": (
         ("task",),

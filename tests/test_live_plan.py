@@ -13,7 +13,8 @@ from quietmic.devices.engine import EngineTiming
 from quietmic.devices.listing import Device
 from quietmic.devices.options import live_options
 from quietmic.devices.plan import DuplexPlan, plan_duplex
-from quietmic.devices.tuning import choose_jitter_s, choose_latency
+from quietmic.devices.sound import Sound
+from quietmic.devices.tuning import choose_jitter_s, choose_latency, more_latency
 from quietmic.enhance import catalogue as catalog
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.network import OnnxNetwork
@@ -49,13 +50,15 @@ def test_the_jitter_buffer_follows_the_measurement(p99_s: float, least_s: float,
 
 
 def test_a_busy_machine_asks_more_latency_of_a_server_only() -> None:
-    def plan(name: str) -> DuplexPlan:
-        device = Device(0, name, "ALSA", 1, 1, 48000, True, True)
+    def plan(host_api: str) -> DuplexPlan:
+        device = Device(0, "any", host_api, 1, 1, 48000, True, True)
         return DuplexPlan(device, device, 16000, 16000, (0,), 1, 1, True)
 
     busy = EngineTiming(0.001, 0.02, 0)
-    assert choose_latency(busy, plan("pulse")) == 0.1
-    assert choose_latency(QUICK, plan("pulse")) == choose_latency(busy, plan("USB Mic (hw:1,0)")) == "low"
+    assert choose_latency(busy, plan("PipeWire")) == 0.05
+    assert choose_latency(QUICK, plan("PipeWire")) == choose_latency(busy, plan("ALSA")) == "low"
+    assert [more_latency(latency, plan("PulseAudio")) for latency in ("low", 0.05, 0.1, 0.2)] == [0.05, 0.1, 0.2, None]
+    assert more_latency("low", plan("ALSA")) is None
 
 
 @pytest.mark.parametrize(
@@ -74,7 +77,7 @@ def test_two_cards_are_told_by_their_names(host_api: str, source: str, sink: str
     backend = FakePortAudio()
     backend.names[:2] = source, sink
     backend.query_hostapis = lambda: [{"name": host_api}]  # type: ignore[method-assign]
-    assert plan_duplex(backend, 16000, input_name="0", output_name="1").shared_clock is one_clock
+    assert plan_duplex(Sound(backend), 16000, input_name="0", output_name="1").shared_clock is one_clock
 
 
 def test_options_take_what_board_and_array_say() -> None:

@@ -16,12 +16,13 @@ from quietmic.devices.engine import Engine
 from quietmic.devices.options import LiveOptions
 from quietmic.devices.plan import plan_duplex
 from quietmic.devices.session import Session
+from quietmic.devices.sound import Sound
 from quietmic.enhance.files.audio import read
 
 
 def test_a_failing_engine_ends_the_run_with_its_error(backend: FakePortAudio) -> None:
     broken = Engine("broken", lambda block: 1 / 0, lambda: None)  # type: ignore[arg-type, return-value]
-    session = Session(backend, plan_duplex(backend, 16000), broken, QUICK, LiveOptions(duration_s=60))
+    session = Session(Sound(backend), plan_duplex(Sound(backend), 16000), broken, QUICK, LiveOptions(duration_s=60))
     with pytest.raises(ZeroDivisionError):
         session.run()
     assert all(stream.closed for stream in backend.streams)
@@ -48,7 +49,7 @@ def test_keys_and_recording(backend: FakePortAudio, tmp_path: Path) -> None:
     console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(render(session))
     text = console.export_text()
-    for part in ("half, 1 microphone", "bypass: key", "muted", "underruns", "b bypass", "noise reduction", "latency"):
+    for part in ("half (1 mic)", "bypass: key", "muted", "0 gaps", "b bypass", "noise reduction", "latency"):
         assert part in text
     session.controls.press("q")
     thread.join(10)
@@ -80,7 +81,7 @@ def test_the_limit_of_the_moment_holds_for_the_next_model(backend: FakePortAudio
     slow = Engine("slow", lambda block: block[0], lambda: None)
     small = Engine("small", lambda block: block[0], resets.release, set_attenuation_limit=limits.append)
     options = LiveOptions(attenuation_limit_db=30.0, auto=True)
-    session = Session(backend, plan_duplex(backend, 16000), slow, QUICK, options, lambda: small)
+    session = Session(Sound(backend), plan_duplex(Sound(backend), 16000), slow, QUICK, options, lambda: small)
     silence = np.zeros((1, HOP), np.float32)
     while session.step_down.reason is None:
         session.step_down.after_hop(1.0)
@@ -98,13 +99,22 @@ def test_the_limit_of_the_moment_holds_for_the_next_model(backend: FakePortAudio
 
 def test_the_algorithmic_delay_counts_the_hop_that_fills(backend: FakePortAudio) -> None:
     engine = Engine("late", lambda block: block[0], lambda: None, delay=HOP)
-    session = Session(backend, plan_duplex(backend, 16000), engine, QUICK, LiveOptions())
+    session = Session(Sound(backend), plan_duplex(Sound(backend), 16000), engine, QUICK, LiveOptions())
     assert session.summary()["algorithmic_delay_ms"] == 32.0  # as in `bench`
 
 
-def test_gaps_are_said(backend: FakePortAudio, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("quietmic.devices.session.LOSSES_WINDOW_S", 0.5)
-    session = make_session(backend, duration_s=3)
-    session.tally.underruns = 9
-    session.run()
-    assert any("this machine is too busy" in text for _, text in session.messages)
+def test_gaps_are_said_with_what_was_not_tried_yet(backend: FakePortAudio) -> None:
+    session = make_session(backend, jitter_s=0.1, duration_s=60)
+    thread = run_in_thread(session)
+    wait_for(session, "->")
+    end = time.monotonic() + 20
+    while session.state == "waiting for sound":
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    session.tally.underruns += 9
+    wait_for(session, "this machine is too busy")
+    session.controls.press("q")
+    thread.join(10)
+    advice = next(text for _, text in session.messages if "too busy" in text)
+    assert "latency of 0.2 s or two clocks" in advice
+    assert "jitter" not in advice  # that was followed already
