@@ -50,7 +50,7 @@ class Guard:
         """
         self.spared = spared or set()
         self._last_look = time.monotonic()
-        self._cpu_s = self._read()
+        self._cpu_s = self.read_cpu_s()
 
     def check(self) -> list[str]:
         """Names of the threads that have just been made ordinary: they ran all of the last second. Call it often."""
@@ -58,7 +58,7 @@ class Guard:
         elapsed_s = now - self._last_look
         if elapsed_s < _LOOK_EVERY_S:
             return []
-        before, self._cpu_s, self._last_look = self._cpu_s, self._read(), now
+        before, self._cpu_s, self._last_look = self._cpu_s, self.read_cpu_s(), now
         restless = [
             thread
             for thread, cpu_s in self._cpu_s.items()
@@ -70,7 +70,7 @@ class Guard:
         return [_name(thread) for thread in restless]
 
     @staticmethod
-    def _read() -> dict[int, float]:
+    def read_cpu_s() -> dict[int, float]:
         """Seconds of CPU by thread; empty where the system does not tell."""
         cpu_s = {}
         for folder in Path("/proc/self/task").glob("*"):

@@ -119,6 +119,6 @@ def status() -> str:
     """Whether the service is installed, enabled and running, in words."""
     path = unit_path()
     if not path.exists():
-        return "not installed; `live --install` does it"
+        return "the service is not installed"
     enabled, active = (_systemctl(word, NAME, check=False) or "unknown" for word in ("is-enabled", "is-active"))
     return f"{path}: {enabled}, {active}"

@@ -25,7 +25,7 @@ def test_a_thread_that_never_rests_becomes_an_ordinary_one(monkeypatch: pytest.M
     demoted: list[tuple[int, int]] = []
     monkeypatch.setattr(os, "setpriority", lambda which, thread, value: demoted.append((thread, value)))
     busy = {"cpu_s": 0.0}
-    monkeypatch.setattr(Guard, "_read", staticmethod(lambda: {11: busy["cpu_s"], 12: busy["cpu_s"], 13: 0.1}))
+    monkeypatch.setattr(Guard, "read_cpu_s", staticmethod(lambda: {11: busy["cpu_s"], 12: busy["cpu_s"], 13: 0.1}))
     now = {"s": 100.0}
     monkeypatch.setattr(time, "monotonic", lambda: now["s"])
     guard = Guard(spared={12})
@@ -41,6 +41,6 @@ def test_the_time_of_each_thread_is_read() -> None:
     stop = threading.Event()
     thread = threading.Thread(target=stop.wait)
     thread.start()
-    assert {threading.get_native_id(), thread.native_id} <= set(Guard._read())
+    assert {threading.get_native_id(), thread.native_id} <= set(Guard.read_cpu_s())
     stop.set()
     thread.join()
