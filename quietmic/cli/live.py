@@ -99,7 +99,7 @@ def manage_service(action: str, options: list[str]) -> None:
 @click.argument("words", nargs=-1, required=True, metavar="bypass|mute|limit DB|status")
 @json_option
 def ctl(words: tuple[str, ...], json_path: str | None) -> None:
-    """Steer the running `live`, as by a hot key; prints its state."""
+    """Steer the running `live` and print its state."""
     from quietmic.cli.output import put_json
     from quietmic.devices.remote import send_command
 
