@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from quietmic.compression.recipe import Recipe
 from quietmic.enhance.errors import QuietmicError
+from quietmic.models.networks.files import load_plain, save_whole
 
 
 def weights_sha256(model: nn.Module) -> str:
@@ -54,10 +54,9 @@ class Checkpoints:
             return work()
         path = self.folder / f"{name}.pt"
         if path.exists():
-            return torch.load(path, weights_only=True)
+            return load_plain(path)
         values = work()
-        torch.save(values, path.with_suffix(".part"))
-        path.with_suffix(".part").rename(path)
+        save_whole(values, path)
         return values
 
 

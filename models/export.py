@@ -60,11 +60,12 @@ def export(network: nn.Module, card: ModelCard, path: Path) -> Path:
     """
     network = fold_norms(network, example_inputs(network, card.stft))
     temporary = path.with_suffix(".checking.onnx")
-    _write_graph(network, card.stft, temporary)
-    halve(temporary)
     n_parameters = sum(p.numel() for p in network.parameters())
-    write_card(temporary, replace(card, parameters=n_parameters, macs_per_second=count_macs(network, card.stft)))
+    card = replace(card, parameters=n_parameters, macs_per_second=count_macs(network, card.stft))
     try:
+        _write_graph(network, card.stft, temporary)
+        halve(temporary)
+        write_card(temporary, card)
         check(network, temporary)
         temporary.replace(path)
     finally:
@@ -142,12 +143,17 @@ def _run(network: OnnxNetwork, noisy: np.ndarray, beam: np.ndarray, chunk: int) 
 
 
 def write_card(path: Path, card: ModelCard) -> None:
-    """Puts a card into an ONNX file, in place of the one that it has; the graph stays."""
+    """Puts a card into an ONNX file, in place of the one that it has; the graph stays, and the file is never half."""
     import onnx
 
     model = onnx.load(path)
     onnx.helper.set_model_props(model, {CARD_KEY: json.dumps(json.loads(card.to_json()))})
-    onnx.save(model, path)
+    part = path.with_suffix(".part.onnx")
+    try:
+        onnx.save(model, part)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def round_to_half(network: nn.Module) -> nn.Module:

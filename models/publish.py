@@ -24,7 +24,12 @@ REPORTED = ("si_sdr", "si_sdr_gain", "stoi", "stoi_gain", "pesq_wb", "pesq_wb_ga
 def publish(
     checkpoint: Path, out: Path, name: str, notes: str, scenes: Path | None, list_it: bool, progress: Progress = silent
 ) -> None:
-    """Write a checkpoint's ONNX and card, and the exact half-precision checkpoint (`write_model`)."""
+    """Write a checkpoint's ONNX and card, and the exact half-precision checkpoint (`write_model`).
+
+    Raises:
+        QuietmicError: a name of another family, or an output that `check_output` refuses.
+    """
+    check_output(out, [checkpoint])
     network, facts = load_network(checkpoint)
     if not name.startswith(str(network.family)):
         raise QuietmicError(f"The name must begin with the network's family: {network.family}...", exit_code=2)
@@ -37,6 +42,25 @@ def publish(
     write_model(network, card, facts, out, scenes, progress)
     if list_it:
         add_to_index(out, name)
+
+
+def check_output(out: Path, inputs: list[Path]) -> None:
+    """Refuses a model's name whose files would take the place of what it is made from.
+
+    Args:
+        out: the .onnx file; its checkpoint, its int8 form and its picture are named after it.
+        inputs: files that are read.
+
+    Raises:
+        QuietmicError: one of the files that would be written is an input, or `out` is no .onnx.
+    """
+    if out.suffix != ".onnx":
+        raise QuietmicError(f"{out}: a model is written as .onnx, and its checkpoint beside it as .pt", exit_code=2)
+    written = [out, out.with_suffix(".pt"), out.with_name(f"{out.stem}-int8.onnx"), out.with_suffix(".png")]
+    for path in written:
+        if any(path.exists() and given.exists() and path.samefile(given) for given in inputs):
+            message = f"{out} would be written over what it is made from ({path}): choose another name"
+            raise QuietmicError(message, exit_code=2)
 
 
 def write_model(

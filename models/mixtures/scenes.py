@@ -110,10 +110,17 @@ def make_scenes(
 
     Returns:
         The manifest's path.
+
+    Raises:
+        QuietmicError: the set's folder is one of the inputs, data that cannot be read, or a worker that died.
     """
     if cluster:
         speech, noise, folder = wanted.speech.absolute(), wanted.noise.absolute(), wanted.folder.absolute()
         wanted = replace(wanted, speech=speech, noise=noise, folder=folder)
+    for data in (wanted.speech, wanted.noise):
+        if wanted.folder.resolve() == data.resolve():
+            message = f"{wanted.folder} is where the sound comes from: scenes would replace its manifest.csv"
+            raise QuietmicError(message, exit_code=2)
     for data in (wanted.speech, wanted.noise):
         if not (data / "manifest.csv").exists():
             logger.warning("%s has no manifest.csv: all its files may be in scenes, so train on others", data)

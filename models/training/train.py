@@ -18,7 +18,8 @@ from quietmic.enhance.progress import Progress, silent
 from quietmic.models.mixtures.mixing import Batch, mix, stack_scenes
 from quietmic.models.mixtures.source import SceneSource
 from quietmic.models.networks.beam import beam_or_reference
-from quietmic.models.networks.registry import build, load_network, save_network, save_whole
+from quietmic.models.networks.files import save_whole
+from quietmic.models.networks.registry import build, load_network, save_network
 from quietmic.models.networks.spectra import analysis
 from quietmic.models.training.clock import Clock
 from quietmic.models.training.config import TrainConfig
