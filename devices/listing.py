@@ -61,47 +61,6 @@ class Device:
         return asdict(self)
 
 
-<<<<<<< HEAD
-=======
-def load_backend() -> Any:
-    """The sounddevice module, by which all sound devices are reached.
-
-    Raises:
-        QuietmicError: sounddevice or the PortAudio library is not installed; the message names the repair.
-    """
-    try:
-        import sounddevice
-    except ImportError as error:
-        raise QuietmicError("live audio needs the package sounddevice: pip install 'quietmic[live]'") from error
-    except OSError as error:
-        raise QuietmicError("live audio needs PortAudio: apt-get install libportaudio2") from error
-    return sounddevice
-
-
-def list_devices(backend: Any) -> list[Device]:
-    """All devices, in PortAudio's order.
-
-    Args:
-        backend: the sounddevice module or something that behaves like it.
-    """
-    host_apis = [api["name"] for api in backend.query_hostapis()]
-    default_input, default_output = backend.default.device
-    return [
-        Device(
-            index=index,
-            name=entry["name"],
-            host_api=host_apis[entry["hostapi"]],
-            n_inputs=entry["max_input_channels"],
-            n_outputs=entry["max_output_channels"],
-            sample_rate=round(entry["default_samplerate"]),
-            is_default_input=index == default_input,
-            is_default_output=index == default_output,
-        )
-        for index, entry in enumerate(backend.query_devices())
-    ]
-
-
->>>>>>> 47019e3 (Docstrings say what for; compression tells its progress as everything else does)
 def find_device(devices: list[Device], wanted: str | None, kind: str) -> Device:
     """The one device that is meant.
 

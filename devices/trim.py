@@ -14,13 +14,8 @@ class Trimmer:
     whole window is too much: so many hops are left out, and the cut is cross-faded over a hop.
     """
 
-<<<<<<< HEAD
     def __init__(self, hop_length: int, hop_s: float, window_s: float) -> None:
-        """Starts a window.
-=======
-    def __init__(self, hop_length: int, hop_s: float) -> None:
         """Begins to watch what waits.
->>>>>>> 47019e3 (Docstrings say what for; compression tells its progress as everything else does)
 
         Args:
             hop_length: samples.
