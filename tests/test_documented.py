@@ -17,7 +17,7 @@ from quietmic import cli
 CALL = re.compile(r"^quietmic (.+)|(?:^| )app\.py (.+)")  # as one types it, or behind torchrun and the like
 TOOL = re.compile(r"^python tools/(\w+\.py)(.*)")
 FOREIGN = (  # other programs' commands and files, which nothing here can check
-    "sudo ", "git clone ", "python3 -m venv ", "printf ", "journalctl ", "dask ", "helm ", "pip install dask-",
+    "sudo ", "git clone ", "python3 -m venv ", "echo ", "journalctl ", "dask ", "helm ", "pip install dask-",
     "python start.py", "TLS=", "@audio - ",
 )  # fmt: skip
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
