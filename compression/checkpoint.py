@@ -28,7 +28,8 @@ class Checkpoints:
     def __init__(
         self, folder: Path | None, recipe: Recipe, parent: nn.Module, data: Mapping[str, Any] | None = None
     ) -> None:
-        """
+        """Opens the folder of a run, or makes it.
+
         Args:
             data: what the batches depend on, as plain values.
 

@@ -38,11 +38,11 @@ class Budget:
             raise QuietmicError("a fraction of units is no budget beside another one", exit_code=2)
 
     def parts(self) -> tuple["Budget", ...]:
-        """Each budget by itself."""
+        """The budgets that must hold together, each by itself."""
         return (replace(self, also=None), *(self.also.parts() if self.also else ()))
 
     def times(self, factor: float) -> "Budget":
-        """All budgets scaled."""
+        """The same budgets, each multiplied by a factor."""
         return Budget(self.kind, self.value * factor, self.also.times(factor) if self.also else None)
 
     def __str__(self) -> str:
@@ -70,7 +70,7 @@ class _Parameter:
     axes: dict[int, list[_Axis]]
 
     def numel(self, kept: Kept) -> int:
-        """Elements that stay."""
+        """How many elements of the parameter stay with the units that stay."""
         n = 1
         for axis, size in enumerate(self.shape):
             stays = torch.ones(size, dtype=torch.bool)
@@ -109,7 +109,8 @@ class CostModel:
     def __init__(
         self, model: nn.Module, structure: Structure, inputs: tuple, seconds: float = 1.0, rtf: RtfModel | None = None
     ) -> None:
-        """
+        """Measures the whole network once, from which every width is reckoned.
+
         Args:
             inputs: arguments of `model.forward`.
             seconds: signal time that they stand for; MACs are given per second.

@@ -42,7 +42,7 @@ class CostTable:
 
 @dataclass(frozen=True)
 class Board:
-    """One profile.
+    """One profile of a machine: what runs on it and what a network costs there.
 
     Attributes:
         name: as in boards.toml.
@@ -66,7 +66,7 @@ class Board:
 
 
 def list_boards() -> dict[str, Board]:
-    """All profiles by name."""
+    """All profiles of machines by name, from boards.toml."""
     profiles = tomllib.loads(BOARDS_FILE.read_text(encoding="utf-8"))["profiles"]
     return {name: _to_board(name, entry) for name, entry in profiles.items()}
 
@@ -88,7 +88,7 @@ def _to_board(name: str, entry: dict[str, Any]) -> Board:
 
 
 def find_board(name: str) -> Board:
-    """A profile by name.
+    """The profile of a machine by its name.
 
     Raises:
         QuietmicError: unknown name.

@@ -165,7 +165,7 @@ class Duplex:
             self.tally.underruns += 1
 
     def start(self, n_silent: int) -> None:
-        """Starts the streams.
+        """Starts the streams with the jitter buffer filled.
 
         Args:
             n_silent: samples of silence put into the output ring first: the jitter buffer.

@@ -57,7 +57,7 @@ class Device:
         return re.sub(r"\s*\(hw:[^)]*\)$", "", self.name)
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields, for JSON."""
+        """All fields as plain values, for JSON."""
         return asdict(self)
 
 

@@ -15,7 +15,7 @@ class Losses:
     """
 
     def __init__(self, tally: Tally, hop_s: float, window_s: float = _WINDOW_S) -> None:
-        """Starts closed.
+        """Starts with the devices closed.
 
         Args:
             tally: of the run.
@@ -33,7 +33,7 @@ class Losses:
         self._start_window(now_s)
 
     def close(self, now_s: float) -> None:
-        """The devices stop."""
+        """Notes that the devices stop."""
         self._finished_s = self.lost_s(now_s)
         self._began = None
 

@@ -35,7 +35,7 @@ class DelayLine:
         self._history: Array = np.zeros(delay, np.float32)
 
     def process(self, block: Array) -> Array:
-        """[n_samples] -> [n_samples]."""
+        """The samples [n_samples] that came in `delay` samples before these [n_samples]."""
         signal = np.concatenate((self._history, block))
         self._history = signal[len(block) :]
         return signal[: len(block)]
@@ -77,7 +77,7 @@ class Mixer:
 
     @property
     def engine(self) -> Engine:
-        """The one in use."""
+        """The engine in use."""
         return self._aligned.engine
 
     @property
@@ -122,7 +122,7 @@ class Mixer:
         return wet
 
     def process(self, noisy: Array) -> tuple[Array, Array, Array]:
-        """Mixes one hop.
+        """Enhances one hop and mixes it with the delayed microphone, as the switches say.
 
         Args:
             noisy: [n_mics, hop_length]; microphone 0 is the reference.

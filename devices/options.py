@@ -11,11 +11,11 @@ from quietmic.enhance.errors import QuietmicError
 
 @dataclass(frozen=True)
 class LiveOptions:
-    """Choices of the person.
+    """What the person chose for a live run.
 
     Attributes:
-        input_name: index or part of the name; None = the default device.
-        output_name: likewise.
+        input_name: index or part of the name of the microphone; None = the default device.
+        output_name: index or part of the name of the loudspeaker; None = the default device.
         preferred_input: part of the name of the device to take when none is named and this one is there.
         channels: of the input, the microphones, the reference first.
         latency: asked of PortAudio: "low", "high" or seconds; "auto" = low unless a server is busy.

@@ -116,8 +116,8 @@ def plan_duplex(
         sound: the sound systems.
         sample_rate: the model's, Hz.
         channels: wanted input channels, the reference first.
-        input_name: index or part of the name, None = the default.
-        output_name: likewise.
+        input_name: index or part of the name of the microphone, None = the default.
+        output_name: index or part of the name of the loudspeaker, None = the default.
         two_clocks: correct drift even where the devices look like one card.
         preferred_input: part of the name of the device taken when none is named and this one is there.
 

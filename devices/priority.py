@@ -43,7 +43,7 @@ class Guard:
     """Looks after threads that never rest, those of libraries too, and makes them ordinary."""
 
     def __init__(self, spared: set[int] | None = None) -> None:
-        """Begins to look.
+        """Begins to look after threads.
 
         Args:
             spared: threads that others look after.

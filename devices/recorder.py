@@ -61,7 +61,7 @@ class GrowingFlac:
         self._synced = time.monotonic()
 
     def write(self, block: Array) -> None:
-        """Appends [n_channels, n_samples].
+        """Appends samples [n_channels, n_samples] and tells in the header how many can be read.
 
         Raises:
             OSError: the disk does not take it.

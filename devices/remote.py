@@ -66,7 +66,7 @@ class Remote:
     """The socket of this run, while its context is open; another run that has it keeps it."""
 
     def __init__(self, obey: Callable[[list[str]], dict[str, Any]], log: Callable[[str], None]) -> None:
-        """Opens nothing yet.
+        """Keeps what commands do; the socket opens with the context.
 
         Args:
             obey: does a command and gives what is answered; what it refuses it raises as QuietmicError.

@@ -103,7 +103,7 @@ class Session:
 
     @property
     def seconds(self) -> float:
-        """Since the start."""
+        """Seconds since the run began."""
         return time.monotonic() - self._start_time
 
     @property

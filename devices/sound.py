@@ -13,7 +13,7 @@ _FIRST_ON_SERVER = 100
 
 
 def load_backend() -> Any:
-    """The sounddevice module.
+    """The sounddevice module, by which PortAudio is reached.
 
     Raises:
         QuietmicError: sounddevice or the PortAudio library is not installed; the message names the repair.
@@ -79,7 +79,7 @@ class Sound:
             yield on_server + [device for device in cards if device.name not in hidden]
 
     def list_devices(self) -> list[Device]:
-        """All devices.
+        """All devices there are now.
 
         Raises:
             QuietmicError: there is no server and PortAudio is not installed.

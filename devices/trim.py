@@ -15,7 +15,7 @@ class Trimmer:
     """
 
     def __init__(self, hop_length: int, hop_s: float, window_s: float) -> None:
-        """Starts a window.
+        """Begins to watch what waits.
 
         Args:
             hop_length: samples.

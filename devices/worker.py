@@ -39,7 +39,7 @@ class Worker:
         log: Callable[[str], None],
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """Connects the parts.
+        """Connects the open devices with the mixer and all that watches it.
 
         Args:
             duplex: open devices.

@@ -58,7 +58,7 @@ class Beamformer:
         self._eye = np.eye(n_mics, dtype=np.complex64)
 
     def initial_state(self) -> BeamState:
-        """Nothing heard yet: the reference passes as it is."""
+        """Covariances before anything was heard, by which the beam is the reference as it is."""
         shape = (self.n_freqs, self.n_mics, self.n_mics)
         return BeamState(np.zeros(shape, np.complex64), np.zeros(shape, np.complex64))
 

@@ -38,7 +38,7 @@ class StftConfig:
 
     @property
     def n_freqs(self) -> int:
-        """Number of frequency bins."""
+        """Number of frequencies of a spectrum, 0 Hz and half the sample rate included."""
         return self.n_fft // 2 + 1
 
 

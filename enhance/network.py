@@ -26,7 +26,7 @@ class OnnxNetwork:
     """
 
     def __init__(self, path: str | Path, threads: int = 1, spin: bool = False) -> None:
-        """Loads the graph.
+        """Loads a model into a session of ONNX Runtime.
 
         Args:
             path: ONNX file with a card in its metadata.

@@ -64,7 +64,7 @@ class StreamResampler:
     """
 
     def __init__(self, n_channels: int, input_rate: int, output_rate: int, min_delay: Fraction | None = None) -> None:
-        """Designs the filter.
+        """Designs the filter between two rates.
 
         Args:
             n_channels: channels of every block.

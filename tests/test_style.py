@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+ROOMS = ("enhance", "devices", "models", "compression", "quietmic")
 FOLDERS = ("tests", "tools", "examples")
 FILES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
 PRIVATE = re.compile(r"(^|\.)_[A-Za-z]\w*$")
@@ -71,3 +72,16 @@ recorder.~queue[{1}]
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_files_stay_short(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 330
+
+
+LIBRARY = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
+
+
+@pytest.mark.parametrize("path", LIBRARY, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_docstrings_say_what_for(path: Path) -> None:
+    """ "Itself." and "Nothing." are true and tell a stranger nothing."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and (text := ast.get_docstring(node)):
+            first = text.splitlines()[0]
+            assert len(first.split()) >= 4, f"line {node.lineno}: {first}"
+            assert not first.startswith(("Raises ", "Args:", "Likewise")), f"line {node.lineno}: {first}"

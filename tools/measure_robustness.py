@@ -49,6 +49,7 @@ def score(reference: Array, estimate: Array) -> dict[str, float]:
 
 
 def mean(rows: list[dict[str, float]]) -> dict[str, float]:
+    """Means of each measure over rows, those that were not measured left out."""
     return {name: float(np.nanmean([row[name] for row in rows])) for name in MEASURES}
 
 
@@ -132,7 +133,7 @@ def after(model: str, before: Array, noisy: Array, clean: Array) -> dict[str, fl
 
 
 def measure(model: str, scenes: Path, speech: Path, count: int) -> dict[str, dict[str, float]]:
-    """Every condition's means."""
+    """Mean scores of a model for every condition."""
     table = {f"clean speech at {db} dBFS": clean_speech(model, speech, db, count) for db in (-26, -45)}
     pairs = [
         (audio.read(scene.noisy)[0], audio.read(scene.clean)[0][0])

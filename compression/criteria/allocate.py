@@ -31,7 +31,7 @@ def allocate(
     floor: float = 0.1,
     whole: Mapping[str, int] | None = None,
 ) -> Kept:
-    """Units that stay.
+    """Which units of each group stay within a budget: those with the highest scores for their cost.
 
     Args:
         scores: group -> [n_units], higher = keep.

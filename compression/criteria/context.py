@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 from quietmic.compression.cost import Budget, CostModel
 from quietmic.compression.criteria.allocate import Scores, allocate
-from quietmic.compression.finetune import Progress, silent
 from quietmic.compression.structure.groups import Structure
 from quietmic.compression.structure.surgery import Gates, Kept
 from quietmic.compression.task import Task
+from quietmic.enhance.progress import Progress, silent
 
 
 @dataclass
@@ -50,7 +50,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class Criterion:
-    """One way to decide."""
+    """One way to decide which units stay, and what kind it is."""
 
     name: str
     decide: Callable[[Context], Decision]

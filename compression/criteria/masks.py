@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from quietmic.compression.criteria.allocate import best
 from quietmic.compression.criteria.gates import GateSchedule, GateTarget, train_gates
 from quietmic.compression.criteria.influence import mask_gradients
-from quietmic.compression.finetune import Progress, silent
 from quietmic.compression.structure.surgery import Gates
 from quietmic.compression.task import Task
 from quietmic.enhance.errors import QuietmicError
+from quietmic.enhance.progress import Progress, silent
 
 GATES = "ifgo"
 

@@ -115,7 +115,7 @@ def sparsity(context: Context) -> Result:
 
 
 def random(context: Context) -> Result:
-    """A seeded draw."""
+    """Scores drawn by the seed: what any criterion must beat."""
     generator = torch.Generator().manual_seed(context.seed)
     return {g.name: torch.rand(g.n_units, generator=generator) for g in context.structure.groups}, ()
 

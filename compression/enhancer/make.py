@@ -21,7 +21,7 @@ from quietmic.models.publish import card_data, check_output, measure_into_card, 
 
 @dataclass(frozen=True)
 class Made:
-    """A compressed enhancer.
+    """A compressed enhancer that was written, with what is told of it.
 
     Attributes:
         result: of the compression.

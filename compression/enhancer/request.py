@@ -48,6 +48,7 @@ class Parent:
 
     @property
     def sha256(self) -> str:
+        """Hash of the ONNX file, or of the checkpoint where there is none; a card names the parent by it."""
         return hash_file(self.onnx or self.checkpoint)
 
 
@@ -79,7 +80,7 @@ def open_data(parent: Parent, sources: Sources, progress: Progress = silent) -> 
 
 @dataclass(frozen=True)
 class Request:
-    """What the commands share."""
+    """What is to be compressed, how, and on which data: shared by the three commands."""
 
     parent: Parent
     recipe: Recipe
@@ -97,13 +98,9 @@ class Request:
         self, recipe: Recipe, data: SpeechData, progress: Progress, folder: Path | None = None
     ) -> CompressionResult:
         """One compression of the parent."""
-
-        def told(stage: str, step: int, steps: int, loss: float) -> None:
-            progress(stage, step, steps, f"loss {loss:.3f}")
-
         return compress(
             self.parent.network, example_inputs, loss, data, recipe, predict=predict, seconds=EXAMPLE_S, rtf=self.rtf,
-            folder=folder, progress=told, build=fresh_like(self.parent.network),
+            folder=folder, progress=progress, build=fresh_like(self.parent.network),
         )  # fmt: skip
 
     def predicted_rtf(self, result: CompressionResult) -> float | None:

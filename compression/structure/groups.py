@@ -43,6 +43,7 @@ class Group:
 
     @property
     def n_units(self) -> int:
+        """Number of units in the group."""
         return len(self.units)
 
     def position(self, slot: Slot) -> Tensor:

@@ -48,7 +48,7 @@ class Forest:
         self._parent = torch.arange(2)
 
     def new(self, n: int) -> Tensor:
-        """n fresh labels, [n]."""
+        """n labels [n] that nothing bears yet."""
         labels = torch.arange(n) + len(self._parent)
         self._parent = torch.cat([self._parent, labels])
         return labels.double()

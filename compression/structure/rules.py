@@ -63,6 +63,7 @@ def convolution(labels: Labels, add: AddSlot, module: Any, inputs: tuple, output
 
 
 def linear(labels: Labels, add: AddSlot, module: Any, inputs: tuple, output: Tensor) -> None:
+    """A linear layer reads its inputs as columns and makes new units as rows."""
     add(module, "weight", 1, "in", column(labels, inputs[0], -1))
     made = add(module, "weight", 0, "out", labels.forest.new(module.out_features))
     if module.bias is not None:
@@ -71,6 +72,7 @@ def linear(labels: Labels, add: AddSlot, module: Any, inputs: tuple, output: Ten
 
 
 def embedding(labels: Labels, add: AddSlot, module: Any, inputs: tuple, output: Tensor) -> None:
+    """An embedding makes units and reads none."""
     made = add(module, "weight", 1, "out", labels.forest.new(module.embedding_dim))
     labels.put(output, spread(output, -1, made))
 

@@ -148,7 +148,7 @@ class Pipe:
         return self._latency_s
 
     def close(self, ignore_errors: bool = True) -> None:
-        """Ends the tool."""
+        """Ends the tool and closes its pipes."""
         self._process.kill()  # it has nothing to tidy up
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
@@ -166,7 +166,7 @@ class Capture(Pipe):
         return self._n_moved + fill
 
     def read_into(self, block: NDArray[np.int16]) -> int:
-        """As Ring.read_into."""
+        """Takes what is there into a block, as Ring.read_into does."""
         n = min(len(block), self.fill)
         got = os.read(self._pipe, n * _SAMPLE_BYTES * self.n_channels) if n else b""
         block[:n] = np.frombuffer(got, "<i2").reshape(n, self.n_channels)
@@ -174,7 +174,7 @@ class Capture(Pipe):
         return n
 
     def skip(self, n_samples: int) -> None:
-        """As Ring.skip."""
+        """Throws away what waits, as Ring.skip does."""
         self.read_into(np.empty((min(n_samples, self.fill), self.n_channels), np.int16))
 
 
@@ -196,7 +196,7 @@ class Playback(Pipe):
         return self._n_moved - fill
 
     def write(self, block: NDArray[np.int16]) -> int:
-        """As Ring.write."""
+        """Hands over a block, as Ring.write does."""
         if not self._n_moved:
             n_ahead = self._n_ahead + round(self._asked_s * self._sample_rate)
             block = np.concatenate((np.zeros((n_ahead, self.n_channels), np.int16), block))

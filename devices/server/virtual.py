@@ -34,7 +34,7 @@ def _null_sink(name: str, *more: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Recipe:
-    """One virtual device.
+    """How the sound server makes one virtual device.
 
     Attributes:
         name: of the device that people see.
@@ -107,7 +107,7 @@ class VirtualDevice:
     """The modules of a recipe for as long as the context lasts."""
 
     def __init__(self, recipe: Recipe, log: Callable[[str], None] = lambda text: None) -> None:
-        """Makes nothing yet.
+        """Makes nothing before the context opens.
 
         Args:
             recipe: the device.

@@ -62,7 +62,7 @@ class Watch:
         on_change: Callable[[], None],
         log: Callable[[str], None],
     ) -> None:
-        """Starts to watch.
+        """Prepares to watch the streams of this process.
 
         Args:
             wiring: where our streams belong.
@@ -80,7 +80,7 @@ class Watch:
         self._thread.start()
 
     def close(self) -> None:
-        """Ends the thread."""
+        """Ends the thread that watches."""
         self._stopping.set()
         self._thread.join(10)
 

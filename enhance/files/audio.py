@@ -55,7 +55,7 @@ class AudioReader:
     """
 
     def __init__(self, path: str | Location) -> None:
-        """Opens the file.
+        """Opens a file and reads its header.
 
         Raises:
             QuietmicError: no such file, empty, or not audio that can be read.
@@ -91,7 +91,7 @@ class AudioReader:
             self.damage = f"only {self.n_read} of {self.info.n_samples} samples can be read"
 
     def refuse_damage(self) -> None:
-        """For work that a part of a file would falsify.
+        """Stops work that a part of a file would falsify, such as measuring it.
 
         Raises:
             QuietmicError: damage was found so far.

@@ -30,7 +30,7 @@ Facts = dict[str, float | str]
 
 @dataclass(frozen=True)
 class Recording:
-    """One noisy recording.
+    """One noisy recording to be measured or heard, with its clean pair where there is one.
 
     Attributes:
         name: unique in its folder: the path below it without the extension.
@@ -140,7 +140,7 @@ def _add_told(recordings: list[Recording], folder: Path) -> list[Recording]:
 
 
 def _read_manifest(path: Path) -> dict[str, Facts]:
-    """Facts by name."""
+    """Facts of each recording by its name, from a CSV file."""
     rows = _read_rows(path)
     _, columns = next(rows, (0, []))
     if "name" not in columns:

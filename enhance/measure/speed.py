@@ -31,7 +31,7 @@ WEIGHT_BYTES = 4  # of a float32 parameter
 
 
 def bench(systems: list[System], seconds: float = 20.0, max_threads: int | None = None) -> dict[str, Any]:
-    """Times of every system.
+    """How fast every system is, live and on files, and how near a model comes to what the machine can do.
 
     Args:
         systems: models and peers.

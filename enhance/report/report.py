@@ -174,7 +174,7 @@ def _markdown(evaluation: dict[str, Any], bench: dict[str, Any] | None, tables: 
 def run_report(
     folder: Path | None, choose: Callable[[], list[System]], path: Path, options: EvaluationOptions
 ) -> list[Path]:
-    """Writes a report.
+    """Evaluates and times what is missing, then writes the page with its tables.
 
     Args:
         folder: evaluated first (finished results come from the cache); None for the newest record there is, and

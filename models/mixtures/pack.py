@@ -34,9 +34,11 @@ class Pack:
 
     @property
     def lengths(self) -> np.ndarray:
+        """Samples of each file, [n_files]."""
         return np.diff(self.starts)
 
     def column(self, name: str, default: str = "") -> list[str]:
+        """One column of the manifest, a value for each file."""
         return [row.get(name, default) or default for row in self.rows]
 
 

@@ -49,6 +49,7 @@ class Room:
 
     @property
     def n_mics(self) -> int:
+        """Number of microphones in the room."""
         return int(self.responses.shape[1])
 
 
@@ -180,6 +181,7 @@ class RoomCache:
         return len(self._entries)
 
     def n_mics(self, i: int) -> int:
+        """Number of microphones in room i, without reading its responses."""
         return int(self._entries[i]["shape"][1])
 
     def __getitem__(self, i: int) -> Room:

@@ -43,7 +43,7 @@ class MixConfig:
 
 
 def no_augmentation(config: MixConfig) -> MixConfig:
-    """The same scenes without distortions and rarities: for validation."""
+    """Settings without distortions and rarities, so that validation hears plain scenes."""
     off = [f.name for f in fields(MixConfig) if f.type is float and f.name not in ("segment_s", "diffuse")]
     values: dict[str, Any] = dict.fromkeys(off, 0.0)
     return replace(config, **values)

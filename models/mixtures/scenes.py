@@ -41,8 +41,8 @@ class SceneSet:
     """A fixed set of scenes; equal seeds and data give equal files.
 
     Attributes:
-        speech: folder with a manifest.csv, or a plain folder of audio files.
-        noise: likewise.
+        speech: folder of clean speech, with a manifest.csv or plain.
+        noise: folder of noise, with a manifest.csv or plain.
         folder: where the set goes: noisy/, clean/, manifest.csv.
         count: number of scenes; each has its own room.
         seed: decides everything drawn.

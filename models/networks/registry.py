@@ -19,7 +19,11 @@ FAMILIES: dict[str, tuple[type[nn.Module], type]] = {
 
 
 def check_family(family: str) -> None:
-    """Raises QuietmicError where no network is called so."""
+    """Refuses the name of a network family that does not exist.
+
+    Raises:
+        QuietmicError: no such family; the message names those that there are.
+    """
     if family not in FAMILIES:
         raise QuietmicError(f"There is no network '{family}'. Choose one of: {', '.join(FAMILIES)}.", exit_code=2)
 

@@ -38,7 +38,7 @@ class Clock:
         return (time.monotonic() - self._start) / 60
 
     def due(self, what: str, every_minutes: float) -> bool:
-        """Whether `what` was last due at least so long ago; then it is taken as done."""
+        """Whether it is time for `what`, which happens every so many minutes; asking takes it as done."""
         if self._now - self._done.setdefault(what, self._start) <= 60 * every_minutes:
             return False
         self._done[what] = self._now

@@ -46,6 +46,7 @@ class TrainConfig:
 
     @property
     def perceptual(self) -> Perceptual:
+        """The weights of the terms that follow PESQ and STOI."""
         return Perceptual(self.pesq_weight, self.stoi_weight)
 
     def perceptual_at(self, step: int) -> Perceptual:

@@ -28,6 +28,7 @@ class Team:
 
     @property
     def leads(self) -> bool:
+        """Whether this process writes files and shows progress."""
         return self.rank == 0
 
     def share(self, batch_size: int) -> slice:
@@ -43,7 +44,7 @@ class Team:
         return slice(self.rank * batch_size // self.size, (self.rank + 1) * batch_size // self.size)
 
     def mean(self, value: Tensor) -> Tensor:
-        """Mean over the processes."""
+        """Mean of each process's value over all processes."""
         if self.size > 1:
             value = value.clone()
             distributed.all_reduce(value)
@@ -100,20 +101,20 @@ class NoLog:
     """What the processes that do not lead show and keep: nothing."""
 
     def step(self, trainer: object, loss: float) -> None:
-        """Nothing."""
+        """Leaves the log of this step to the process that leads."""
 
     def validate(self, trainer: object, scenes: object) -> None:
-        """Nothing."""
+        """Leaves the validation to the process that leads."""
 
     def close(self) -> None:
-        """Nothing."""
+        """Has nothing to close, as this process wrote nothing."""
 
 
 class SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
     """Batch norm over the shares of all processes, on any device; torch's SyncBatchNorm needs GPUs."""
 
     def _check_input_dim(self, input: Tensor) -> None:
-        """Any."""
+        """Takes any number of dimensions, as one class stands for BatchNorm1d and 2d."""
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, ...] -> the same; equal shares are assumed."""

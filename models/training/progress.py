@@ -56,6 +56,7 @@ class TrainLog:
         self._first_minutes: float | None = None
 
     def step(self, trainer: Run, loss: float) -> None:
+        """Takes in the loss of one step, and tells how far the run is."""
         if self._first_minutes is None:
             self._first_minutes = trainer.minutes
         self._losses.append(loss)
@@ -74,6 +75,7 @@ class TrainLog:
         plot(self._path)
 
     def close(self) -> None:
+        """Draws the log a last time."""
         plot(self._path)
 
     def _write(self, row: tuple[object, ...]) -> None:

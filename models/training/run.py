@@ -25,7 +25,7 @@ def describe_start(checkpoint: Path) -> dict[str, Any]:
 
 
 def choose_facts(facts: dict[str, Any], *names: str) -> dict[str, Any]:
-    """Those of the facts that are there, by name."""
+    """The named facts out of all that a run keeps, as far as they are there."""
     return {name: facts[name] for name in names if name in facts}
 
 

@@ -20,7 +20,7 @@ class Sources:
 
     Attributes:
         speech: folder of clean speech; None where nothing is to be trained.
-        noise: folder of noise; likewise.
+        noise: folder of noise; None where nothing is to be trained.
         measured: folder of measured room responses.
         n_rooms: rooms to simulate, once.
         config: TOML file of the training, which says how scenes are mixed; None for the defaults.

@@ -14,12 +14,12 @@ path_in: Any = click.Path(path_type=Path, exists=True)
 
 
 def speech_option(required: bool) -> Decorator:
-    """--speech."""
+    """Adds --speech: the folder of clean speech."""
     return click.option("--speech", type=folder_in, required=required, help="Folder of clean speech.")
 
 
 def noise_option(required: bool) -> Decorator:
-    """--noise."""
+    """Adds --noise: the folder of noise."""
     return click.option("--noise", type=folder_in, required=required, help="Folder of noise.")
 
 
