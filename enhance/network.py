@@ -1,12 +1,17 @@
-"""One enhancement network as an ONNX Runtime session: spectra and state in, spectra and state out."""
+"""One enhancement network as an ONNX Runtime session: spectra and state in, spectra and state out.
+
+`OnnxNetwork.step` takes any number of frames; `Hop` takes one at a time and neither copies nor allocates.
+"""
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+from numpy.typing import NDArray
 
-from quietmic.enhance.arrays import Array
+from quietmic.enhance.arrays import Array, Spectra
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.onnxfile import choose_card
 
@@ -82,6 +87,73 @@ class OnnxNetwork:
         n_signals = len(self._signal_outputs)
         mask = outputs[1] if self.gives_mask else None
         return outputs[0], mask, dict(zip(self._state_shapes, outputs[n_signals:], strict=True))
+
+    def bind(self, n_mics: int) -> "Hop":
+        """Memory of its own for one stream, in which it runs frame by frame."""
+        return Hop(self, self._session, n_mics)
+
+
+class Hop:
+    """One frame at a time in fixed memory: write `noisy` and `beam`, call `run`, read `enhanced` and `mask`.
+
+    The states lie in two sets of buffers that take turns as input and output of the graph, so that nothing is copied.
+    For one stream and one thread at a time; the session below is shared.
+
+    Attributes:
+        noisy: [n_mics, n_freqs], microphone 0 is the reference.
+        beam: [n_freqs]; with one microphone the reference itself.
+        enhanced: [n_freqs].
+        mask: [n_freqs] speech presence; None where the graph gives none.
+    """
+
+    def __init__(self, network: OnnxNetwork, session: ort.InferenceSession, n_mics: int) -> None:
+        n_freqs = network.card.stft.n_freqs
+        self.noisy = np.zeros((n_mics, n_freqs), np.complex64)
+        self.beam = self.noisy[0] if n_mics == 1 else np.zeros(n_freqs, np.complex64)
+        self.enhanced = np.zeros(n_freqs, np.complex64)
+        self.mask = np.zeros(n_freqs, np.float32) if network.gives_mask else None
+        self._session = session
+        self._sets = (network.initial_state(), network.initial_state())
+        self._there, self._back = (self._bind(session, *sets) for sets in (self._sets, self._sets[::-1]))
+
+    def run(self, state: State) -> State:
+        """Advances by the frame in `noisy` and `beam`.
+
+        Args:
+            state: what the run before returned, or any other that is to be gone on from, which is copied.
+
+        Returns:
+            The state behind the frame; the run after the next one overwrites it.
+        """
+        first, second = self._sets
+        if state is second:
+            self._session.run_with_iobinding(self._back)
+            return first
+        if state is not first:
+            for name, value in first.items():
+                value[...] = state[name]
+        self._session.run_with_iobinding(self._there)
+        return second
+
+    def _bind(self, session: ort.InferenceSession, before: State, after: State) -> ort.IOBinding:
+        n_mics, n_freqs = self.noisy.shape
+        buffers: dict[str, tuple[NDArray[Any], tuple[int, ...]]] = {
+            "noisy": (self.noisy, (1, n_mics, n_freqs, 1, 2)),
+            "beam": (self.beam, (1, n_freqs, 1, 2)),
+            "enhanced": (self.enhanced, (1, n_freqs, 1, 2)),
+        }
+        buffers |= {name: (value, value.shape) for name, value in before.items()}
+        buffers |= {f"{name}_out": (value, value.shape) for name, value in after.items()}
+        if self.mask is not None:
+            buffers["speech_mask"] = self.mask, (1, n_freqs, 1)
+        binding = session.io_binding()
+        for node in session.get_inputs():
+            buffer, shape = buffers[node.name]
+            binding.bind_input(node.name, "cpu", 0, np.float32, shape, buffer.ctypes.data)
+        for node in session.get_outputs():
+            buffer, shape = buffers[node.name]
+            binding.bind_output(node.name, "cpu", 0, np.float32, shape, buffer.ctypes.data)
+        return binding
 
 
 @lru_cache(maxsize=8)
