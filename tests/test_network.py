@@ -1,5 +1,6 @@
 """Loading a network, its card, and its errors."""
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,31 @@ def test_step_leaves_the_old_state_alone(model_folder: Path) -> None:
     assert (state["state_count"].item(), after["state_count"].item()) == (0, 5)
     with pytest.raises(ValueError, match="beam"):
         network.step(noisy, None, state)
+
+
+def test_frames_in_fixed_memory_are_those_of_step(model_folder: Path) -> None:
+    """Two streams of one network, in turns: each has memory of its own, and a copied state is a point to go back to."""
+    network = OnnxNetwork(model_folder / "counter.onnx")
+    noisy = np.random.default_rng(0).standard_normal((2, 5, 3, 257, 2)).astype(np.float32)
+    hops = [network.bind(3), network.bind(3)]
+    states = expected = [network.initial_state()] * 2
+    for t in range(5):
+        if t == 3:
+            saved = copy.deepcopy(states[0])
+        for i, hop in enumerate(hops):
+            spectra = noisy[i, t].view(np.complex64)[..., 0]
+            hop.noisy[...], hop.beam[...] = spectra, spectra[1]
+            states = [*states[:i], hop.run(states[i]), *states[i + 1 :]]
+            frame = np.ascontiguousarray(noisy[i, t][None, :, :, None])
+            enhanced, mask, after = network.step(frame, frame[:, 1], expected[i])
+            expected = [*expected[:i], after, *expected[i + 1 :]]
+            assert np.array_equal(hop.enhanced.view(np.float32), enhanced.reshape(-1))
+            assert mask is not None
+            assert hop.mask is not None
+            assert np.array_equal(hop.mask, mask.reshape(-1))
+            assert states[i]["state_count"] == t + 1
+    for _ in range(2):
+        assert hops[0].run(saved)["state_count"] == 4
 
 
 def test_files_that_are_no_model(model_folder: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The contract of a stream, on networks whose output is known."""
 
 import copy
+import timeit
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -235,3 +236,23 @@ def test_two_minutes_of_all_levels_leave_no_trace(model_folder: Path) -> None:
         last = level
     output = np.concatenate([stream.process(second) for _ in range(4)] + [stream.flush()])[-16_000:]
     assert np.abs(output - expected).max() < 1e-3
+
+
+def test_a_live_hop_costs_little_beside_its_graph(passthrough: OnnxNetwork) -> None:
+    """Once as much as 13 transforms there and back: a quarter of a small model's hop was Python around the graph."""
+    stream = Stream(passthrough)
+    hop, frame = noise(1, 256), noise(1, 512)[0]
+    graph = passthrough.bind(1)
+    state = graph.run(passthrough.initial_state())
+
+    def run_graph() -> None:
+        nonlocal state
+        state = graph.run(state)
+
+    work = [lambda: stream.process(hop), run_graph, lambda: np.fft.irfft(np.fft.rfft(frame))]
+    fastest = [1.0] * 3
+    for _ in range(300):
+        for i, run_it in enumerate(work):
+            fastest[i] = min(fastest[i], *timeit.repeat(run_it, number=1, repeat=4))
+    whole, inside, transforms = fastest
+    assert whole - inside < 4 * transforms

@@ -150,13 +150,13 @@ def _thread_figures(system: System, threads: int, seconds: float) -> dict[str, f
 def _network_ms(system: System) -> float:
     """Median time of the graph alone for one frame, in ms."""
     network = OnnxNetwork(system.target)
-    n_freqs = network.card.stft.n_freqs
-    noisy = _signal(system.n_mics * n_freqs, 2).reshape(1, system.n_mics, n_freqs, 1, 2)
-    beam = noisy[:, 0] if network.uses_beam else None
+    hop = network.bind(system.n_mics)
+    hop.noisy[...] = _signal(system.n_mics, hop.noisy.shape[1])
+    hop.beam[...] = hop.noisy[0]
     state, times = network.initial_state(), []
     for _ in range(200):
         begin = time.perf_counter()
-        state = network.step(noisy, beam, state)[2]
+        state = hop.run(state)
         times.append(time.perf_counter() - begin)
     return 1e3 * median(times)
 

@@ -19,6 +19,7 @@ from quietmic.models.networks.blocks import (
     normalise,
     presence,
 )
+from quietmic.models.networks.tcn_hop import TcnHop
 
 State = dict[str, Tensor]
 
@@ -81,6 +82,10 @@ class Tcn(nn.Module):
         for _ in self.config.encoder:
             freqs.append((freqs[-1] + 1) // 2)
         return freqs
+
+    def for_hops(self) -> nn.Module:
+        """What `export` writes for streams: the same for one frame at a time, once its norms are folded."""
+        return TcnHop(self)
 
     def initial_state(self, batch: int = 1) -> State:
         """Zeros: what every layer remembers before the first frame."""
