@@ -58,7 +58,7 @@ def test_every_frame_comes_back_as_long_as_it_was(rate: int, passthrough_model: 
         assert [len(part) for part in heard] == [frame.nbytes for frame in frames]
         got = np.frombuffer(b"".join(heard), np.int16).reshape(-1, 2)
         assert differs(got, through_stream(pcm, rate, session.lag, str(passthrough_model))) <= 1
-        assert session.lag <= 0.052 * rate
+        assert session.lag <= (0.032 if rate == 16000 else 0.045) * rate  # what docs/voice-agents.md tells
 
 
 def test_sessions_share_a_network_and_nothing_else() -> None:
