@@ -30,10 +30,10 @@ def count_sessions(path: Path, n_mics: int, seconds: float) -> dict[str, Any]:
 
     Returns:
         {"n_sessions", "frame_ms", "load", "p50_ms", "p99_ms" of the time from a frame's arrival to its result,
-        "memory_bytes" of a further session}; times are None where the machine is too slow for one.
+        "memory_bytes" of a further session}; where not even one is carried, load and times are those of one.
     """
     network = OnnxNetwork(path)
-    trials: dict[int, dict[str, float]] = {0: {}}
+    trials: dict[int, dict[str, float]] = {}
 
     def carries(n: int) -> bool:
         trials[n] = try_sessions(network, n, n_mics, seconds)
@@ -45,9 +45,8 @@ def count_sessions(path: Path, n_mics: int, seconds: float) -> dict[str, Any]:
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if carries(middle) else (low, middle)
-    figures = {name: trials[low].get(name) for name in ("load", "p50_ms", "p99_ms")}
     memory = probe("sessions", str(path), n_mics)
-    return {"n_sessions": low, "frame_ms": FRAME_MS, **figures, "memory_bytes": memory}
+    return {"n_sessions": low, "frame_ms": FRAME_MS, **trials[max(low, 1)], "memory_bytes": memory}
 
 
 def try_sessions(network: OnnxNetwork, n_sessions: int, n_mics: int, seconds: float) -> dict[str, float]:
