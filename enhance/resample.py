@@ -102,11 +102,14 @@ class StreamResampler:
             block: [n_channels, n_samples] float32, any n_samples.
 
         Returns:
-            [n_channels, n_ready].
+            [n_channels, n_ready]; the block itself where both rates are the same.
         """
         state = self.state
-        state.history = np.concatenate((state.history, block), axis=1)
         state.n_in += block.shape[1]
+        if self._half == self._delay_ticks == 0:  # of one rate, nothing to wait for: every hop of a stream comes here
+            state.n_out = state.n_in
+            return block
+        state.history = np.concatenate((state.history, block), axis=1)
         # The last input under output m is floor((m * down - delay + half) / up), which must lie below n_in.
         end = -((self._half - self._delay_ticks - state.n_in * self._up) // self._down)
         output = self._outputs(state.n_out, max(end, state.n_out))

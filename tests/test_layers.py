@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import quietmic
 from quietmic.cli import COMMANDS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -125,6 +126,16 @@ def test_only_the_command_line_and_app_import_the_command_line() -> None:
     for module, path in MODULES.items():
         if not module.startswith("quietmic.cli"):
             assert not [name for name in imports(path) if name.startswith("quietmic.cli")], path
+
+
+def test_integrations_stand_on_what_everyone_has() -> None:
+    """A filter for another framework is what anybody could write: it imports public names and nothing behind them."""
+    for module, path in MODULES.items():
+        if module.startswith("quietmic.integrations"):
+            ours = {name for name in imports(path) if name.split(".")[0] == "quietmic"}
+            public = {f"quietmic.{name}" for name in quietmic.__all__}
+            assert {name for name in ours if not name.startswith("quietmic.integrations.")} <= public, module
+            assert len(path.read_text(encoding="utf-8").splitlines()) < 120
 
 
 def circles(graph: dict[str, set[str]]) -> list[list[str]]:

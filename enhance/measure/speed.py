@@ -19,6 +19,7 @@ from quietmic.enhance.measure.machine import describe_machine, package_versions
 from quietmic.enhance.measure.peers import find_peer, run_peer
 from quietmic.enhance.measure.probe import probe
 from quietmic.enhance.measure.records import DEFAULT_FOLDER, write_record
+from quietmic.enhance.measure.sessions import count_sessions
 from quietmic.enhance.measure.statistics import summarise
 from quietmic.enhance.measure.systems import System, describe_system
 from quietmic.enhance.network import OnnxNetwork
@@ -30,13 +31,16 @@ N_ROUNDS = 5
 WEIGHT_BYTES = 4  # of a float32 parameter
 
 
-def bench(systems: list[System], seconds: float = 20.0, max_threads: int | None = None) -> dict[str, Any]:
+def bench(
+    systems: list[System], seconds: float = 20.0, max_threads: int | None = None, sessions: bool = False
+) -> dict[str, Any]:
     """How fast every system is, live and on files, and how near a model comes to what the machine can do.
 
     Args:
         systems: models and peers.
         seconds: of audio that each one gets in each mode, spread over the rounds.
         max_threads: threads are measured from 1 to here; all usable cores by default.
+        sessions: also count how many sessions of a model one core carries.
 
     Returns:
         {"systems": [...], "ratios": [...], "rates", "load_average"}: plain data for JSON; "not measured" is None.
@@ -50,6 +54,8 @@ def bench(systems: list[System], seconds: float = 20.0, max_threads: int | None 
         result = describe_system(system) | _times(system, hops, chunks, seconds)
         if system.kind == "model":
             result |= _model_figures(system, seconds, max_threads or usable_cores(), rates)
+            if sessions:
+                result["sessions"] = count_sessions(Path(system.target), system.n_mics, seconds / N_ROUNDS)
         results.append(result)
     return {"systems": results, "ratios": _ratios(systems, live), "rates": rates, "load_average": load_average}
 
@@ -201,10 +207,11 @@ def _time(work: Callable[..., Any], *arguments: Any) -> float:
 
 
 def run_bench(
-    systems: list[System], seconds: float, max_threads: int | None, records: Path = DEFAULT_FOLDER
-) -> dict[str, Any]:
+    systems: list[System], seconds: float, max_threads: int | None, records: Path = DEFAULT_FOLDER,
+    sessions: bool = False,
+) -> dict[str, Any]:  # fmt: skip
     """Times the systems and leaves a record, which is returned with its path."""
-    result = bench(systems, seconds, max_threads)
+    result = bench(systems, seconds, max_threads, sessions)
     path = write_record("bench", result, records, seconds=seconds)
     machine, versions = describe_machine(), package_versions()
     return {"kind": "bench", "machine": machine, "versions": versions, "figures": result, "path": str(path)}
