@@ -109,7 +109,7 @@ def _write_graph(network: nn.Module, hop: nn.Module | None, stft: StftConfig, pa
 
 
 def _write_hop(network: nn.Module, hop: nn.Module, path: Path) -> None:
-    """For one frame."""
+    """The graph of one frame at a time."""
     state = hop.pack(network.initial_state())
     inputs, axes = {}, {}
     for name, shape in hop.inputs.items():

@@ -199,7 +199,7 @@ def test_a_livekit_processor_that_was_off_begins_anew() -> None:
 def test_the_examples_run(name: str, package: str, tmp_path: Path) -> None:
     pytest.importorskip(package, reason=f"needs the extra {package.split('.')[0]}")
     source, target = ROOT / "recordings" / "mono_street_noisy.wav", tmp_path / "heard.wav"
-    command = [sys.executable, str(ROOT / "examples" / f"{name}.py"), str(source), str(target)]
+    command = [sys.executable, str(ROOT / "examples" / "agents" / f"{name}.py"), str(source), str(target)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

@@ -36,7 +36,7 @@ def save_whole(content: Any, path: Path) -> None:
 
 
 def load_plain(path: Path, device: torch.device | str = "cpu") -> Any:
-    """What `save_whole` wrote.
+    """The content that `save_whole` wrote.
 
     Raises:
         QuietmicError: missing, empty, cut off, or with anything but tensors and plain values in it.

@@ -96,7 +96,7 @@ def _split(name: str) -> tuple[str, str]:
 
 
 def _check(plain: Plain) -> None:
-    """Raises QuietmicError unless a description, its children's included, is made of what the lists name."""
+    """A description is refused unless it and its children are made of what the lists name."""
     name = plain.get("class") if isinstance(plain, dict) else None
     module, kind = _split(name) if isinstance(name, str) else ("", "")
     if module == "torch.nn" and kind in SETTINGS:

@@ -1,4 +1,4 @@
-"""A pipecat pipeline that hears an enhanced caller: python examples/pipecat_agent.py NOISY.wav HEARD.wav
+"""A pipecat pipeline that hears an enhanced caller: python examples/agents/pipecat_agent.py NOISY.wav HEARD.wav
 
 The caller is a recording, and the agent writes down what it hears. With a transport of yours, and recognition in the
 agent's place, the filter stays as it is. Needs `pip install "quietmic[pipecat]"`.

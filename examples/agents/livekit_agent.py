@@ -1,4 +1,4 @@
-"""What a LiveKit agent hears of a noisy participant: python examples/livekit_agent.py NOISY.wav HEARD.wav
+"""What a LiveKit agent hears of a noisy participant: python examples/agents/livekit_agent.py NOISY.wav HEARD.wav
 
 A recording is played as a track, and heard through an AudioStream with the filter, which is how an agent's session
 hears a participant; no server is needed for it. An agent of yours hands the filter over when its session starts:
