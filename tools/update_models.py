@@ -28,6 +28,24 @@ def measure(scenes: Path) -> None:
 
 @main.command()
 @click.argument("names", nargs=-1, required=True)
+def graphs(names: tuple[str, ...]) -> None:
+    """Write the graphs of listed models anew from their checkpoints, as after a change of what is exported.
+
+    Weights and cards stay as they are.
+    """
+    from quietmic.enhance.onnxfile import read_card
+    from quietmic.models.export import add_to_index, export
+    from quietmic.models.networks.registry import load_network
+
+    paths = [find_model(name) for name in names]  # a wrong name is told before anything is written
+    for name, path in zip(names, paths, strict=True):
+        network, _ = load_network(path.with_suffix(".pt"))
+        export(network, read_card(path), path)
+        add_to_index(path, name)
+
+
+@main.command()
+@click.argument("names", nargs=-1, required=True)
 def halve(names: tuple[str, ...]) -> None:
     """Store listed models with their weights in half precision, as exports are now.
 
