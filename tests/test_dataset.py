@@ -91,13 +91,23 @@ def test_manifests_as_spreadsheets_save_them(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "text", ["Name; SNR_dB\r\na;5\r\n;\r\n", "name\tsnr_db\na\t5", "\ufeffname , snr_db\na.wav , 5\n"]
+)
+def test_what_stands_between_columns_is_found_and_spaces_are_none(tmp_path, text):
+    touch(tmp_path / "noisy" / "a.wav")
+    (tmp_path / "manifest.csv").write_bytes(text.encode())
+    assert [recording.facts for recording in find_recordings(tmp_path)] == [{"snr_db": 5}]
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         (b"name,snr_db\na,5\nb\n", "manifest.csv, line 3: 1 cells for 2 columns"),
         (b"name,snr_db\na,5,bus\n", "manifest.csv, line 2: 3 cells for 2 columns"),
         (b"name,snr_db\n,5\n", "manifest.csv, line 2: the name is missing"),
         (b"name,snr_db\na,5\na,6\n", "manifest.csv, line 3: 'a' stands in an earlier line too"),
-        (b"name;snr_db\na;5\n", "manifest.csv: .* one of them 'name'; it is 'name;snr_db'"),
+        (b"name|snr_db\na|5\n", r"manifest.csv: .* one of them 'name'; it is 'name\|snr_db'"),
+        (b"name,SNR,snr\na,5,5\n", "manifest.csv: .* each once"),
         (b"", "manifest.csv: the first line must name the columns"),
         (b"name\nsomething\n", "manifest.csv: none of its names .* the first recording is 'a'"),
         (b"name,noise\na,Stra\xdfe\n", "manifest.csv is not in UTF-8"),

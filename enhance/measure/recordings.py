@@ -9,14 +9,13 @@
 NAME is the path below the folder, "spk1/001" being another recording than "spk2/001"; manifests may add the extension.
 """
 
-import csv
-import io
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from quietmic.enhance.csvfile import read_table, read_text
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files.audio import is_audio_name
 
@@ -141,19 +140,8 @@ def _add_told(recordings: list[Recording], folder: Path) -> list[Recording]:
 
 def _read_manifest(path: Path) -> dict[str, Facts]:
     """Facts of each recording by its name, from a CSV file."""
-    rows = _read_rows(path)
-    _, columns = next(rows, (0, []))
-    if "name" not in columns:
-        found = ",".join(columns)
-        raise QuietmicError(
-            f"{path}: the first line must name the columns, with commas between, one of them 'name'; it is '{found}'",
-            exit_code=2,
-        )
     told: dict[str, Facts] = {}
-    for line, cells in rows:
-        if len(cells) != len(columns):
-            raise QuietmicError(f"{path}, line {line}: {len(cells)} cells for {len(columns)} columns", exit_code=2)
-        row = dict(zip(columns, cells, strict=True))
+    for line, row in read_table(path, "name"):
         name = row.pop("name")
         if not name or name in told:
             what = f"'{name}' stands in an earlier line too" if name else "the name is missing"
@@ -162,28 +150,9 @@ def _read_manifest(path: Path) -> dict[str, Facts]:
     return told
 
 
-def _read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Line numbers and cells of a CSV file, without the empty rows that spreadsheets leave at the end."""
-    reader = csv.reader(io.StringIO(_read_text(path), newline=""))
-    try:
-        for cells in reader:
-            if any(cells):
-                yield reader.line_num, cells
-    except csv.Error as error:
-        raise QuietmicError(f"{path}, line {reader.line_num}: {error}", exit_code=2) from error
-
-
 def _read_log(path: Path) -> dict[str, Facts]:
-    lines = (line.split() for line in _read_text(path).splitlines())
+    lines = (line.split() for line in read_text(path).splitlines())
     return {line[0]: {"noise": line[1], "snr_db": _number(line[2])} for line in lines if len(line) == 3}
-
-
-def _read_text(path: Path) -> str:
-    """UTF-8, with or without the mark that Excel puts in front."""
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise QuietmicError(f"{path} is not in UTF-8: save it as UTF-8", exit_code=2) from error
 
 
 def _number(text: str) -> float | str:
