@@ -58,6 +58,12 @@ class OnnxNetwork:
                 )
         self.card = choose_card(self.path, metadata)
         inputs = {node.name: node for node in session.get_inputs()}
+        shape = inputs["noisy"].shape if "noisy" in inputs else []
+        if len(shape) == 5 and isinstance(shape[2], int) and shape[2] != self.card.stft.n_freqs:
+            raise QuietmicError(
+                f"{self.path}: the graph takes {shape[2]} frequencies, its card says {self.card.stft.n_freqs}: export "
+                "the model again"
+            )
         self.uses_beam = "beam" in inputs
         self._state_shapes = {
             name: tuple(int(n) for n in node.shape) for name, node in inputs.items() if name.startswith(_STATE_PREFIX)
