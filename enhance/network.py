@@ -86,6 +86,14 @@ class OnnxNetwork:
         path = hop_path(self.path)
         return _open(path, self._threads, self._spin) if path.is_file() else self._session
 
+    def __deepcopy__(self, memo: object) -> "OnnxNetwork":
+        """Itself: it holds nothing that changes."""
+        return self
+
+    def __reduce__(self) -> tuple[type["OnnxNetwork"], tuple[Path, int, bool]]:
+        """Pickled by the name of its file, which is opened again."""
+        return OnnxNetwork, (self.path.absolute(), self._threads, self._spin)
+
     def initial_state(self) -> State:
         """Zeros of the shapes that the graph declares."""
         return {name: np.zeros(shape, np.float32) for name, shape in self._state_shapes.items()}
