@@ -39,6 +39,28 @@ def test_layouts_are_found_by_name(tmp_path):
         find_recordings(dns)
 
 
+def test_layouts_are_found_at_any_depth(tmp_path):
+    """One folder above, clean files counted as noisy ones: 10 recordings for 5 pairs, OVRL 1.97 for 1.31."""
+    for part in ("no_reverb", "deep/with_reverb"):
+        touch(*(tmp_path / part / kind / name for kind in ("noisy", "clean", "noise") for name in ("a.wav", "b.wav")))
+    (tmp_path / "no_reverb" / "manifest.csv").write_text("name,noise\na,fan\n")
+    recordings = find_recordings(tmp_path)
+    assert [one.name for one in recordings] == [
+        f"{part}/{name}" for part in ("deep/with_reverb", "no_reverb") for name in "ab"
+    ]
+    assert [one.clean.parent.name for one in recordings] == ["clean"] * 4
+    assert [one.facts for one in recordings] == [{}, {}, {"noise": "fan"}, {}]
+    touch(tmp_path / "left" / "over.wav")
+    with pytest.raises(QuietmicError, match=r"over\.wav belongs to none of .*no_reverb/noisy"):
+        find_recordings(tmp_path)
+
+
+def test_clean_files_never_count_as_noisy_ones(tmp_path):
+    touch(tmp_path / "x" / "clean" / "a.wav", tmp_path / "x" / "recorded" / "a.wav")
+    with pytest.raises(QuietmicError, match="lies in a folder 'clean'"):
+        find_recordings(tmp_path)
+
+
 def test_equal_names_in_different_folders_keep_their_own_clean_files(tmp_path):
     for part in ("noisy", "clean"):
         touch(*(tmp_path / part / speaker / "001.wav" for speaker in ("spk1", "spk2")))

@@ -21,6 +21,7 @@ from quietmic.models.networks.files import save_whole
 from quietmic.models.networks.registry import FAMILIES
 from quietmic.models.training.config import TrainConfig
 from quietmic.models.training.folder import one_run
+from quietmic.models.training.progress import read_scenes
 from quietmic.models.training.train import RunPlan, measure_norms, train
 from quietmic.models.training.trainer import SKIPPED_MOST, Trainer, batches
 
@@ -284,3 +285,20 @@ def test_noise_files_without_sound_are_left_out(
         SceneSource(speech, pack, rooms, replace(MIX, classes=("nothing",)))
     with pytest.raises(QuietmicError, match="speech files hold no sound"):
         SceneSource(replace(speech, starts=0 * speech.starts), pack, rooms, MIX)
+
+
+def test_scenes_to_score_may_be_of_any_format_and_layout(tmp_path: Path) -> None:
+    """Only noisy/*.flac at 16 kHz was found; without one the mean of nothing was taken."""
+    rng = np.random.default_rng(0)
+    for part, name, rate in (("noisy_testset_wav", "a.wav", 48000), ("clean_testset_wav", "a.ogg", 8000)):
+        (tmp_path / part).mkdir()
+        soundfile.write(tmp_path / part / name, 0.1 * rng.normal(size=(rate, 2 if "noisy" in part else 1)), rate)
+    ((noisy, clean),) = read_scenes(tmp_path)
+    assert noisy.shape[0] == 2
+    assert noisy.shape[1] == len(clean) == pytest.approx(16000, abs=200)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(QuietmicError, match="no sound files"):
+        next(read_scenes(tmp_path / "empty"))
+    (tmp_path / "clean_testset_wav" / "a.ogg").unlink()
+    with pytest.raises(QuietmicError, match="no pair"):
+        next(read_scenes(tmp_path))

@@ -4,6 +4,7 @@
 - VoiceBank-DEMAND: `noisy_testset_wav/`, `clean_testset_wav/`, optionally log_testset.txt (name, noise, SNR)
 - DNS challenge: `noisy/..._snr15_..._fileid_7.wav` with `clean/clean_fileid_7.wav`
 - `NAME_noisy.*` beside `NAME_clean.*`, in any folder below
+- the folders `noisy` and `clean` of any of these at any depth, as in `no_reverb/noisy` and `with_reverb/noisy`
 - anything else: every sound file below is a noisy one without a pair
 
 NAME is the path below the folder, "spk1/001" being another recording than "spk2/001"; manifests may add the extension.
@@ -48,16 +49,66 @@ def find_recordings(folder: Path) -> list[Recording]:
     """Scenes of a folder, sorted by name.
 
     Raises:
-        QuietmicError: no such folder, no sound in it, a noisy file of a paired layout without its pair, two files of
-            one name, or a manifest that cannot be understood.
+        QuietmicError: no such folder, no sound in it, a noisy file of a paired layout without its pair, sounds that
+            belong to no pair beside pairs, two files of one name, or a manifest that cannot be understood.
     """
     if not folder.is_dir():
         raise QuietmicError(f"{folder} is no folder", exit_code=2)
-    for noisy_name, clean_name in _PAIRED_FOLDERS:
-        noisy, clean = _nested(folder / noisy_name), _nested(folder / clean_name)
-        if noisy.is_dir():
-            return _add_told(_paired(noisy, clean) if clean.is_dir() else _alone(noisy), folder)
-    return _side_by_side(folder) or _add_told(_alone(folder), folder)
+    roots = _layouts(folder)
+    if not roots:
+        return _side_by_side(folder) or _add_told(_without_clean(folder), folder)
+    for path in _sounds(folder):
+        if not any(path.is_relative_to(root) for root in roots):
+            found = ", ".join(str(root / _noisy_of(root)[0]) for root in roots)
+            raise QuietmicError(f"{path} belongs to none of {found}: name one folder, or take it away", exit_code=2)
+    recordings = []
+    for root in roots:
+        noisy_name, clean_name = _noisy_of(root)
+        noisy, clean = _nested(root / noisy_name), _nested(root / clean_name)
+        place = "" if root == folder else f"{root.relative_to(folder).as_posix()}/"
+        told = _add_told(_paired(noisy, clean) if clean.is_dir() else _alone(noisy), root)
+        recordings += [replace(one, name=f"{place}{one.name}") for one in told]
+    return sorted(recordings, key=lambda one: one.name)
+
+
+def pair_folders(noisy: Path, clean: Path) -> list[Recording]:
+    """Recordings of a folder of noisy files and one of clean files under the same names.
+
+    Raises:
+        QuietmicError: as `find_recordings`.
+    """
+    for folder in (noisy, clean):
+        if not folder.is_dir():
+            raise QuietmicError(f"{folder} is no folder", exit_code=2)
+    return _add_told(_paired(noisy, clean), noisy)
+
+
+def _noisy_of(root: Path) -> tuple[str, str]:
+    """Names of the folders of noisy and clean files of a layout; empty where this is none."""
+    return next((names for names in _PAIRED_FOLDERS if (root / names[0]).is_dir()), ("", ""))
+
+
+def _layouts(folder: Path) -> list[Path]:
+    """Folders of a paired layout: this one, or those below it, none within another."""
+    if _noisy_of(folder)[0]:
+        return [folder]
+    below = sorted({path.parent for names in _PAIRED_FOLDERS for path in folder.rglob(names[0]) if path.is_dir()})
+    shown = [root for root in below if not any(part.startswith(".") for part in root.relative_to(folder).parts)]
+    return [root for root in shown if not any(other in root.parents for other in shown)]
+
+
+def _without_clean(folder: Path) -> list[Recording]:
+    """All sounds as noisy ones.
+
+    Raises:
+        QuietmicError: some lie in a folder for clean ones.
+    """
+    recordings = _alone(folder)
+    for one in recordings:
+        if named := {clean for _, clean in _PAIRED_FOLDERS} & {*one.noisy.relative_to(folder).parts[:-1]}:
+            message = f"{one.noisy} lies in a folder '{named.pop()}', but there is none called 'noisy' beside it"
+            raise QuietmicError(message, exit_code=2)
+    return recordings
 
 
 def _nested(folder: Path) -> Path:

@@ -12,8 +12,11 @@ import torch
 from torch import Tensor
 
 from quietmic.enhance.card import StftConfig
+from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files import audio
 from quietmic.enhance.measure import metrics
+from quietmic.enhance.measure.rates import at_rate
+from quietmic.enhance.measure.recordings import find_recordings
 from quietmic.enhance.progress import Progress
 from quietmic.models.networks.spectra import analysis, synthesis
 from quietmic.models.training.config import TrainConfig
@@ -111,9 +114,19 @@ def _how_far(trainer: Run) -> tuple[str, int, str]:
 
 
 def read_scenes(folder: Path, count: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Pairs of noisy [n_mics, n_samples] and clean [n_samples] of a scenes folder, the first `count` or all."""
-    for path in sorted((folder / "noisy").glob("*.flac"))[:count]:
-        yield audio.read(path)[0], audio.read(folder / "clean" / path.name)[0][0]
+    """Pairs of noisy [n_mics, n_samples] and clean [n_samples] at 16 kHz of a folder, the first `count` or all.
+
+    Raises:
+        QuietmicError: no pairs, in none of the layouts that `find_recordings` knows, or a file that cannot be read.
+    """
+    for recording in find_recordings(folder)[:count]:
+        if recording.clean is None:
+            raise QuietmicError(f"{recording.noisy} has no clean file: what is scored needs pairs", exit_code=2)
+        noisy, clean = (audio.read(path) for path in (recording.noisy, recording.clean))
+        channels = [at_rate(channel, noisy[1], metrics.METRIC_RATE) for channel in noisy[0]]
+        target = at_rate(clean[0][0], clean[1], metrics.METRIC_RATE)
+        n_samples = min(len(channels[0]), len(target))
+        yield np.stack(channels)[:, :n_samples], target[:n_samples]
 
 
 def score(trainer: Run, noisy: np.ndarray, clean: np.ndarray) -> Scores:
