@@ -105,12 +105,12 @@ def evaluate(recordings: list[Recording], systems: list[System], options: Evalua
     jobs = _plan(recordings, systems, leave_out)
     rows = {job.key: row for job in jobs if (row := _read_cached(options.cache, job)) is not None}
     todo = [job for job in jobs if job.key not in rows]
-    for job, row in _run(todo, options.n_jobs, options.cluster):
-        if isinstance(row, QuietmicError):
-            leave_out(job.recording, row)
+    for job, result in _run(todo, options.n_jobs, options.cluster):
+        if isinstance(result, QuietmicError):
+            leave_out(job.recording, result)
             continue
-        write_json(row, _cache_path(options.cache, job.key))
-        rows[job.key] = row
+        write_json(result, _cache_path(options.cache, job.key))
+        rows[job.key] = result
         options.progress("evaluating", len(rows), len(jobs), f"{job.recording.name[:24]} {job.system.label}")
     ordered = _add_gains([_label(rows[job.key], job) for job in jobs if job.recording.name not in skipped])
     told = [{"scene": name, "reason": reason} for name, reason in skipped.items()]
