@@ -58,6 +58,12 @@ class OnnxNetwork:
                 )
         self.card = choose_card(self.path, metadata)
         inputs = {node.name: node for node in session.get_inputs()}
+        shape = inputs["noisy"].shape if "noisy" in inputs else []
+        if len(shape) == 5 and isinstance(shape[2], int) and shape[2] != self.card.stft.n_freqs:
+            raise QuietmicError(
+                f"{self.path}: the graph takes {shape[2]} frequencies, its card says {self.card.stft.n_freqs}: export "
+                "the model again"
+            )
         self.uses_beam = "beam" in inputs
         self._state_shapes = {
             name: tuple(int(n) for n in node.shape) for name, node in inputs.items() if name.startswith(_STATE_PREFIX)
@@ -79,6 +85,14 @@ class OnnxNetwork:
         """The graph for one frame where there is one; then the other is opened only if it is needed."""
         path = hop_path(self.path)
         return _open(path, self._threads, self._spin) if path.is_file() else self._session
+
+    def __deepcopy__(self, memo: object) -> "OnnxNetwork":
+        """Itself: it holds nothing that changes."""
+        return self
+
+    def __reduce__(self) -> tuple[type["OnnxNetwork"], tuple[Path, int, bool]]:
+        """Pickled by the name of its file, which is opened again."""
+        return OnnxNetwork, (self.path.absolute(), self._threads, self._spin)
 
     def initial_state(self) -> State:
         """Zeros of the shapes that the graph declares."""

@@ -1,8 +1,11 @@
 """The enhancer as a stream: blocks of any length in, enhanced blocks out, the same samples for every cut."""
 
+from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -39,6 +42,7 @@ class StreamState:
         n_in: samples in.
         n_out: samples out.
         non_finite: samples replaced by zero.
+        is_flushed: the signal has ended.
     """
 
     to_model: ResamplerState | None
@@ -51,12 +55,15 @@ class StreamState:
     n_in: int = 0
     n_out: int = 0
     non_finite: int = 0
+    is_flushed: bool = False
 
 
 class Stream:
     """Enhances a signal block by block; what `open_stream` returns.
 
-    All that it remembers is its `state`. Samples that are no numbers count as silence, and `non_finite` counts them.
+    All that it remembers is its `state`. It can be copied and pickled: copies share the network, which holds no signal,
+    and a pickled stream opens the same file again. Samples that are no numbers count as silence, and `non_finite`
+    counts them.
 
     Attributes:
         n_mics: channels of every block.
@@ -153,8 +160,11 @@ class Stream:
             [n_ready] float32.
 
         Raises:
-            ValueError: another number of channels than n_mics, or samples that are no floats.
+            ValueError: another number of channels than n_mics, samples that are no floats, or a signal that was ended
+                by `flush`.
         """
+        if self._state.is_flushed:
+            raise ValueError("the stream was flushed: call reset() before the next signal")
         given = np.asarray(block)
         if given.size and given.dtype.kind != "f":
             raise ValueError(f"block of {given.dtype}, but samples are floats in -1..1: divide int16 by 32768")
@@ -179,7 +189,16 @@ class Stream:
         n_owed = self._state.n_in + self.delay - self._state.n_out
         tail = self._push(np.zeros((self.n_mics, n_owed + self._hop_at_rate + 1), np.float32))[:n_owed]
         self._state.n_out += n_owed
+        self._state.is_flushed = True
         return tail
+
+    def __copy__(self) -> "Stream":
+        """A stream of its own at the same point; two that share one memory would disturb each other."""
+        return deepcopy(self)
+
+    def __reduce__(self) -> tuple[Callable[..., "Stream"], tuple[Any, ...]]:
+        """Copied and pickled as what it was opened with and what it remembers."""
+        return _go_on, (self.network, self.n_mics, self.sample_rate, self.attenuation_limit_db, self._state)
 
     def _replace_non_finite(self, samples: Array) -> Array:
         if np.vdot(samples, samples) <= _LARGEST_SAMPLE**2:  # no sample is larger than the root of their energy
@@ -253,12 +272,21 @@ def _to_real(spectra: Spectra) -> Array:
     return np.ascontiguousarray(spectra).view(np.float32).reshape(*spectra.shape, 2)
 
 
+def _go_on(network: OnnxNetwork, n_mics: int, sample_rate: int, limit_db: float | None, state: StreamState) -> Stream:
+    """A stream that goes on from a state."""
+    stream = Stream(network, n_mics, sample_rate, limit_db)
+    stream.state = state
+    return stream
+
+
 def _check(network: OnnxNetwork, n_mics: int, sample_rate: int, limit_db: float | None) -> None:
     card = network.card
-    if limit_db is not None and not limit_db >= 0:
-        raise QuietmicError(f"attenuation_limit_db is {limit_db}, but it must be 0 or more", exit_code=2)
-    if int(sample_rate) != sample_rate:
-        raise QuietmicError(f"sample rate {sample_rate} Hz, but it must be a whole number", exit_code=2)
+    if limit_db is not None and not (isinstance(limit_db, Real) and limit_db >= 0):
+        raise QuietmicError(f"attenuation_limit_db is {limit_db!r}, but it must be 0 or more", exit_code=2)
+    if not isinstance(sample_rate, Real) or not float(sample_rate).is_integer():
+        raise QuietmicError(f"sample rate {sample_rate!r}, but it must be a whole number of Hz", exit_code=2)
+    if not isinstance(n_mics, Integral):
+        raise QuietmicError(f"{n_mics!r} microphones, but it must be a whole number", exit_code=2)
     if not MIN_RATE <= sample_rate <= MAX_RATE:
         raise QuietmicError(f"sample rate {sample_rate} Hz, but it must lie in {MIN_RATE}..{MAX_RATE}", exit_code=2)
     most = min(MAX_MICS, card.max_mics)

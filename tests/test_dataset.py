@@ -39,6 +39,28 @@ def test_layouts_are_found_by_name(tmp_path):
         find_recordings(dns)
 
 
+def test_layouts_are_found_at_any_depth(tmp_path):
+    """One folder above, clean files counted as noisy ones: 10 recordings for 5 pairs, OVRL 1.97 for 1.31."""
+    for part in ("no_reverb", "deep/with_reverb"):
+        touch(*(tmp_path / part / kind / name for kind in ("noisy", "clean", "noise") for name in ("a.wav", "b.wav")))
+    (tmp_path / "no_reverb" / "manifest.csv").write_text("name,noise\na,fan\n")
+    recordings = find_recordings(tmp_path)
+    assert [one.name for one in recordings] == [
+        f"{part}/{name}" for part in ("deep/with_reverb", "no_reverb") for name in "ab"
+    ]
+    assert [one.clean.parent.name for one in recordings] == ["clean"] * 4
+    assert [one.facts for one in recordings] == [{}, {}, {"noise": "fan"}, {}]
+    touch(tmp_path / "left" / "over.wav")
+    with pytest.raises(QuietmicError, match=r"over\.wav belongs to none of .*no_reverb/noisy"):
+        find_recordings(tmp_path)
+
+
+def test_clean_files_never_count_as_noisy_ones(tmp_path):
+    touch(tmp_path / "x" / "clean" / "a.wav", tmp_path / "x" / "recorded" / "a.wav")
+    with pytest.raises(QuietmicError, match="lies in a folder 'clean'"):
+        find_recordings(tmp_path)
+
+
 def test_equal_names_in_different_folders_keep_their_own_clean_files(tmp_path):
     for part in ("noisy", "clean"):
         touch(*(tmp_path / part / speaker / "001.wav" for speaker in ("spk1", "spk2")))
@@ -91,13 +113,23 @@ def test_manifests_as_spreadsheets_save_them(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "text", ["Name; SNR_dB\r\na;5\r\n;\r\n", "name\tsnr_db\na\t5", "\ufeffname , snr_db\na.wav , 5\n"]
+)
+def test_what_stands_between_columns_is_found_and_spaces_are_none(tmp_path, text):
+    touch(tmp_path / "noisy" / "a.wav")
+    (tmp_path / "manifest.csv").write_bytes(text.encode())
+    assert [recording.facts for recording in find_recordings(tmp_path)] == [{"snr_db": 5}]
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         (b"name,snr_db\na,5\nb\n", "manifest.csv, line 3: 1 cells for 2 columns"),
         (b"name,snr_db\na,5,bus\n", "manifest.csv, line 2: 3 cells for 2 columns"),
         (b"name,snr_db\n,5\n", "manifest.csv, line 2: the name is missing"),
         (b"name,snr_db\na,5\na,6\n", "manifest.csv, line 3: 'a' stands in an earlier line too"),
-        (b"name;snr_db\na;5\n", "manifest.csv: .* one of them 'name'; it is 'name;snr_db'"),
+        (b"name|snr_db\na|5\n", r"manifest.csv: .* one of them 'name'; it is 'name\|snr_db'"),
+        (b"name,SNR,snr\na,5,5\n", "manifest.csv: .* each once"),
         (b"", "manifest.csv: the first line must name the columns"),
         (b"name\nsomething\n", "manifest.csv: none of its names .* the first recording is 'a'"),
         (b"name,noise\na,Stra\xdfe\n", "manifest.csv is not in UTF-8"),

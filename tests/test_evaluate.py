@@ -40,6 +40,23 @@ def test_paired_difference_sees_what_means_hide():
     assert difference["high"] - difference["low"] < 1e-9  # while each mean alone is uncertain by 5
 
 
+def test_means_of_several_systems_run_over_the_files_that_all_were_measured_on():
+    """A system without a figure for the hard file got 12 dB where one that scored 2 and 12 got 7."""
+
+    def row(scene, system, value):
+        figures = dict.fromkeys(FIGURE_NAMES, value) | {"ovrl": None if system == "b" else value}
+        return {"scene": scene, "system": system, "pool_rtf": 0.1, **figures}
+
+    rows = [row("easy", "a", 12.0), row("hard", "a", 2.0), row("easy", "b", 12.0), row("hard", "b", None)]
+    summary = summarise_rows(rows)["summary"]
+    for system in ("a", "b"):
+        assert (summary[system]["si_sdr"]["mean"], summary[system]["si_sdr"]["n"]) == (12, 1)
+        assert summary[system]["si_sdr"]["missing"] == 1
+    assert summary["a"]["ovrl"]["mean"] == 7  # b has none at all, and does not count for it
+    assert summary["a"]["pool_rtf"]["n"] == 2
+    assert rows[1]["si_sdr"] == 2
+
+
 @pytest.fixture
 def quick_measures(monkeypatch):
     """Figures at no cost, for tests of all that surrounds them."""
@@ -118,6 +135,40 @@ def test_a_file_that_is_cut_off_is_refused(tmp_path, passthrough_model, part, na
             find_recordings(folder), [model_system(str(passthrough_model))], EvaluationOptions(cache=tmp_path / "cache")
         )
     assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("kind", ["header", "middle"])
+def test_a_bad_file_can_be_left_out(tmp_path, passthrough_model, monkeypatch, capsys, kind):
+    monkeypatch.chdir(tmp_path)
+    noisy = write_pairs(tmp_path / "scenes", n_scenes=2, seconds=1.0) / "noisy"
+    data = (noisy / "scene_000.flac").read_bytes()
+    (noisy / "scene_000.flac").write_bytes(data[: len(data) // 2] if kind == "middle" else b"no sound")
+    arguments = ["evaluate", "scenes", "--model", str(passthrough_model), "--json"]
+    assert cli.main(arguments) == 1
+    assert cli.main([*arguments, "--skip-bad", "--markdown", "r.md"]) == 0
+    captured = capsys.readouterr()
+    figures = json.loads(captured.out)
+    assert {row["scene"] for row in figures["rows"]} == {"scene_001"}
+    assert [entry["scene"] for entry in figures["skipped"]] == ["scene_000"]
+    assert "left out: " in captured.err and "scene_000.flac" in captured.err
+    assert "1 recordings (1 bad ones left out)" in Path("r.md").read_text()
+    (noisy / "scene_001.flac").write_bytes(b"")
+    assert cli.main([*arguments, "--skip-bad"]) == 1
+    assert "none of the 2 recordings can be read" in capsys.readouterr().err
+
+
+def test_noisy_and_clean_folders_may_lie_anywhere(tmp_path, passthrough_model, monkeypatch, capsys, quick_measures):
+    monkeypatch.chdir(tmp_path)
+    write_pairs(tmp_path / "scenes", n_scenes=2, seconds=1.0)
+    (tmp_path / "scenes" / "noisy").rename(tmp_path / "street")
+    (tmp_path / "scenes" / "clean").rename(tmp_path / "studio")
+    folders = ["--noisy", "street", "--clean", "studio"]
+    assert cli.main(["evaluate", *folders, "--model", str(passthrough_model), "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["data"] == "street" and len(figures["rows"]) == 4
+    for wrong in ([], folders[:2], folders[2:], ["scenes", *folders], ["scenes", *folders[2:]]):
+        assert cli.main(["evaluate", *wrong]) == 2
+        assert "give a FOLDER, or --noisy and --clean" in capsys.readouterr().err
 
 
 def test_pairs_of_different_length_are_told(tmp_path, caplog, quick_measures):

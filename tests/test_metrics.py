@@ -41,7 +41,7 @@ def test_si_sdr_of_known_mixtures():
     clean, noise = np.eye(2)[0], np.eye(2)[1]
     assert metrics.si_sdr(clean, 5 * clean + 0.5 * noise) == pytest.approx(20.0, abs=1e-9)
     assert metrics.si_sdr(clean, clean) == pytest.approx(156.5, abs=0.1)
-    assert metrics.si_sdr(clean, np.zeros(2)) is None
+    assert metrics.si_sdr(clean, np.zeros(2)) == -60
     assert metrics.si_sdr(np.zeros(2), noise) is None
     assert metrics.si_sdr(clean, clean * np.nan) is None
     with pytest.raises(ValueError, match="one length"):
@@ -81,3 +81,15 @@ def test_what_does_not_exist_is_not_measured(monkeypatch, pair):
     assert metrics.measure(*pair, RATE) == {
         name: metrics.si_sdr(*pair) if name == "si_sdr" else None for name in metrics.METRIC_NAMES
     }
+
+
+def test_silence_against_speech_is_the_worst_there_is(pair):
+    """It was "not measured" and left out: a system that muted the hard file had the better mean."""
+    clean, noisy = pair
+    silence = np.zeros_like(clean)
+    figures = metrics.measure(clean, silence, RATE)
+    assert (figures["si_sdr"], figures["pesq_wb"], figures["pesq_nb"]) == (-60, 1, 1)
+    assert figures["stoi"] == pytest.approx(0, abs=1e-3)
+    assert metrics.measure(silence, silence, RATE)["si_sdr"] is None
+    assert metrics.pesq_wb(silence, noisy, RATE) is None
+    assert metrics.si_sdr(np.array([1.0, 0.0]), np.array([0.0, 1.0])) == -60

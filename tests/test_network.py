@@ -1,15 +1,18 @@
 """Loading a network, its card, and its errors."""
 
 import copy
+import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from make_models import make_card
 
-from quietmic.enhance.card import ModelCard, StftConfig
+from quietmic.enhance.card import CARD_KEY, ModelCard, StftConfig
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.network import OnnxNetwork
+from quietmic.enhance.onnxfile import read_card
 
 
 def test_card_survives_json() -> None:
@@ -28,6 +31,42 @@ def test_card_of_the_future_and_broken_cards() -> None:
     for text in ("", "[]", '{"name": "x"}'):
         with pytest.raises(QuietmicError, match="unreadable"):
             ModelCard.from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"stft": {"hop_length": 0}}, "whole numbers above 0"),
+        ({"stft": {"hop_length": -256}}, "whole numbers above 0"),
+        ({"stft": {"hop_length": 256.0}}, "whole numbers above 0"),
+        ({"stft": {"sample_rate": 48000}}, "models of format 1"),
+        ({"stft": {"hop_length": 128}}, "models of format 1"),
+        ({"stft": {"window": "hann"}}, "unknown window"),
+        ({"stft": None}, "unreadable"),
+        ({"max_mics": "8"}, "max_mics is '8'"),
+        ({"max_mics": 0}, "max_mics is 0"),
+        ({"max_mics": True}, "max_mics is True"),
+        ({"name": 3}, "name is 3"),
+        ({"look_ahead": -1}, "look_ahead is -1"),
+        ({"parameters": "many"}, "parameters is 'many'"),
+        ({"metrics": []}, "metrics must be a table"),
+        ({"format_version": "1"}, "unreadable"),
+    ],
+    ids=str,
+)
+def test_cards_that_lie_are_refused_at_loading(model_folder: Path, tmp_path: Path, change: dict, message: str) -> None:
+    """Each file of a batch failed with a traceback, or came out at another speed."""
+    path = tmp_path / "lying.onnx"
+    model = onnx.load(model_folder / "passthrough.onnx")
+    card = json.loads(make_card("tcn").to_json())
+    stft = change.get("stft", {})
+    card |= change | {"stft": stft and card["stft"] | stft} if "stft" in change else change
+    onnx.helper.set_model_props(model, {CARD_KEY: json.dumps(card)})
+    onnx.save(model, path)
+    for load in (OnnxNetwork, read_card):
+        with pytest.raises(QuietmicError, match=message) as told:
+            load(path)
+        assert str(path) in str(told.value)
 
 
 def test_signature_is_read_from_the_graph(model_folder: Path) -> None:

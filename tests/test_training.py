@@ -24,7 +24,8 @@ from quietmic.models.networks.spectra import analysis, synthesis
 from quietmic.models.publish import measure_listed
 from quietmic.models.training.config import TrainConfig, read_config
 from quietmic.models.training.run import describe_start
-from quietmic.models.training.train import RunPlan, Trainer, measure_norms, open_start, train
+from quietmic.models.training.train import RunPlan, measure_norms, open_start, train
+from quietmic.models.training.trainer import Trainer
 
 STFT = StftConfig()
 SIZES = {"encoder": (4, 6), "width": 8, "n_units": 8, "dilations": (1, 2)}
@@ -67,7 +68,7 @@ def test_training_resumes_and_logs(data: dict[str, Path], tmp_path: Path) -> Non
     _, first = train(source, config, RunPlan(tmp_path, 0.05, torch.device("cpu")))
     _, second = train(source, config, RunPlan(tmp_path, 0.05, torch.device("cpu")))
     assert second["steps"] > first["steps"] > 0  # how many depends on the machine
-    assert second["minutes"] - first["minutes"] >= 0.05
+    assert second["minutes"] - first["minutes"] >= 0.03  # what measuring the norms takes is set aside
     assert second["audio_hours"] == pytest.approx(second["steps"] * 2 / 3600)
     assert (tmp_path / "log.png").stat().st_size > 1000
     assert (tmp_path / "network.pt").exists()
@@ -81,9 +82,9 @@ def test_a_run_shorter_than_the_decay_goes_on_from_where_it_was_before_the_decay
     train(source, config, RunPlan(tmp_path, 0.05, torch.device("cpu")))
     kept = torch.load(tmp_path / "state.pt", weights_only=True)["progress"]
     assert kept["step"] > 0
-    assert kept["minutes"] == pytest.approx(0.025, abs=0.02)
+    assert kept["minutes"] == pytest.approx(0.015, abs=0.015)
     _, second = train(source, config, RunPlan(tmp_path, 0.05, torch.device("cpu")))
-    assert second["minutes"] >= kept["minutes"] + 0.05
+    assert second["minutes"] >= kept["minutes"] + 0.03
 
 
 def test_norms_of_averaged_weights_are_measured_on_the_data(data: dict[str, Path]) -> None:

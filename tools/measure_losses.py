@@ -22,7 +22,8 @@ from quietmic.models.training.config import TrainConfig, read_config
 from quietmic.models.training.progress import read_scenes, score
 from quietmic.models.training.sources import Sources, open_source
 from quietmic.models.training.teacher import Teacher
-from quietmic.models.training.train import Trainer, batches, measure_norms, open_start
+from quietmic.models.training.train import measure_norms, open_start
+from quietmic.models.training.trainer import Trainer, batches
 
 PLAIN: dict[str, Any] = {
     "batch_size": 4,

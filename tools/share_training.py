@@ -20,7 +20,7 @@ from quietmic.models.mixtures.scene import MixConfig
 from quietmic.models.mixtures.source import SceneSource
 from quietmic.models.training.config import TrainConfig
 from quietmic.models.training.parallel import Team, close_team, open_team
-from quietmic.models.training.train import Trainer, batches
+from quietmic.models.training.trainer import Trainer, batches
 
 SIZES = {
     "tcn": {"encoder": (4, 6), "width": 8, "n_units": 8, "dilations": (1, 2)},

@@ -27,7 +27,7 @@ from quietmic.models.networks.structure import changes
 from quietmic.models.training.config import TrainConfig
 from quietmic.models.training.losses import Perceptual, scale_of, spectra_loss
 from quietmic.models.training.precision import bfloat16_where_fast
-from quietmic.models.training.train import batches
+from quietmic.models.training.trainer import batches
 
 STFT = StftConfig()
 HOP_S = STFT.hop_length / STFT.sample_rate

@@ -7,7 +7,7 @@ cache, so that a run that was stopped goes on where it was, and a second one cos
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -27,7 +27,7 @@ from quietmic.enhance.jsonfile import write_json
 from quietmic.enhance.measure import metrics
 from quietmic.enhance.measure.metrics import metric_versions
 from quietmic.enhance.measure.rates import at_rate
-from quietmic.enhance.measure.recordings import Recording, find_recordings
+from quietmic.enhance.measure.recordings import Recording, find_recordings, pair_folders
 from quietmic.enhance.measure.records import DEFAULT_FOLDER, write_record
 from quietmic.enhance.measure.statistics import SEED
 from quietmic.enhance.measure.summary import GAIN_NAMES, Row, summarise_rows
@@ -42,7 +42,7 @@ _MAX_DIFFERENCE_S = 0.05  # noisy and clean file differ by more than this: one o
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """How an evaluation is run; nothing of it changes a figure.
+    """How an evaluation is run; nothing of it changes a figure of a recording.
 
     Attributes:
         n_jobs: processes.
@@ -50,6 +50,7 @@ class EvaluationOptions:
         records: folder where the record of the run goes.
         cluster: workers to use instead of processes.
         progress: hears of each result.
+        skip_bad: recordings that cannot be read or are damaged are left out and counted, in place of ending the run.
     """
 
     n_jobs: int = 1
@@ -57,6 +58,7 @@ class EvaluationOptions:
     records: Path = DEFAULT_FOLDER
     cluster: Cluster | None = None
     progress: Progress = silent
+    skip_bad: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,22 +85,37 @@ def evaluate(recordings: list[Recording], systems: list[System], options: Evalua
         options: how to run it.
 
     Returns:
-        {"systems", "rows", "summary", "splits", "paired"}: plain data for JSON.
+        {"systems", "rows", "summary", "splits", "paired", "skipped"}: plain data for JSON.
 
     Raises:
-        QuietmicError: a file cannot be read or is damaged, a system needs more channels than any recording has, or a
-            worker died.
+        QuietmicError: a file cannot be read or is damaged (all of them, where bad ones are skipped), a system needs
+            more channels than any recording has, or a worker died.
     """
     systems = [noisy_system(), *systems]
-    jobs = _plan(recordings, systems)
+    skipped: dict[str, str] = {}
+
+    def leave_out(recording: Recording, error: QuietmicError) -> None:
+        if not options.skip_bad:
+            raise error
+        skipped[recording.name] = str(error)
+        logger.warning("left out: %s", error)
+        if len(skipped) == len(recordings):
+            raise QuietmicError(f"none of the {len(recordings)} recordings can be read, the last one: {error}")
+
+    jobs = _plan(recordings, systems, leave_out)
     rows = {job.key: row for job in jobs if (row := _read_cached(options.cache, job)) is not None}
     todo = [job for job in jobs if job.key not in rows]
-    for job, row in _run(todo, options.n_jobs, options.cluster):
-        write_json(row, _cache_path(options.cache, job.key))
-        rows[job.key] = row
+    for job, result in _run(todo, options.n_jobs, options.cluster):
+        if isinstance(result, QuietmicError):
+            leave_out(job.recording, result)
+            continue
+        write_json(result, _cache_path(options.cache, job.key))
+        rows[job.key] = result
         options.progress("evaluating", len(rows), len(jobs), f"{job.recording.name[:24]} {job.system.label}")
-    ordered = _add_gains([_label(rows[job.key], job) for job in jobs])
-    return {"systems": [describe_system(system) for system in systems], "rows": ordered} | summarise_rows(ordered)
+    ordered = _add_gains([_label(rows[job.key], job) for job in jobs if job.recording.name not in skipped])
+    told = [{"scene": name, "reason": reason} for name, reason in skipped.items()]
+    described = {"systems": [describe_system(system) for system in systems], "rows": ordered, "skipped": told}
+    return described | summarise_rows(ordered)
 
 
 def evaluate_job(job: Job) -> Row:
@@ -120,12 +137,27 @@ def evaluate_job(job: Job) -> Row:
     return {"seconds": seconds, "pool_rtf": rtf} | metrics.measure(clean, enhanced, metrics.METRIC_RATE)
 
 
-def _plan(recordings: list[Recording], systems: list[System]) -> list[Job]:
-    counts = [_check_recording(recording) for recording in recordings]
-    _tell_left_out(systems, counts)
+def try_job(job: Job) -> Row | QuietmicError:
+    """The same, or why there are no measures: what a worker gives back."""
+    try:
+        return evaluate_job(job)
+    except QuietmicError as error:
+        return error
+
+
+def _plan(
+    recordings: list[Recording], systems: list[System], leave_out: Callable[[Recording, QuietmicError], None]
+) -> list[Job]:
+    counted: list[tuple[Recording, int]] = []
+    for recording in recordings:
+        try:
+            counted.append((recording, _check_recording(recording)))
+        except QuietmicError as error:
+            leave_out(recording, error)
+    _tell_left_out(systems, [n_channels for _, n_channels in counted])
     versions = json.dumps(metrics.metric_versions(), sort_keys=True)
     jobs = []
-    for recording, n_channels in zip(recordings, counts, strict=True):
+    for recording, n_channels in counted:
         files = hash_file(recording.noisy) + (hash_file(recording.clean) if recording.clean else "")
         for system in systems:
             if system.n_mics <= n_channels:
@@ -181,22 +213,22 @@ def _tell_left_out(systems: list[System], counts: list[int]) -> None:
             )  # fmt: skip
 
 
-def _run(jobs: list[Job], n_jobs: int, cluster: Cluster | None) -> Iterator[tuple[Job, Row]]:
+def _run(jobs: list[Job], n_jobs: int, cluster: Cluster | None) -> Iterator[tuple[Job, Row | QuietmicError]]:
     """Results as they come; a few jobs per worker are handed out at a time."""
     if cluster:
         yield from _on_cluster(jobs, cluster)
         return
     if n_jobs <= 1:
         for job in jobs:
-            yield job, evaluate_job(job)
+            yield job, try_job(job)
         return
     pending = iter(jobs)
-    running: dict[Future[Row], Job] = {}
+    running: dict[Future[Row | QuietmicError], Job] = {}
     with ProcessPoolExecutor(n_jobs, mp_context=get_context("spawn")) as pool:
         try:
             while True:
                 for job in islice(pending, 4 * n_jobs - len(running)):
-                    running[pool.submit(evaluate_job, job)] = job
+                    running[pool.submit(try_job, job)] = job
                 if not running:
                     return
                 for done in wait(running, return_when=FIRST_COMPLETED).done:
@@ -207,12 +239,12 @@ def _run(jobs: list[Job], n_jobs: int, cluster: Cluster | None) -> Iterator[tupl
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _on_cluster(jobs: list[Job], cluster: Cluster) -> Iterator[tuple[Job, Row]]:
+def _on_cluster(jobs: list[Job], cluster: Cluster) -> Iterator[tuple[Job, Row | QuietmicError]]:
     """The same on a cluster, whose workers get absolute paths, since they run elsewhere."""
     asked = {job.key: job for job in jobs}
     models = {Path(job.system.target).absolute() for job in jobs if job.system.kind == "model"}
     finished = run_on_cluster(
-        evaluate_job, map(_absolute, jobs), cluster, models, lambda job: job.recording.noisy.stat().st_size
+        try_job, map(_absolute, jobs), cluster, models, lambda job: job.recording.noisy.stat().st_size
     )
     for job, row in finished:
         if isinstance(row, WorkerDied):
@@ -266,9 +298,18 @@ def _read_clean(path: Path | None) -> Array | None:
     return at_rate(samples[0], sample_rate, metrics.METRIC_RATE)
 
 
-def run_evaluation(folder: Path, systems: list[System], options: EvaluationOptions) -> dict[str, Any]:
-    """Evaluates a folder and leaves a record; the record is what is returned, with its path."""
-    recordings = find_recordings(folder)
+def run_evaluation(
+    folder: Path, systems: list[System], options: EvaluationOptions, clean: Path | None = None
+) -> dict[str, Any]:
+    """Evaluates a folder and leaves a record; the record is what is returned, with its path.
+
+    Args:
+        folder: of recordings; with `clean`, of the noisy ones alone.
+        systems: what to compare.
+        options: how to run it.
+        clean: folder of the clean files, under the same names.
+    """
+    recordings = pair_folders(folder, clean) if clean else find_recordings(folder)
     result = evaluate(recordings, systems, options)
     facts = {
         "data": str(folder),

@@ -5,6 +5,7 @@ Each room has one talker, N_NOISES point noises and an array of 1 to 8 microphon
 """
 
 import json
+import logging
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ import numpy as np
 
 from quietmic.enhance.progress import Progress, silent
 from quietmic.models.mixtures.pack import written_whole
+
+logger = logging.getLogger(__name__)
 
 SAMPLE_RATE = 16000
 N_NOISES = 3
@@ -147,6 +150,7 @@ def build_rooms(
     index = target / "rooms.json"
     if index.exists() and json.loads(index.read_text())["facts"] == json.loads(json.dumps(facts)):
         return target
+    logger.info("%d rooms are simulated once, into %s", count, target)
     entries, flat, offset = [], [], 0
     with ProcessPoolExecutor(jobs) as pool:
         made = pool.map(_simulate_entry, [(seed * 1_000_003 + i, ranges) for i in range(count)], chunksize=4)

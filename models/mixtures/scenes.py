@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -84,17 +85,22 @@ def make_scene(job: SceneJob) -> Row:
     """Write one scene (noisy/NAME.flac with all microphones, clean/NAME.flac) and return its manifest row."""
     torch.set_num_threads(1)
     wanted = job.scenes
-    speech = pack_folder(wanted.speech, wanted.split, wanted.cache)
-    noise = pack_folder(wanted.noise, wanted.split, wanted.cache)
-    rooms = RoomCache(build_rooms(wanted.cache, wanted.count, wanted.seed, ROOMS))
-    source = SceneSource(speech, noise, rooms, wanted.config)
-    scene = source.draw_scene(np.random.default_rng((wanted.seed, job.index)), N_MICS, room=job.index)
+    scene = _open_source(wanted).draw_scene(np.random.default_rng((wanted.seed, job.index)), N_MICS, room=job.index)
     batch = mix(stack_scenes([scene]), torch.device("cpu"), seed=job.index)
     name = f"scene-{job.index:03d}"
     audio.write(wanted.folder / "noisy" / f"{name}.flac", batch.noisy[0].numpy(), SAMPLE_RATE)
     audio.write(wanted.folder / "clean" / f"{name}.flac", batch.target.numpy(), SAMPLE_RATE)
     facts = {k: round(v, 3) if isinstance(v, float) else v for k, v in scene.facts.items()}
     return {"name": name, **facts, "n_mics": N_MICS}
+
+
+@lru_cache(maxsize=1)
+def _open_source(wanted: SceneSet) -> SceneSource:
+    """What the scenes of a set are drawn from, opened once by each process."""
+    speech = pack_folder(wanted.speech, wanted.split, wanted.cache)
+    noise = pack_folder(wanted.noise, wanted.split, wanted.cache)
+    rooms = RoomCache(build_rooms(wanted.cache, wanted.count, wanted.seed, ROOMS))
+    return SceneSource(speech, noise, rooms, wanted.config)
 
 
 def make_scenes(

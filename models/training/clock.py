@@ -6,7 +6,10 @@ from quietmic.models.training.parallel import Team
 
 
 class Clock:
-    """Says how much time is left, how far the learning rate has fallen, and what is due.
+    """Says how much time is left for steps, how far the learning rate has fallen, and what is due.
+
+    Attributes:
+        reserve: minutes at the end that steps leave to what comes after them; the same for all processes.
 
     Args:
         minutes: wall clock of the run.
@@ -18,6 +21,7 @@ class Clock:
         self._minutes, self._decay_minutes, self._team = minutes, decay_minutes, team
         self._start = self._now = team.same(time.monotonic())
         self._done: dict[str, float] = {}
+        self.reserve = 0.0
 
     def tick(self) -> None:
         """Reads the clock; between two ticks it stands still."""
@@ -25,8 +29,13 @@ class Clock:
 
     @property
     def left(self) -> float:
-        """Minutes that are left, negative beyond the end."""
-        return self._minutes - (self._now - self._start) / 60
+        """Minutes that are left for steps, negative beyond their end."""
+        return self._minutes - self.reserve - self.passed
+
+    @property
+    def passed(self) -> float:
+        """Minutes from the start to the last tick."""
+        return (self._now - self._start) / 60
 
     @property
     def decay(self) -> float:

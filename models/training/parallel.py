@@ -103,6 +103,10 @@ class NoLog:
     def step(self, trainer: object, loss: float) -> None:
         """Leaves the log of this step to the process that leads."""
 
+    def estimate_validation(self, trainer: object, scenes: object) -> float:
+        """Nothing."""
+        return 0.0
+
     def validate(self, trainer: object, scenes: object) -> None:
         """Leaves the validation to the process that leads."""
 
