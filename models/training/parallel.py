@@ -104,7 +104,7 @@ class NoLog:
         """Leaves the log of this step to the process that leads."""
 
     def estimate_validation(self, trainer: object, scenes: object) -> float:
-        """Nothing is shown by these."""
+        """No time, as they do not validate."""
         return 0.0
 
     def validate(self, trainer: object, scenes: object) -> None:
