@@ -181,10 +181,13 @@ class Hop:
         return binding
 
     def _shape(self, node: ort.NodeArg, buffer: NDArray[Any]) -> list[int]:
-        """What the graph declares, whose only open sizes are the numbers of microphones and, for signals, of frames."""
+        """The shape of an input or output for one frame."""
         if node.name.startswith(_STATE_PREFIX):
             return list(buffer.shape)
-        return [size if isinstance(size, int) else len(self.noisy) if size == "n_mics" else 1 for size in node.shape]
+        if all(isinstance(size, int) or size == "n_mics" for size in node.shape):
+            return [len(self.noisy) if size == "n_mics" else size for size in node.shape]
+        n_mics, n_freqs = self.noisy.shape  # an exporter may leave any size open: those of one frame, by rank
+        return {5: [1, n_mics, n_freqs, 1, 2], 4: [1, n_freqs, 1, 2], 3: [1, n_freqs, 1]}[len(node.shape)]
 
 
 def hop_path(path: Path) -> Path:
