@@ -13,6 +13,14 @@ NONE, FIXED = 0, 1  # of no unit (zeros, statistics); of the outside world, cann
 NOWHERE = float("inf")
 
 
+def thin(labels: Tensor) -> Tensor:
+    """The same labels with size 1 on every axis along which they are stored once."""
+    for axis, stride in enumerate(labels.stride()):
+        if stride == 0 and labels.shape[axis] > 1:
+            labels = labels.narrow(axis, 0, 1)
+    return labels
+
+
 def small(labels: Tensor) -> Tensor:
     """The same labels with size 1 on every axis along which they do not vary."""
     for axis in range(labels.dim()):
@@ -25,6 +33,8 @@ def small(labels: Tensor) -> Tensor:
 
 def same(a: Tensor, b: Tensor) -> bool:
     """Whether two label tensors of one shape are equal."""
+    if a.stride() == b.stride():
+        return torch.equal(thin(a), thin(b))
     a, b = small(a), small(b)
     return a.shape == b.shape and torch.equal(a, b)
 
@@ -36,7 +46,7 @@ def varies(labels: Tensor) -> list[int]:
 
 def is_none(labels: Tensor) -> bool:
     """Whether no element belongs to anything."""
-    return not bool(small(labels).any())
+    return not bool(thin(labels).any())
 
 
 def bounds(labels: Tensor, axes: list[int]) -> tuple[Tensor, Tensor]:
@@ -63,11 +73,11 @@ class Forest:
 
     def roots(self, labels: Tensor) -> Tensor:
         """Root of each label, same shape."""
-        return self._parent[small(labels).long()].double().expand(labels.shape)
+        return self._parent[thin(labels).long()].double().expand(labels.shape)
 
     def join(self, a: Tensor, b: Tensor) -> None:
         """Couples a[i] with b[i] wherever both belong to something; shapes broadcast."""
-        first, second = torch.broadcast_tensors(self._parent[small(a).long()], self._parent[small(b).long()])
+        first, second = torch.broadcast_tensors(self._parent[thin(a).long()], self._parent[thin(b).long()])
         wanted = (first != second) & (first != NONE) & (second != NONE)
         first, second = first[wanted], second[wanted]
         while len(first):

@@ -172,11 +172,12 @@ def _left_alone(trace: Trace, groups: tuple[Group, ...]) -> tuple[str, ...]:
         trace.paths[module] for module, _, role, values in trace.found.values()
         if role != "pass" or bool((forest.roots(values) > FIXED).any())
     }  # fmt: skip
+    outputs = {trace.paths[module] for module, _, role, _ in trace.found.values() if role == "out"}
     for path, module in trace.model.named_modules():
         if next(module.parameters(recurse=False), None) is None:
             continue
         if path not in seen:
             reasons.append(f"layer '{path}' ({type(module).__name__}) is of a kind that is not cut")
-        elif path not in makers and any(s[0] is module and s[2] == "out" for s in trace.found.values()):
+        elif path not in makers and path in outputs:
             reasons.append(f"the outputs of layer '{path}' are outputs of the network or fixed by its inputs")
     return tuple(reasons)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import reduce
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 from torch.utils.weak import WeakIdKeyDictionary
 
-from quietmic.compression.structure.forest import FIXED, NONE, Forest, bounds, is_none, same, small, varies
+from quietmic.compression.structure.forest import FIXED, NONE, Forest, bounds, is_none, same, small, thin, varies
 
 # fmt: off
 MOVES = {
@@ -54,6 +55,8 @@ PACKING = {"_pack_padded_sequence", "_pad_packed_sequence"}  # rows move, column
 
 def broadcast(tensors: list[Tensor]) -> torch.Size | None:
     """Common shape of tensors that broadcast, else None."""
+    if all(t.shape == tensors[0].shape for t in tensors):
+        return tensors[0].shape
     try:
         return torch.broadcast_shapes(*(t.shape for t in tensors))
     except RuntimeError:
@@ -94,13 +97,15 @@ class Labels(TorchDispatchMode):
 
     def put(self, tensor: Tensor, labels: Tensor) -> None:
         """Gives a new tensor its labels; they broadcast to its shape."""
-        labels = small(labels)
+        labels = small(labels) if labels.dim() > 1 else labels
         if len([n for n in labels.shape if n > 1]) > 1:
             self.tangled.append(labels)
         self._labels[tensor] = labels.expand(tensor.shape)
 
     def write(self, tensor: Tensor, labels: Tensor) -> None:
         """Labels of a tensor that was changed in place: what shares its memory sees the change."""
+        if self._labels.get(tensor) is labels:
+            return
         labels = self.forest.roots(labels.expand(tensor.shape))
         if same(self.get(tensor), labels):
             return
@@ -115,10 +120,17 @@ class Labels(TorchDispatchMode):
         assert shadow is not None
         shadow.copy_(labels)
 
+    def _has_labels(self, tensor: Tensor) -> bool:
+        return tensor in self._labels or bool(self._written and self._memory(tensor) is not None)
+
     def _memory(self, tensor: Tensor) -> Tensor | None:
         """Labels of a tensor whose memory was written piece by piece."""
         found = self._written.get(tensor.untyped_storage()._cdata)
         return found and found[1].as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # or the compiler is imported, which takes longer than most networks
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         kwargs = kwargs or {}
@@ -141,7 +153,7 @@ class Labels(TorchDispatchMode):
             self._start_parameters(inputs)
         if name == "copy_":
             self.write(args[0], self.get(args[1]))
-        elif all(is_none(self.get(t)) for t in inputs):
+        elif not any(self._has_labels(t) for t in inputs):
             return
         elif name in MOVES:
             self._move(func, name, args, kwargs, outputs)
@@ -154,7 +166,7 @@ class Labels(TorchDispatchMode):
         elif name == "glu":
             self._glu(args, outputs[0])
         elif name in PACKING:
-            column = bounds(small(self.get(inputs[0])), list(range(inputs[0].dim() - 1)))[1].flatten()
+            column = bounds(thin(self.get(inputs[0])), list(range(inputs[0].dim() - 1)))[1].flatten()
             self.forest.join(self.get(inputs[0]), column)
             self.put(outputs[0], column)
         elif torch.Tag.pointwise in func.tags or name.removesuffix("_") in ELEMENTWISE:
@@ -209,7 +221,7 @@ class Labels(TorchDispatchMode):
         labels = self.get(args[0])
         axes = given.get("dim")
         axes = list(range(labels.dim())) if axes in (None, []) else [axes] if isinstance(axes, int) else list(axes)
-        low, high = bounds(small(labels), axes)
+        low, high = bounds(thin(labels), axes)
         if not torch.equal(low, high):
             self.freeze(name, [args[0]], outputs)
             return
@@ -220,7 +232,7 @@ class Labels(TorchDispatchMode):
 
     def _pool(self, name: str, value: Tensor, outputs: list[Tensor]) -> None:
         n_axes = int(re.findall(r"(\d)d", name)[0])
-        low, high = bounds(small(self.get(value)), list(range(-n_axes, 0)))
+        low, high = bounds(thin(self.get(value)), list(range(-n_axes, 0)))
         if not torch.equal(low, high):
             self.freeze(name, [value], outputs)
             return
@@ -231,10 +243,8 @@ class Labels(TorchDispatchMode):
         if any(output.shape != broadcast(inputs) for output in outputs):
             self.freeze(name, inputs, outputs)
             return
-        merged = torch.zeros(())
-        for value in inputs:
-            if value not in self.parameters:
-                merged = self._merge(merged, self.get(value))
+        moving = [self.get(value) for value in inputs if value not in self.parameters]
+        merged = reduce(self._merge, moving) if moving else torch.zeros(())
         for value in inputs:
             if value in self.parameters:
                 self.bind(value, merged.expand(outputs[0].shape))
@@ -246,23 +256,23 @@ class Labels(TorchDispatchMode):
 
         A factor of size 1 along the axis of the units (a gain for all channels) couples nothing.
         """
-        shape = torch.broadcast_shapes(a.shape, b.shape)
+        shape = a.shape if a.shape == b.shape else torch.broadcast_shapes(a.shape, b.shape)
         if is_none(a) or is_none(b):
-            return (small(a) + small(b)).expand(shape)
+            return (thin(a) + thin(b)).expand(shape)
         a_axes, b_axes = varies(a), varies(b)
         if a_axes and not b_axes and all(d < -b.dim() or b.shape[d] == 1 for d in a_axes):
-            return small(a).expand(shape)
+            return thin(a).expand(shape)
         if b_axes and not a_axes and all(d < -a.dim() or a.shape[d] == 1 for d in b_axes):
-            return small(b).expand(shape)
+            return thin(b).expand(shape)
         self.forest.join(a, b)
-        a, b = small(a), small(b)
+        a, b = thin(a), thin(b)
         return torch.where(a != NONE, a, b).expand(shape)
 
     def freeze(self, name: str, inputs: list[Tensor], outputs: list[Tensor]) -> None:
         """Leaves the units that meet an unknown operation alone; what comes out belongs to the outside world."""
         for value in inputs:
             labels = self.get(value)
-            if bool((small(labels) > FIXED).any()):
+            if bool((thin(labels) > FIXED).any()):
                 self.unknown.add(name)
             self.forest.fix(labels)
         for output in outputs:
@@ -274,12 +284,12 @@ def _cat(parts: list[Tensor], axis: int) -> Tensor:
     """Labels side by side; axes along which none of them varies stay stored once."""
     if any(part.dim() != parts[0].dim() for part in parts):  # an empty one-dimensional tensor may stand among them
         parts = [part for part in parts if part.numel()]
-    thin = [small(part) for part in parts]
+    narrow = [thin(part) for part in parts]
     axis %= parts[0].dim()
-    shape = torch.broadcast_shapes(*((*part.shape[:axis], 1, *part.shape[axis + 1 :]) for part in thin))
+    shape = torch.broadcast_shapes(*((*part.shape[:axis], 1, *part.shape[axis + 1 :]) for part in narrow))
     wide = [
         part.expand(*shape[:axis], whole.shape[axis], *shape[axis + 1 :])
-        for part, whole in zip(thin, parts, strict=True)
+        for part, whole in zip(narrow, parts, strict=True)
     ]
     whole_shape = list(parts[0].shape)
     whole_shape[axis] = sum(part.shape[axis] for part in parts)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from quietmic.compression.structure.count import CONVOLUTIONS, TRANSPOSED
-from quietmic.compression.structure.forest import FIXED, NONE, bounds, small
+from quietmic.compression.structure.forest import FIXED, NONE, bounds, thin
 from quietmic.compression.structure.labels import Labels
 
 AddSlot = Callable[[nn.Module, str, int, str, Tensor], Tensor]  # module, parameter, axis, role, labels -> labels
@@ -23,7 +23,7 @@ LEAVES = (*CONVOLUTIONS, *TRANSPOSED, *NORMS, nn.Linear, nn.Embedding, nn.LSTM, 
 
 def column(labels: Labels, tensor: Tensor, axis: int) -> Tensor:
     """One label per index of an axis, [n]; different units at the same index are coupled (bands that share a layer)."""
-    rows = small(labels.get(tensor)).movedim(axis, 0).flatten(1)
+    rows = thin(labels.get(tensor)).movedim(axis, 0).flatten(1)
     result = bounds(rows, [1])[1]
     labels.forest.join(rows, result)
     return labels.forest.roots(result.flatten().expand(tensor.shape[axis]))

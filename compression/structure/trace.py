@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import _disable_current_modes
 
 from quietmic.compression.run import Example, evaluating, example, outputs_of, run
-from quietmic.compression.structure.forest import FIXED, NONE, same, settle, small, varies
+from quietmic.compression.structure.forest import FIXED, NONE, is_none, same, settle, small, varies
 from quietmic.compression.structure.labels import Labels
+from quietmic.compression.structure.rnn import StackedRnn
 from quietmic.compression.structure.rules import LEAVES, rule
 
 
@@ -37,6 +38,7 @@ class Trace:
         self.labels = Labels(self._bind, self._start)
         self.found: dict[tuple[int, int], tuple[nn.Module, str, str, Tensor]] = {}
         self._residual: dict[nn.Module, bool] = {}
+        self._stacks: list[tuple[Tensor, Tensor]] = []  # labels of a stacked state, and those that stand for them
         for module, name in self.owners.values():
             if getattr(module, name).is_floating_point():
                 self.labels.parameters[getattr(module, name)] = True
@@ -44,6 +46,7 @@ class Trace:
         try:
             with torch.inference_mode(), evaluating(model):
                 self._run(example(example_inputs, model))
+                self._couple_stacks()
                 settle(self.labels.forest, self.labels.tangled)
         finally:
             for handle in handles:
@@ -51,9 +54,9 @@ class Trace:
 
     @property
     def blocks(self) -> tuple[str, ...]:
-        """The innermost residual blocks."""
-        mine = [module for module, ok in self._residual.items() if ok]
-        return tuple(self.paths[m] for m in mine if not any(m is not other and m in other.modules() for other in mine))
+        """The residual blocks that lie in no other."""
+        mine = [self.paths[module] for module, ok in self._residual.items() if ok]
+        return tuple(path for path in mine if not any(path.startswith(f"{other}.") for other in mine))
 
     def add(self, module: nn.Module, parameter: str, axis: int, role: str, values: Tensor) -> Tensor:
         """Notes a slot; returns its labels, coupled with those of earlier meetings."""
@@ -77,6 +80,17 @@ class Trace:
             result = run(self.model, inputs)
         for value in outputs_of(result):
             self.labels.forest.fix(self.labels.get(value))
+
+    def _couple_stacks(self) -> None:
+        """Layers of a stack have one width where somebody reads their stacked states, else widths of their own."""
+        forest = self.labels.forest
+        if not self._stacks:
+            return
+        read = {label for *_, values in self.found.values() for label in forest.roots(values).tolist()}
+        for labels, column in self._stacks:
+            roots = forest.roots(column)
+            if not torch.equal(roots, column) or not read.isdisjoint(roots.tolist()):
+                forest.join(labels, column)
 
     def _bind(self, value: Tensor, merged: Tensor) -> None:
         """A bare parameter meets units element by element (a scale written out): its axis is a slot that they pass."""
@@ -115,11 +129,26 @@ class Trace:
             if alike:
                 with _disable_current_modes():
                     labels = self.labels.get(given)
-                    alike = bool(small(labels).any()) and same(self.labels.get(first), labels)
+                    alike = not is_none(labels) and same(self.labels.get(first), labels)
             self._residual[module] = alike and self._residual.get(module, True)
 
+        def before(module: nn.Module, inputs: tuple) -> None:
+            tangled.append(len(self.labels.tangled))
+
+        def stacked(module: nn.Module, inputs: tuple, output: Any) -> None:
+            del self.labels.tangled[tangled.pop() :]  # it stacks states of several widths, whatever these are
+            for state in output[1] if isinstance(output[1], tuple) else output[1:]:
+                with _disable_current_modes():
+                    column = self.labels.forest.new(state.shape[-1])
+                    self._stacks.append((self.labels.get(state), column))
+                    self.labels.put(state, column)
+
+        tangled: list[int] = []
         handles: list[Any] = []
         for module in self.model.modules():
+            if isinstance(module, StackedRnn):
+                handles.append(module.register_forward_pre_hook(before))
+                handles.append(module.register_forward_hook(stacked))
             if isinstance(module, LEAVES):
                 handles.append(module.register_forward_pre_hook(enter, with_kwargs=True))
                 handles.append(module.register_forward_hook(leave, with_kwargs=True))
