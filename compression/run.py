@@ -34,7 +34,9 @@ def run(model: nn.Module, inputs: Inputs) -> Any:
 
 def outputs_of(result: Any) -> list[Tensor]:
     """The tensors at the top level of what a network returns; what lies deeper are states."""
-    values = result.values() if isinstance(result, Mapping) else result if isinstance(result, (tuple, list)) else (result,)
+    if isinstance(result, Mapping):
+        result = tuple(result.values())
+    values = result if isinstance(result, (tuple, list)) else (result,)
     return [value for value in values if isinstance(value, Tensor)]
 
 
@@ -47,6 +49,15 @@ def modes_kept(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
+
+
+@contextmanager
+def training(model: nn.Module) -> Iterator[None]:
+    """Training mode for a while; where a network is in training already, layers that rest in it go on resting."""
+    with modes_kept(model):
+        if not model.training:
+            model.train()
+        yield
 
 
 @contextmanager

@@ -27,6 +27,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
     "devices": (("server",), ("",)),
     "models": (("networks",), ("mixtures",), ("training",), ("",)),
     "compression": (
+        ("run",),
         ("task",),
         ("finetune",),
         ("structure",),

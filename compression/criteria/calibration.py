@@ -5,7 +5,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
+from quietmic.compression.run import evaluating
+from quietmic.compression.structure.count import CONVOLUTIONS, RECURRENT, TRANSPOSED
 from quietmic.compression.structure.groups import Group, Slot, Structure
 from quietmic.compression.task import Task
 from quietmic.models.networks.count import CONVOLUTIONS, RECURRENT, TRANSPOSED
@@ -18,6 +21,8 @@ def as_maps(module: nn.Module, value: Tensor) -> Tensor:
     if isinstance(module, (*CONVOLUTIONS, *TRANSPOSED)):
         value = value if value.dim() == len(module.kernel_size) + 2 else value.unsqueeze(0)
         return value.flatten(2)
+    if isinstance(value, PackedSequence):
+        value = value.data
     if isinstance(module, RECURRENT) and value.dim() == 3:
         return value.permute(0, 2, 1) if module.batch_first else value.permute(1, 2, 0)
     if value.dim() <= 2:  # [B, C]: one position
@@ -48,11 +53,10 @@ def watch(model: nn.Module, structure: Structure, seen: Seen) -> list[Any]:
 def observe(model: nn.Module, structure: Structure, task: Task, seen: Seen) -> None:
     """Runs the calibration batches and hands every activation that a unit sends to `seen`."""
     handles = watch(model, structure, seen)
-    model.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), evaluating(model):
             for batch in task.calibration():
-                task.loss(model, batch)
+                task.scalar(model, batch)
     finally:
         for handle in handles:
             handle.remove()

@@ -94,7 +94,7 @@ class Structure:
         for group in self.groups:
             if group.name == name:
                 return group
-        raise QuietmicError(f"no group '{name}'; groups: {', '.join(group.name for group in self.groups)}", 2)
+        raise QuietmicError(f"no group '{name}'; groups: {', '.join(group.name for group in self.groups)}", exit_code=2)
 
     def without(self, reasons: dict[str, str]) -> Structure:
         """The structure without some groups, each with the reason why it is left alone."""

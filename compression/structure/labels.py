@@ -49,6 +49,10 @@ POOLS = {
     "avg_pool3d", "_adaptive_avg_pool2d", "_adaptive_avg_pool3d", "adaptive_max_pool2d", "upsample_nearest1d",
     "upsample_nearest2d", "upsample_linear1d", "upsample_bilinear2d", "upsample_bicubic2d",
 }
+FRESH = {  # take a shape from a tensor, and nothing else
+    "new_zeros", "new_ones", "new_full", "new_empty", "new_empty_strided", "zeros_like", "ones_like", "full_like",
+    "empty_like", "rand_like", "randn_like",
+}
 PACKING = {"_pack_padded_sequence", "_pad_packed_sequence"}  # rows move, columns stay
 # fmt: on
 
@@ -153,7 +157,7 @@ class Labels(TorchDispatchMode):
             self._start_parameters(inputs)
         if name == "copy_":
             self.write(args[0], self.get(args[1]))
-        elif not any(self._has_labels(t) for t in inputs):
+        elif name in FRESH or not any(self._has_labels(t) for t in inputs):
             return
         elif name in MOVES:
             self._move(func, name, args, kwargs, outputs)

@@ -37,7 +37,7 @@ def spread(tensor: Tensor, axis: int, values: Tensor) -> Tensor:
 
 
 def same_in_each(labels: Labels, values: Tensor, groups: int) -> Tensor:
-    """Labels [n / groups] of channels that fall into groups: the same ones go in each, so that all stay equally wide."""
+    """Labels [n / groups] of channels in groups: the same ones go in each, so that all stay equally wide."""
     rows = values.view(groups, -1)
     labels.forest.join(rows, rows[:1])
     return labels.forest.roots(rows[0])

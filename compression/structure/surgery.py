@@ -47,7 +47,7 @@ def gated_weights(model: nn.Module, structure: Structure, gates: Gates) -> dict[
         factors = torch.cat([gates[group.name], gates[group.name].new_ones(1)])  # index -1: strangers keep 1
         for slot in group.reads():
             weight = result.get(slot.name, model.get_parameter(slot.name))
-            result[slot.name] = weight * _along(factors[group.position(slot)], weight, slot.axis)
+            result[slot.name] = weight * _along(factors[group.position(slot)].to(weight), weight, slot.axis)
     return result
 
 
