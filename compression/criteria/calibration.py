@@ -77,10 +77,12 @@ def activation_statistics(model: nn.Module, structure: Structure, task: Task) ->
         near = maps == 0
         if not bool(near.any()):
             near = maps.abs() < 0.01 * maps.std()
+        # Of a vector there is no deviation over positions: that over samples stands for it.
+        spread = maps.std(2 if maps.shape[2] > 1 else 0, keepdim=True, correction=0).flatten(1)
         l2 = maps.square().sum(2).sqrt()
         values = {
             "mean": maps.mean(2).mean(0),
-            "std": maps.std(2, correction=0).mean(0),
+            "std": spread.mean(0),
             "l1": maps.abs().sum(2).mean(0),
             "l2": l2.mean(0),
             "zeros": near.float().mean((0, 2)),
