@@ -1,7 +1,5 @@
 """Resuming: what each step of a recipe decided, and the weights after it, in a folder."""
 
-from __future__ import annotations
-
 import copy
 import hashlib
 import json
@@ -9,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from quietmic.compression.recipe import Recipe

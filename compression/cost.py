@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from quietmic.compression.run import Example
-from quietmic.compression.structure.count import LayerCount, count
 from quietmic.compression.structure.groups import Structure
 from quietmic.compression.structure.surgery import Kept
 from quietmic.enhance.errors import QuietmicError
 from quietmic.models.networks.count import LayerCount, count
+from quietmic.models.networks.run import Example
 
 RtfModel = Callable[[Sequence[LayerCount], float], float]  # layers of one forward pass, its seconds of signal -> RTF
 KINDS = ("params", "macs", "rtf", "units")

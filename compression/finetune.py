@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from quietmic.compression.run import training
 from quietmic.compression.task import Task
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.progress import Progress, silent
+from quietmic.models.networks.run import training
 
 CLIP = 3.0  # largest norm of a gradient
 

@@ -23,11 +23,8 @@ from quietmic.compression.factor.lowrank import choose_ranks, factor, ranks_for_
 from quietmic.compression.finetune import distilled, finetune
 from quietmic.compression.recipe import Recipe
 from quietmic.compression.result import CompressionResult, StepFigures
-from quietmic.compression.run import Example, Inputs, example
 from quietmic.compression.schedules import gradual_budgets, soft_finetune
 from quietmic.compression.structure.check import checked_cut, fit_groups
-from quietmic.compression.structure.count import count
-from quietmic.compression.structure.fold import fold_norms
 from quietmic.compression.structure.groups import Structure, find_groups
 from quietmic.compression.structure.plain import check_finite, plain_weights
 from quietmic.compression.structure.rnn import split_layers
@@ -37,6 +34,7 @@ from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.progress import Progress, silent
 from quietmic.models.networks.count import count
 from quietmic.models.networks.fold import fold_norms
+from quietmic.models.networks.run import Example, Inputs, example
 
 
 def compress(

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from quietmic.compression.run import evaluating
 from quietmic.enhance.errors import QuietmicError
+from quietmic.models.networks.run import evaluating
 
 
 @dataclass(frozen=True)

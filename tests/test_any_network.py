@@ -16,15 +16,15 @@ from quietmic.compression.factor.lowrank import choose_ranks
 from quietmic.compression.factor.quantize import kmeans
 from quietmic.compression.finetune import finetune
 from quietmic.compression.recipe import FineTune, Prune
-from quietmic.compression.run import example, outputs_of, run
 from quietmic.compression.structure.check import checked_cut, fit_groups
-from quietmic.compression.structure.count import count
 from quietmic.compression.structure.groups import find_groups
 from quietmic.compression.structure.plain import plain_weights
 from quietmic.compression.structure.rnn import split_layers
 from quietmic.compression.structure.surgery import gated
 from quietmic.compression.task import Task
 from quietmic.enhance.errors import QuietmicError
+from quietmic.models.networks.count import count
+from quietmic.models.networks.run import example, outputs_of, run
 
 
 def square(model, batch):

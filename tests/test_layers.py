@@ -27,7 +27,6 @@ ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
     "devices": (("server",), ("",)),
     "models": (("networks",), ("mixtures",), ("training",), ("",)),
     "compression": (
-        ("run",),
         ("task",),
         ("finetune",),
         ("structure",),

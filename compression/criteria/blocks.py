@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from quietmic.compression.run import Example, Inputs, evaluating, example, run
 from quietmic.compression.structure.groups import find_groups
 from quietmic.compression.structure.rnn import replace
 from quietmic.compression.task import Task
+from quietmic.models.networks.run import Example, Inputs, evaluating, example, run
 
 
 class Skip(nn.Module):

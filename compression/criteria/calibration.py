@@ -7,11 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from quietmic.compression.run import evaluating
-from quietmic.compression.structure.count import CONVOLUTIONS, RECURRENT, TRANSPOSED
 from quietmic.compression.structure.groups import Group, Slot, Structure
 from quietmic.compression.task import Task
 from quietmic.models.networks.count import CONVOLUTIONS, RECURRENT, TRANSPOSED
+from quietmic.models.networks.run import evaluating
 
 Seen = Callable[[Group, Slot, Tensor], None]  # activations [n_samples, size, n_positions] of one call of a layer
 

@@ -10,8 +10,8 @@ from quietmic.compression.criteria.calibration import activation_statistics
 from quietmic.compression.criteria.context import Context
 from quietmic.compression.criteria.influence import batch_influences
 from quietmic.compression.criteria.weight_scores import Result
-from quietmic.compression.run import evaluating
 from quietmic.compression.structure.surgery import gated
+from quietmic.models.networks.run import evaluating
 
 
 def influence_static(context: Context) -> Result:

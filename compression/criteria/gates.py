@@ -20,13 +20,13 @@ import torch
 from torch import Tensor, nn
 
 from quietmic.compression.criteria.influence import smooth
-from quietmic.compression.finetune import CLIP, Progress, learning_rate, silent
-from quietmic.compression.run import training
+from quietmic.compression.finetune import CLIP, learning_rate
 from quietmic.compression.structure.surgery import Gates
 from quietmic.compression.structure.swap import swapped
 from quietmic.compression.task import Task
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.progress import Progress, silent
+from quietmic.models.networks.run import training
 
 OFF = 0.05  # a gate below is off, one above 1 - OFF is on
 SPAN = 20.0  # size of e for an output of the learner of 1: gates start soft at beta 0.01, nearly binary at beta 0.5

@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from quietmic.compression.run import evaluating
 from quietmic.compression.structure.groups import Group, Slot, Structure
 from quietmic.compression.structure.swap import swapped
 from quietmic.compression.task import Task
 from quietmic.enhance.errors import QuietmicError
+from quietmic.models.networks.run import evaluating
 
 
 def mask_gradients(model: nn.Module, task: Task, batch: Any) -> dict[str, Tensor]:

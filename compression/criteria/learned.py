@@ -12,9 +12,9 @@ from quietmic.compression.criteria.context import Context, Decision
 from quietmic.compression.criteria.data_scores import influence_static
 from quietmic.compression.criteria.gates import OFF, GateSchedule, GateTarget, train_gates
 from quietmic.compression.criteria.influence import mask_gradients, sum_units
-from quietmic.compression.run import evaluating
 from quietmic.compression.structure.groups import Group, Slot
 from quietmic.compression.structure.surgery import Kept, gated_weights
+from quietmic.models.networks.run import evaluating
 
 
 def _lambda_weights(context: Context) -> dict[str, float]:

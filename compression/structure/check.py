@@ -4,8 +4,6 @@ Labels see how data move; they do not see a width that is written into a forward
 width. Running both networks shows it.
 """
 
-from __future__ import annotations
-
 import copy
 from dataclasses import dataclass
 
@@ -13,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from quietmic.compression.run import Example, evaluating, example, outputs_of, run
 from quietmic.compression.structure.groups import Structure
 from quietmic.compression.structure.surgery import Gates, Kept, cut, gated
+from quietmic.models.networks.run import Example, evaluating, example, outputs_of, run
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,6 @@ A label tensor has the shape of its activation. Along axes on which labels do no
 that work grows with the number of units and not with the size of an image.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

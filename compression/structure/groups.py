@@ -5,19 +5,17 @@ them, every layer of a residual stream, the hidden units of an LSTM with its fou
 or stays as a whole.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from quietmic.compression.run import Example
 from quietmic.compression.structure.forest import FIXED
 from quietmic.compression.structure.plain import refuse_parametrized
 from quietmic.compression.structure.trace import Trace
 from quietmic.enhance.errors import QuietmicError
+from quietmic.models.networks.run import Example
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,7 @@ class Structure:
                 return group
         raise QuietmicError(f"no group '{name}'; groups: {', '.join(group.name for group in self.groups)}", exit_code=2)
 
-    def without(self, reasons: dict[str, str]) -> Structure:
+    def without(self, reasons: dict[str, str]) -> "Structure":
         """The structure without some groups, each with the reason why it is left alone."""
         said = tuple(f"group '{name}' is left alone: {reason}" for name, reason in reasons.items())
         groups = tuple(group for group in self.groups if group.name not in reasons)
@@ -106,7 +104,7 @@ class Structure:
         return "\n".join([*map(str, self.groups), *self.left_alone])
 
 
-def find_groups(model: nn.Module, example_inputs: Example) -> Structure:
+def find_groups(model: nn.Module, example_inputs: Example) -> "Structure":
     """Coupled groups of a network: what can be cut from it.
 
     Args:

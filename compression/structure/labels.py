@@ -9,8 +9,6 @@ Label 0 belongs to no unit (zeros, statistics), label 1 to the outside world (in
 knows): what is coupled with 1 cannot be removed. Couplings are kept as a union-find forest (`forest.py`).
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from functools import reduce

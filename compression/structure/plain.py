@@ -1,7 +1,5 @@
 """Weights that are computed anew at each use (weight norm, spectral norm), made plain."""
 
-from __future__ import annotations
-
 import copy
 from typing import Any
 
@@ -41,9 +39,9 @@ def plain_weights(model: nn.Module) -> nn.Module:
     Spectral norm is taken as it is in evaluation mode.
     """
     for path, name in parametrized(model).items():
-        module = model.get_submodule(path)
-        if name in module.__dict__:  # what the older form last computed: it is made anew at the next use
-            setattr(module, name, getattr(module, name).detach())
+        held = model.get_submodule(path)
+        if name in held.__dict__:  # what the older form last computed: it is made anew at the next use
+            setattr(held, name, getattr(held, name).detach())
     model = copy.deepcopy(model)
     modes = [(module, module.training) for module in model.modules()]
     for path in parametrized(model.eval()):

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from quietmic.compression.structure.count import CONVOLUTIONS, TRANSPOSED
 from quietmic.compression.structure.forest import FIXED, NONE, bounds, thin
 from quietmic.compression.structure.labels import Labels
+from quietmic.models.networks.count import CONVOLUTIONS, TRANSPOSED
+from quietmic.models.networks.fold import BATCH_NORMS
 
 AddSlot = Callable[[nn.Module, str, int, str, Tensor], Tensor]  # module, parameter, axis, role, labels -> labels
 NORMS = (*BATCH_NORMS, nn.LayerNorm, nn.GroupNorm, nn.PReLU)

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from quietmic.compression.structure.groups import Slot, Structure
-from quietmic.compression.structure.rules import BATCH_NORMS, layer_norm_axis
+from quietmic.compression.structure.rules import layer_norm_axis
 from quietmic.compression.structure.swap import owners, swapped
 from quietmic.enhance.errors import QuietmicError
 from quietmic.models.networks.count import CONVOLUTIONS, TRANSPOSED
+from quietmic.models.networks.fold import BATCH_NORMS
 
 Gates = dict[str, Tensor]  # group -> [n_units] factors
 Kept = dict[str, Tensor]  # group -> [n_units] bool

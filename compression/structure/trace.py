@@ -1,18 +1,16 @@
 """One forward pass with labels: where units are made, passed on and read."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import _disable_current_modes
 
-from quietmic.compression.run import Example, evaluating, example, outputs_of, run
 from quietmic.compression.structure.forest import FIXED, NONE, is_none, same, settle, small, varies
 from quietmic.compression.structure.labels import Labels
 from quietmic.compression.structure.rnn import StackedRnn
 from quietmic.compression.structure.rules import LEAVES, rule
+from quietmic.models.networks.run import Example, evaluating, example, outputs_of, run
 
 
 class Trace:

@@ -4,8 +4,6 @@ Layers that are known count by their shapes; what else multiplies (attention, ce
 seen as it is dispatched and counts for the module in whose forward it stands.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +16,7 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from quietmic.compression.run import Example, evaluating, example, run
+from quietmic.models.networks.run import Example, evaluating, example, run
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)

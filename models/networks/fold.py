@@ -7,14 +7,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from quietmic.compression.run import Example, evaluating, example, run
-from quietmic.compression.structure.count import CONVOLUTIONS, TRANSPOSED
-from quietmic.compression.structure.rnn import replace
-from quietmic.compression.structure.rules import BATCH_NORMS
+from quietmic.models.networks.count import CONVOLUTIONS, TRANSPOSED
+from quietmic.models.networks.run import Example, evaluating, example, run
+
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.InstanceNorm1d, nn.InstanceNorm2d)
 
 
 def norm_pairs(model: nn.Module, inputs: Example) -> dict[str, str]:
-    """Convolution -> batch norm that takes its output and nothing else does, by path."""
+    """Convolution -> batch norm that takes its output, by path."""
     paths = {module: path for path, module in model.named_modules()}
     made: dict[int, str] = {}
     alive: list[Tensor] = []  # keeps ids from being used again
@@ -41,15 +41,20 @@ def norm_pairs(model: nn.Module, inputs: Example) -> dict[str, str]:
     return pairs
 
 
-def fold_norms(model: nn.Module, inputs: Example, convolutions: set[str]) -> nn.Module:
-    """A copy in which the batch norms behind some convolutions are folded into them; its output is the same."""
+def fold_norms(model: nn.Module, inputs: Example, convolutions: set[str] | None = None) -> nn.Module:
+    """A copy with batch norms folded into the convolutions before them; its output in evaluation mode is the same.
+
+    Args:
+        model: any network; left as it is.
+        inputs: arguments of `model.forward`, in any form of `run.example`.
+        convolutions: paths of those into which to fold; None = all.
+    """
     model = copy.deepcopy(model)
     for conv, norm in norm_pairs(model, inputs).items():
         if convolutions is None or conv in convolutions:
             module = model.get_submodule(conv)
-            training = module.training
-            fused = fuse_conv_bn_eval(
-                module.eval(), model.get_submodule(norm).eval(), transpose=isinstance(module, TRANSPOSED)
-            )
-            replace(replace(model, conv, fused.train(training)), norm, nn.Identity())
+            training, before = module.training, model.get_submodule(norm).eval()
+            fused = fuse_conv_bn_eval(module.eval(), before, transpose=isinstance(module, TRANSPOSED))
+            model.set_submodule(conv, fused.train(training))
+            model.set_submodule(norm, nn.Identity())
     return model

@@ -1,7 +1,5 @@
 """Small networks of the kinds people have: each is cut rightly, or left alone with a reason."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """How any network is run: its example inputs in every form people give them, and its modes left as they were."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeAlias
