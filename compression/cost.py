@@ -49,16 +49,16 @@ class Budget:
     def __str__(self) -> str:
         text = {
             "params": f"{_amount(self.value)} parameters",
-            "macs": f"{_amount(self.value)} MACs per second",
+            "macs": f"{_amount(self.value, 2)} MACs per second",
             "rtf": f"RTF {self.value:.3f}",
             "units": f"{self.value:.0%} of the units",
         }[self.kind]
         return f"{text} and {self.also}" if self.also else text
 
 
-def _amount(value: float) -> str:
+def _amount(value: float, digits: int = 3) -> str:
     """A count for people: 1,500 or 0.812M."""
-    return f"{value / 1e6:.3f}M" if value >= 1e5 else f"{value:,.0f}"
+    return f"{value / 1e6:.{digits}f}M" if value >= 1e5 else f"{value:,.0f}"
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,7 @@ class Recipe:
         return self.budget.times(1 / (1 - self.lowrank.share))
 
     def check_budgets(self, has_rtf: bool) -> None:
-        """Raises a QuietmicError for what would else be found out after hours of training."""
+        """What would else be found out after hours of training is refused at once."""
         if self.prune.method == "units":
             self.prune_budget()
         if self.budget is None and self.lowrank.by == "budget":

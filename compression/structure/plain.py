@@ -24,7 +24,7 @@ def parametrized(model: nn.Module) -> dict[str, str]:
 
 
 def refuse_parametrized(model: nn.Module) -> None:
-    """Raises a QuietmicError where a weight is computed anew at each use: it can be read, but not cut."""
+    """A weight that is computed anew at each use is refused: it can be read, but not cut."""
     for path, name in parametrized(model).items():
         raise QuietmicError(
             f"the {name} of layer '{path}' is computed anew at each use (weight norm, spectral norm or another "

@@ -142,7 +142,7 @@ def cut(model: nn.Module, structure: Structure, kept: Kept, gates: Gates | None 
         smaller = value.detach()
         for axis, mask in axes.items():
             smaller = smaller.index_select(axis, mask.nonzero().flatten().to(value.device))
-        _put(known.get(id(value), [(result.get_submodule(key[0]), key[1])]), smaller.clone())
+        put_tensor(known.get(id(value), [(result.get_submodule(key[0]), key[1])]), smaller.clone())
     return result
 
 
@@ -151,8 +151,8 @@ def _get(model: nn.Module, slot: Slot) -> Tensor:
     return getattr(module, slot.parameter)
 
 
-def _put(holders: list[tuple[nn.Module, str]], value: Tensor) -> None:
-    """Gives one tensor to all that hold it: shared weights stay shared."""
+def put_tensor(holders: list[tuple[nn.Module, str]], value: Tensor) -> None:
+    """Gives one tensor of another size to all that hold it: shared weights stay shared, layers state the new size."""
     first, name = holders[0]
     if name in first._buffers:
         first._buffers[name] = value

@@ -26,7 +26,7 @@ def example(given: Example, model: nn.Module) -> Inputs:
 
 
 def run(model: nn.Module, inputs: Inputs) -> Any:
-    """One forward pass."""
+    """What a forward pass gives."""
     return model(**inputs) if isinstance(inputs, dict) else model(*inputs)
 
 
