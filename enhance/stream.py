@@ -12,6 +12,7 @@ from quietmic.enhance.beamform import Beamformer, BeamState
 from quietmic.enhance.catalogue import find_model
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.network import OnnxNetwork, State
+from quietmic.enhance.offset import OffsetState, find_onset, initial_offset, remove_offset
 from quietmic.enhance.reference import ReferenceState, initial_reference, update_reference
 from quietmic.enhance.resample import ResamplerState, StreamResampler
 from quietmic.enhance.stft import Spectra, Stft, StftState
@@ -22,7 +23,7 @@ MAX_MICS = 8
 MIN_RATE, MAX_RATE = 8000, 192000
 
 _CHUNK_FRAMES = 62  # frames per call of the network where a block brings so many: about a second
-_LARGEST_SAMPLE = 1e6  # beyond it the power of a frame overflows; counted as not finite
+LARGEST_SAMPLE = 1e6  # beyond it the power of a frame overflows; counted as not finite
 
 
 @dataclass
@@ -33,6 +34,7 @@ class StreamState:
         to_model: resampler of the input.
         from_model: resampler of the output.
         pending: [n_mics, n] samples at the model's rate that do not fill a hop yet.
+        offset: constant offsets of the microphones.
         stft: analysis and synthesis.
         network: the graph's states by name.
         beam: covariances; None with one microphone or a network without a beam.
@@ -45,6 +47,7 @@ class StreamState:
     to_model: ResamplerState
     from_model: ResamplerState
     pending: Array
+    offset: OffsetState
     stft: StftState
     network: State
     beam: BeamState | None
@@ -93,6 +96,7 @@ class Stream:
         self.attenuation_limit_db = attenuation_limit_db
         self._stft = Stft(card.stft)
         self._to_model = StreamResampler(n_mics, sample_rate, card.stft.sample_rate)
+        self._onset = find_onset(sample_rate, card.stft.sample_rate, card.stft.hop_length)
         ratio = Fraction(sample_rate, card.stft.sample_rate)
         lag = (self._to_model.delay + self._stft.delay) * ratio
         # The last resampler takes up what the others' delays lack to a whole number of samples.
@@ -110,6 +114,7 @@ class Stream:
             to_model=self._to_model.state,
             from_model=self._from_model.state,
             pending=np.zeros((self.n_mics, 0), np.float32),
+            offset=initial_offset(self.n_mics),
             stft=self._stft.initial_state(self.n_mics),
             network=self.network.initial_state(),
             beam=self._beamformer.initial_state() if self._beamformer else None,
@@ -167,12 +172,13 @@ class Stream:
             [n_owed] float32; nothing the second time.
         """
         n_owed = self._state.n_in + self.delay - self._state.n_out
-        tail = self._push(np.zeros((self.n_mics, n_owed + self._hop_at_rate + 1), np.float32))[:n_owed]
+        silence = np.array(self._state.offset.offset, np.float32)[:, None]  # of a microphone with an offset
+        tail = self._push(np.repeat(silence, n_owed + self._hop_at_rate + 1, axis=1))[:n_owed]
         self._state.n_out += n_owed
         return tail
 
     def _replace_non_finite(self, samples: Array) -> Array:
-        good = np.abs(samples) <= _LARGEST_SAMPLE  # false for NaN as well
+        good = np.abs(samples) <= LARGEST_SAMPLE  # false for NaN as well
         if good.all():
             return samples
         self._state.non_finite += int(good.size - np.count_nonzero(good))
@@ -184,9 +190,10 @@ class Stream:
         hop_length = self._stft.config.hop_length
         n_whole = signal.shape[1] - signal.shape[1] % hop_length
         state.pending = signal[:, n_whole:].copy()
+        whole = remove_offset(signal[:, :n_whole], self._onset, state.offset)
         # The beamformer and the choice of the reference go hop by hop, so several microphones do.
         n_chunk = hop_length * (_CHUNK_FRAMES if self.n_mics == 1 else 1)
-        parts = [self._enhance(signal[:, i : min(i + n_chunk, n_whole)]) for i in range(0, n_whole, n_chunk)]
+        parts = [self._enhance(whole[:, i : i + n_chunk]) for i in range(0, n_whole, n_chunk)]
         enhanced = np.concatenate(parts) if parts else np.zeros(0, np.float32)
         return self._from_model.process(enhanced[None])[0]
 
