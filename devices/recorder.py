@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quietmic.enhance.files.audio import open_flac
+from quietmic.enhance.files.writer import open_flac
 
 Array = NDArray[np.float32]
 

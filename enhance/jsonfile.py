@@ -5,6 +5,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+from quietmic.enhance.redact import redact
+
 
 def json_text(value: Any) -> str:
     """A value as text with full precision; numbers that are not finite become null.
@@ -22,15 +24,15 @@ def write_json(value: Any, path: Path) -> None:
 
 
 def plain(value: Any) -> Any:
-    """The same value made of what JSON knows; numbers that are not finite become None."""
+    """The same value made of what JSON knows: no number that is not finite, no password of an address."""
     if hasattr(value, "item") and not hasattr(value, "__len__"):  # a numpy scalar
         value = value.item()
     if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {redact(str(key)): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    if isinstance(value, Path):
-        return str(value)
+    if isinstance(value, str | Path):
+        return redact(str(value))
     return value

@@ -58,7 +58,7 @@ class AudioReader:
             QuietmicError: no such file, empty, or not audio that can be read.
         """
         self.path = path if isinstance(path, Url | Pipe) else Path(path)
-        self._decoder = PipeDecoder(path) if isinstance(path, Pipe) else _open(self.path)
+        self._decoder = PipeDecoder(self.path) if isinstance(self.path, Pipe) else _open(self.path)
         self.info = self._decoder.info
         self.n_read = 0
 
@@ -71,6 +71,11 @@ class AudioReader:
     def warnings(self) -> list[str]:
         """What a listener should know so far: damage, and lengths or recordings that the header does not tell."""
         return [*([self.damage] if self.damage else []), *self._decoder.notes]
+
+    @property
+    def film(self) -> FfmpegDecoder | None:
+        """What ffmpeg reads, whose picture and other tracks go over to an output of its kind."""
+        return self._decoder if isinstance(self._decoder, FfmpegDecoder) else None
 
     def blocks(self, block_length: int) -> Iterator[Array]:
         """Blocks [n_channels, block_length], the last one shorter; stops where a damaged file stops."""

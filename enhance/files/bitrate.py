@@ -42,14 +42,14 @@ def _of_mp3(stream: BinaryIO, n_bytes: int, info: AudioInfo) -> dict[str, Any]:
         return {}
     at, header = found
     length = mp3.length_header(stream, at, header)
-    second = at + header.n_bytes
-    if mp3.is_constant(stream, second, end) if length is None else length.is_constant:
-        stream.seek(second)
-        return {"bit_rate": (mp3.parse_header(stream.read(4)) or header).bit_rate, "has_constant_rate": True}
+    # The first frame has the rate of the sound only where it is sound itself.
+    mean, is_constant = mp3.scan_bit_rates(stream, at + header.n_bytes if length else at, end)
+    if is_constant if length is None else length.is_constant:
+        return {"bit_rate": mean, "has_constant_rate": True}
     return {"bit_rate": round(8 * (end - at) / (info.n_samples / info.sample_rate))}
 
 
-def writing_options(file_format: str, subtype: str | None, n_channels: int, rate: int, like: AudioInfo) -> dict[str, Any]:
+def writing_options(file_format: str, subtype: str | None, rate: int, like: AudioInfo) -> dict[str, Any]:
     """What the library takes for writing with the bit rate of another file of the same coding."""
     if like.bit_rate is None or (like.format, like.subtype) != (file_format, subtype):
         return {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO, Literal
+from typing import IO, Literal
 
 Order = Literal["little", "big"]
 
@@ -44,7 +44,7 @@ def looks_like_name(text: bytes) -> bool:
     return len(text) == 4 and all(32 <= byte < 127 for byte in text)
 
 
-def walk(stream: BinaryIO, start: int, end: int) -> Iterator[Chunk]:
+def walk(stream: IO[bytes], start: int, end: int) -> Iterator[Chunk]:
     """The chunks between the beginning of a recording and a position, as far as they look like chunks.
 
     A chunk that holds the samples is the last one where its size leads to nothing that looks like a chunk.

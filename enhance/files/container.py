@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from quietmic.enhance.files import mp3, ogg
-from quietmic.enhance.files.chunks import ORDERS, SOUND, Chunk, looks_like_name, walk
+from quietmic.enhance.files.chunks import ORDERS, SOUND, Chunk, Order, looks_like_name, walk
 
 _UNKNOWN = (0x7FFFF000 - 0x1000, 0x80000000, 0xFFFF0000)  # from .. to, and from: what pipes write for a length
 _FLAC_UNBOUNDED = (1 << 36) - 1  # samples; the largest that the header holds
@@ -170,23 +170,22 @@ def _chunked(stream: BinaryIO, n_bytes: int) -> Layout:
 
 def _chunked_part(stream: BinaryIO, start: int, n_bytes: int) -> tuple[Layout, int]:
     """One recording, and where the next one begins."""
-    sound, wide, fmt, fact = None, None, None, None
+    sound: Chunk | None = None
+    others: dict[bytes, Chunk] = {}
     end = n_bytes
     for chunk in walk(stream, start, n_bytes):
         if sound and chunk.name in ORDERS:
             end = chunk.header
             break
-        sound = sound or (chunk if chunk.name in SOUND else None)
-        wide, fmt, fact = (
-            chunk if chunk.name == name else known
-            for name, known in ((b"ds64", wide), (b"fmt ", fmt), (b"fact", fact))
-        )
+        if sound is None and chunk.name in SOUND:
+            sound = chunk
+        others.setdefault(chunk.name, chunk)
     if sound is None:
         return Layout((Part(start, n_bytes),)), n_bytes
     stream.seek(start)
     magic = stream.read(4)
-    patches, note, damage = _mend_size(stream, magic, sound, wide, end)
-    n_samples = None if patches or damage else _count_of_fact(stream, fmt, fact, sound)
+    patches, note, damage = _mend_size(stream, magic, sound, others.get(b"ds64"), end)
+    n_samples = None if patches or damage else _count_of_fact(stream, others.get(b"fmt "), others.get(b"fact"), sound)
     part = Part(start, end, patches=patches, n_samples=n_samples, ends_there=n_samples is not None)
     return Layout((part,), (note,) if note else (), damage), end
 
@@ -246,7 +245,7 @@ def _count_of_fact(stream: BinaryIO, fmt: Chunk | None, fact: Chunk | None, soun
 
 def _sun(stream: BinaryIO, n_bytes: int, magic: bytes) -> Layout:
     """AU: the position of the samples and their size; all ones for "to the end"."""
-    order = "big" if magic == b".snd" else "little"
+    order: Order = "big" if magic == b".snd" else "little"
     head = stream.read(8)
     start, size = int.from_bytes(head[:4], order), int.from_bytes(head[4:], order)
     n_there = n_bytes - start
@@ -292,7 +291,7 @@ def _mpeg(stream: BinaryIO, n_bytes: int) -> Layout | None:
     if length is None or not length.n_frames:
         head = mp3.unbounded_frame(stream, at, header)
         start = at if length is None else at + header.n_bytes
-        guess = (end - at) * 8 * header.sample_rate // header.bit_rate
+        guess = (end - at) * 8 * header.sample_rate // max(1, mp3.scan_bit_rates(stream, at, end)[0])
         return Layout((Part(start, n_bytes, head=head, n_samples=guess),), is_counted=False)
     n_there = end - at
     if length.n_bytes is None or length.n_bytes + 2 * header.n_bytes >= n_there:

@@ -11,7 +11,7 @@ import json
 import shutil
 import subprocess
 import tempfile
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -133,18 +133,19 @@ class FfmpegWriter:
         Raises:
             QuietmicError: ffmpeg is not installed.
         """
-        self.path, self.notes = path, list[str]()
+        self.path = path
+        self.notes: list[str] = []
         self._n_written, self._rate = 0, sample_rate
         self._part = PartFile(path)
-        self._errors: IO[bytes] = tempfile.TemporaryFile()
-        try:
+        with ExitStack() as stack:
+            stack.callback(self._part.discard)  # nothing is there any more once it has its final name
+            self._errors = stack.enter_context(tempfile.TemporaryFile())
             self._program = subprocess.Popen(
                 self._command(n_channels, source), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
                 stderr=self._errors,
             )  # fmt: skip
-        except BaseException:
-            self._part.discard()
-            raise
+            stack.callback(_end, self._program)
+            self._stack = stack.pop_all()
 
     def _command(self, n_channels: int, source: FfmpegDecoder | None) -> list[str]:
         sound = ["-f", "f32le", "-ar", str(self._rate), "-ac", str(n_channels), "-i", "pipe:0"]
@@ -186,13 +187,9 @@ class FfmpegWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        try:
+        with self._stack:
             if kind is None:
                 self._finish()
-        finally:
-            _end(self._program)
-            self._errors.close()
-            self._part.discard()  # nothing is there any more once it has its final name
 
     def _finish(self) -> None:
         try:
@@ -268,10 +265,8 @@ def _end(program: subprocess.Popen[bytes]) -> None:
     """Ends a program whatever it does."""
     for pipe in (program.stdin, program.stdout):
         if pipe:
-            try:
+            with suppress(OSError):
                 pipe.close()
-            except OSError:
-                pass
     if program.poll() is None:
         program.kill()
     program.wait()

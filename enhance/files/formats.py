@@ -12,10 +12,10 @@ from quietmic.enhance.files.info import AudioInfo
 from quietmic.enhance.files.library import LibraryError, native_name
 from quietmic.enhance.files.storage import Location, Url
 
-FOREIGN = frozenset(
-    "mp4 m4a m4b m4v mov 3gp 3g2 aac webm mkv mka avi wma wmv asf flv ts mts m2ts mpg mpeg vob amr ac3 eac3 dts ape wv "
-    "tta".split()
-)
+FOREIGN = frozenset({
+    "mp4", "m4a", "m4b", "m4v", "mov", "3gp", "3g2", "aac", "webm", "mkv", "mka", "avi", "wma", "wmv", "asf", "flv",
+    "ts", "mts", "m2ts", "mpg", "mpeg", "vob", "amr", "ac3", "eac3", "dts", "ape", "wv", "tta",
+})  # fmt: skip
 """Endings of films and of the sound of phones, which the program ffmpeg reads and the library does not."""
 
 _FORMATS = {  # endings that are not the name of their format

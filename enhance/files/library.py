@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files.bitrate import measure_bit_rate
-from quietmic.enhance.files.container import Layout, Part, Window, find_layout
+from quietmic.enhance.files.container import Part, Window, find_layout
 from quietmic.enhance.files.info import AudioInfo
 from quietmic.enhance.files.storage import Location, Url, stamp
 

@@ -158,14 +158,14 @@ def unbounded_count() -> bytes:
     return _UNBOUNDED.to_bytes(4, "big")
 
 
-def is_constant(stream: BinaryIO, at: int, end: int, n_frames: int = 50) -> bool:
-    """Whether the first frames have one bit rate."""
-    rates = set()
-    for _ in range(n_frames):
+def scan_bit_rates(stream: BinaryIO, at: int, end: int, n_frames: int = 500) -> tuple[int, bool]:
+    """(Mean bits per second of the first frames, whether all have the same)."""
+    rates: list[int] = []
+    while at < end and len(rates) < n_frames:
         stream.seek(at)
-        header = parse_header(stream.read(4)) if at < end else None
+        header = parse_header(stream.read(4))
         if header is None:
             break
-        rates.add(header.bit_rate)
+        rates.append(header.bit_rate)
         at += header.n_bytes
-    return len(rates) == 1
+    return round(sum(rates) / max(1, len(rates))), len(set(rates)) == 1

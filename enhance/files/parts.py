@@ -13,7 +13,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import IO
 
-from quietmic.enhance.files.storage import Location, Url
+from quietmic.enhance.files.pipes import Pipe
+from quietmic.enhance.files.storage import Location
+from quietmic.enhance.processes import BEFORE_END
+
+_OPEN: set[Path] = set()  # of this process
 
 fcntl: ModuleType | None
 try:
@@ -37,6 +41,7 @@ class PartFile:
         # Short whatever the name is: systems allow 255 bytes.
         self.path = target.parent / f"{_beginning(target)}{os.urandom(4).hex()}.part{target.suffix[:16]}"
         self.file: IO[bytes] = self.path.open("w+b", buffering=0)
+        _OPEN.add(self.path)
         if fcntl:
             with suppress(OSError):  # a file system without locks
                 fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -45,17 +50,29 @@ class PartFile:
         """Gives it its final name."""
         self.file.close()
         self.path.replace(self._target)
+        _OPEN.discard(self.path)
 
     def discard(self) -> None:
         """Removes it."""
         with suppress(OSError):  # a full disk shows here again
             self.file.close()
         self.path.unlink(missing_ok=True)
+        _OPEN.discard(self.path)
 
 
-def remove_parts(target: Location) -> None:
+def _discard_all() -> None:
+    """When a worker is ended in the middle of a file."""
+    for path in list(_OPEN):
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+BEFORE_END.append(_discard_all)
+
+
+def remove_parts(target: Location | Pipe) -> None:
     """Removes what was left of a file when the process that wrote it was killed; what is being written stays."""
-    if isinstance(target, Url):
+    if not isinstance(target, Path):
         return  # what did not come up whole has no name there
     for path in target.parent.glob(f"{_beginning(target)}*"):
         with suppress(OSError):  # gone already, or open on Windows

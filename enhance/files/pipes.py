@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from types import TracebackType
 from typing import BinaryIO
 
@@ -22,18 +21,23 @@ _TYPES = {  # of WAV and of raw samples: (code in the header, bytes of a sample)
 _CODES = {name: code for code, name in _TYPES.items()}
 
 
-@dataclass(frozen=True)
-class Pipe:
-    """Standard input and output in place of files.
+class Pipe(str):
+    """Standard input or output in place of a file, by the name that a person reads.
 
     Attributes:
         raw: rate and channels of samples without a header, 16 bits, little-endian; None for WAV.
     """
 
-    raw: tuple[int, int] | None = None
+    raw: tuple[int, int] | None
 
-    def __str__(self) -> str:
-        return "standard input"
+    def __new__(cls, name: str, raw: tuple[int, int] | None = None) -> Pipe:
+        pipe = super().__new__(cls, name)
+        pipe.raw = raw
+        return pipe
+
+    def exists(self) -> bool:
+        """There is never something that would be replaced."""
+        return False
 
 
 class PipeDecoder:

@@ -29,7 +29,6 @@ COMMON_TAGS = {
 """Those that the library reads from and writes into files of nearly every kind."""
 
 
-
 def goes_as_chunks(source_format: str, target_format: str) -> bool:
     """Whether tags travel as chunks: both files are of one kind of chunks."""
     kinds = {"WAV": 0, "WAVEX": 0, "RF64": 0, "AIFF": 1, "CAF": 2}
@@ -132,7 +131,7 @@ def _copy_with_mutagen(stream: IO[bytes], target: IO[bytes] | None) -> list[str]
         if found is None or not found.tags:
             return []
         if target is None:
-            lost = sorted({str(key).lower() for key in found.tags.keys()} - COMMON_TAGS - {"encoder", "description"})
+            lost = sorted({str(key).lower() for key in found.tags} - COMMON_TAGS - {"encoder", "description"})
             return [f"tags left out: {', '.join(lost)}"] if lost else []
         target.seek(0)
         _move_tags(found, mutagen.File(target), target)

@@ -82,7 +82,7 @@ class AudioWriter:
         if self._format in ("WAV", "WAVEX") and like and like.n_samples * n_channels * sample_bytes > _WAV_LIMIT:
             self._format = "RF64"
         self._source_format = like.format if like else ""
-        options = writing_options(self._format, self._subtype, n_channels, sample_rate, like) if like else {}
+        options = writing_options(self._format, self._subtype, sample_rate, like) if like else {}
         self._n_written = 0
         self._part = PartFile(self.path)
         self._sink = _Sink(self._part.file)

@@ -38,6 +38,8 @@ def write_record(kind: str, figures: dict[str, Any], folder: Path = DEFAULT_FOLD
     }
     path = folder / f"{kind}-{now:%Y%m%dT%H%M%S.%fZ}.json"
     part = path.with_suffix(".part")
+    folder.mkdir(parents=True, exist_ok=True)
+    part.touch(mode=0o600)  # the command may name places that are nobody else's business
     write_json(record, part)
     part.replace(path)
     return path

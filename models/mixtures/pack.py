@@ -7,7 +7,6 @@ import hashlib
 import shutil
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files import audio
+from quietmic.enhance.processes import worker_pool
 from quietmic.enhance.progress import Progress, silent
 
 SAMPLE_RATE = 16000
@@ -103,7 +103,7 @@ def pack_folder(folder: Path, split: str, cache: Path, jobs: int = 1, progress: 
     key = digest.hexdigest()
     target = cache / f"pack-{split}-{key[:16]}"
     if not target.exists():
-        with ProcessPoolExecutor(jobs) as pool:
+        with worker_pool(jobs) as pool:
             pieces = []
             for piece in pool.map(_decode, [folder / row["path"] for row in rows], chunksize=16):
                 pieces.append(piece)

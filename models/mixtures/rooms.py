@@ -7,12 +7,12 @@ Each room has one talker, N_NOISES point noises and an array of 1 to 8 microphon
 from __future__ import annotations
 
 import json
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
+from quietmic.enhance.processes import worker_pool
 from quietmic.enhance.progress import Progress, silent
 from quietmic.models.mixtures.pack import written_whole
 
@@ -149,7 +149,7 @@ def build_rooms(
     if index.exists() and json.loads(index.read_text())["facts"] == json.loads(json.dumps(facts)):
         return target
     entries, flat, offset = [], [], 0
-    with ProcessPoolExecutor(jobs) as pool:
+    with worker_pool(jobs) as pool:
         made = pool.map(_simulate_entry, [(seed * 1_000_003 + i, ranges) for i in range(count)], chunksize=4)
         for room in made:
             data = room.responses.astype(np.float16)
