@@ -153,13 +153,19 @@ class AudioWriter:
             if self._tags_of is not None:
                 self.notes += copy_tags(self._tags_of, self._source_format, self._part.file, self._format)
             self._part.file.flush()
-            with soundfile.SoundFile(native_name(self._part.path)) as written:
-                n_there = written.frames
+            n_there = self._count()
         except (*LibraryError, OSError) as error:
             raise self._failure(error) from error
         if n_there < self._n_written:
             raise QuietmicError(f"{self.path}: only {n_there} of {self._n_written} samples came onto the disk")
         self._part.commit()
+
+    def _count(self) -> int:
+        """Samples that lie on the disk; of an empty FLAC not even a header does."""
+        if self._n_written == 0:
+            return 0
+        with soundfile.SoundFile(native_name(self._part.path)) as written:
+            return written.frames
 
     def _failure(self, error: Exception | None = None) -> QuietmicError:
         """Why it cannot be written, as the system says it."""
