@@ -17,7 +17,7 @@ from quietmic.enhance.stream import LARGEST_SAMPLE, Stream
 
 Array = NDArray[np.float32]
 
-LINK_COHERENCE = 0.3
+LINK_COHERENCE = 0.2
 """Channels more alike than this carry one scene; see `measure_likeness`."""
 
 _HOP_S = 0.016

@@ -21,16 +21,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietmic.enhance.errors import QuietmicError
+from quietmic.enhance.files.formats import ending, is_foreign
 from quietmic.enhance.files.info import AudioInfo
 from quietmic.enhance.files.parts import PartFile
 from quietmic.enhance.files.storage import Location, Url
 
 Array = NDArray[np.float32]
 
-_KINDS = (
-    "mov,matroska,avi,asf,flv,mpegts,mpeg,aac,ac3,eac3,dts,amr,amrnb,amrwb,ape,wv,tta,ogg,mp3,wav,w64,caf,aiff,au,flac"
-)
-_SAFE = ("-protocol_whitelist", "file,pipe", "-format_whitelist", _KINDS)
+_MARKED = "mov,matroska,avi,asf,flv,ape,wv,tta,ogg,wav,w64,caf,aiff,au,flac"  # told by marks that chance does not make
+_BARE = "mpegts,mpeg,mp3,aac,ac3,eac3,dts,amr,amrnb,amrwb"  # told by a few bits: believed only where the name says so
 _ENCODERS = {"opus": "libopus", "vorbis": "libvorbis", "mp3": "libmp3lame"}  # codecs whose encoder has another name
 _LOSSLESS = ("alac", "flac", "pcm_", "tta", "wavpack", "ape")
 _START_S = 60  # more than a program needs to look at the beginning of a file
@@ -74,6 +73,12 @@ def _programs(path: Location) -> tuple[str, str]:
     return programs
 
 
+def _safely(path: Location) -> tuple[str, ...]:
+    """Options in front of an input: only files, only of these kinds."""
+    kinds = f"{_MARKED},{_BARE}" if is_foreign(path) or ending(path) == "mp2" else _MARKED
+    return "-protocol_whitelist", "file,pipe", "-format_whitelist", kinds
+
+
 class FfmpegDecoder:
     """The first sound track of a film or a sound file; see `LibraryDecoder`."""
 
@@ -88,11 +93,12 @@ class FfmpegDecoder:
         with ExitStack() as stack:
             self.local = stack.enter_context(_on_this_machine(path))
             self.media = _probe(self.local, path)
+            self.safely = _safely(path)
             self.info = self.media.info
             if self.media.n_tracks > 1:
                 self.notes.append(f"the file has {self.media.n_tracks} sound tracks: the first was read")
             self._errors = stack.enter_context(tempfile.TemporaryFile())
-            command = [_programs(path)[0], "-v", "error", "-nostdin", *_SAFE, "-i", f"file:{self.local}"]
+            command = [_programs(path)[0], "-v", "error", "-nostdin", *self.safely, "-i", f"file:{self.local}"]
             command += ["-map", "0:a:0", "-ac", str(self.info.n_channels), "-ar", str(self.info.sample_rate)]
             self._program = subprocess.Popen(
                 [*command, "-f", "f32le", "pipe:1"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -153,7 +159,7 @@ class FfmpegWriter:
         if source is None:
             return [*command, *sound, f"file:{self._part.path}"]
         media = source.media
-        command += ["-itsoffset", str(media.offset_s), *sound, *_SAFE, "-i", f"file:{source.local}"]
+        command += ["-itsoffset", str(media.offset_s), *sound, *source.safely, "-i", f"file:{source.local}"]
         command += ["-map", "1:v?", "-map", "0:a", "-map", "1:a?", "-map", "-1:a:0", "-map", "1:s?"]
         command += ["-map_metadata", "1", "-map_metadata:s:a:0", "1:s:a:0", "-map_chapters", "1"]
         command += ["-c", "copy", "-c:a:0", self._encoder(media.codec, source.local)]
@@ -231,7 +237,7 @@ class _on_this_machine:
 
 
 def _probe(local: Path, name: Location) -> _Media:
-    command = [_programs(name)[1], "-v", "error", *_SAFE, "-of", "json", "-show_streams", "-show_format"]
+    command = [_programs(name)[1], "-v", "error", *_safely(name), "-of", "json", "-show_streams", "-show_format"]
     try:
         found = subprocess.run(
             [*command, f"file:{local}"], stdin=subprocess.DEVNULL, capture_output=True, timeout=_START_S, check=False

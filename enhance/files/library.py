@@ -24,6 +24,9 @@ LibraryError = (soundfile.SoundFileError, RuntimeError, TypeError)
 
 _SHORTER = re.compile(r"(?:data|SSND)\s*: (\d+) \(should be (\d+)\)")  # in what the library tells of a header
 _PIPE_SIZE = 0x7FFF0000  # sizes from here on stand for "to the end"
+_FLAT = {"MAT4", "MAT5", "HTK", "AVR", "NIST", "IRCAM", "PAF", "PVF"}  # one header, then samples to the end
+_FLAT_BYTES = {"PCM_S8": 1, "PCM_U8": 1, "ULAW": 1, "ALAW": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4,
+               "DOUBLE": 8}  # fmt: skip
 _SLACK = 3 * 1152  # samples by which a length of MP3 may differ: what the encoder put in front and behind
 
 
@@ -143,6 +146,11 @@ class LibraryDecoder:
         n_samples = self.info.n_samples
         if not self.info.is_counted or self.damage:
             return
+        sample_bytes = _FLAT_BYTES.get(self.info.subtype)
+        if self.info.format in _FLAT and sample_bytes:
+            n_room = stamp(self._path)[0] // (sample_bytes * self.info.n_channels)
+            if n_room - n_read > 4096 + n_read // 10:
+                self.damage = f"its header counts {n_read} samples, but the file has room for {n_room}"
         if n_read < n_samples:
             self.damage = f"only {n_read} of {n_samples} samples can be read"
         elif n_read > n_samples + (_SLACK if self.info.format == "MP3" else 0):
