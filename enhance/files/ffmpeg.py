@@ -32,6 +32,9 @@ _MARKED = "mov,matroska,avi,asf,flv,ape,wv,tta,ogg,wav,w64,caf,aiff,au,flac"  # 
 _BARE = "mpegts,mpeg,mp3,aac,ac3,eac3,dts,amr,amrnb,amrwb"  # told by a few bits: believed only where the name says so
 _ENCODERS = {"opus": "libopus", "vorbis": "libvorbis", "mp3": "libmp3lame"}  # codecs whose encoder has another name
 _LOSSLESS = ("alac", "flac", "pcm_", "tta", "wavpack", "ape")
+_NO_BEGINNING = frozenset({"avi", "aac", "mp2", "ts", "mts", "m2ts", "mpg", "mpeg", "vob"})
+"""Endings of what cannot tell how many samples a coding puts in front of the sound."""
+
 _START_S = 60  # more than a program needs to look at the beginning of a file
 _SLACK_S = 0.2  # by which the length that a container tells may differ from the samples written
 
@@ -141,6 +144,10 @@ class FfmpegWriter:
         """
         self.path = path
         self.notes: list[str] = []
+        if ending(path) in _NO_BEGINNING:
+            self.notes.append(
+                f"the sound begins some 20 ms late: .{ending(path)} cannot tell what its coding puts in front"
+            )
         self._n_written, self._rate = 0, sample_rate
         self._part = PartFile(path)
         with ExitStack() as stack:

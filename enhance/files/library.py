@@ -27,6 +27,7 @@ _PIPE_SIZE = 0x7FFF0000  # sizes from here on stand for "to the end"
 _FLAT = {"MAT4", "MAT5", "HTK", "AVR", "NIST", "IRCAM", "PAF", "PVF"}  # one header, then samples to the end
 _FLAT_BYTES = {"PCM_S8": 1, "PCM_U8": 1, "ULAW": 1, "ALAW": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4,
                "DOUBLE": 8}  # fmt: skip
+_HEADER_BYTES = 4096  # no header of these is longer
 _SLACK = 3 * 1152  # samples by which a length of MP3 may differ: what the encoder put in front and behind
 
 
@@ -148,8 +149,9 @@ class LibraryDecoder:
             return
         sample_bytes = _FLAT_BYTES.get(self.info.subtype)
         if self.info.format in _FLAT and sample_bytes:
-            n_room = stamp(self._path)[0] // (sample_bytes * self.info.n_channels)
-            if n_room - n_read > 4096 + n_read // 10:
+            frame_bytes = sample_bytes * self.info.n_channels
+            n_room = max(0, stamp(self._path)[0] - _HEADER_BYTES) // frame_bytes
+            if n_room > n_read + n_read // 10:
                 self.damage = f"its header counts {n_read} samples, but the file has room for {n_room}"
         if n_read < n_samples:
             self.damage = f"only {n_read} of {n_samples} samples can be read"

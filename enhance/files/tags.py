@@ -131,7 +131,7 @@ def _copy_with_mutagen(stream: IO[bytes], target: IO[bytes] | None) -> list[str]
         if found is None or not found.tags:
             return []
         if target is None:
-            lost = sorted({str(key).lower() for key in found.tags} - COMMON_TAGS - {"encoder", "description"})
+            lost = sorted(set(map(str.lower, found.tags.keys())) - COMMON_TAGS - {"encoder", "description"})
             return [f"tags left out: {', '.join(lost)}"] if lost else []
         target.seek(0)
         _move_tags(found, mutagen.File(target), target)

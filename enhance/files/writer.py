@@ -78,9 +78,7 @@ class AudioWriter:
         self.notes: list[str] = []
         self._tags_of = tags_of
         self._format, self._subtype = choose_format(self.path, like, subtype)
-        sample_bytes = _BYTES.get(self._subtype or "PCM_16", 4)
-        if self._format in ("WAV", "WAVEX") and like and like.n_samples * n_channels * sample_bytes > _WAV_LIMIT:
-            self._format = "RF64"
+        self._format = choose_wav(self._format, self._subtype, n_channels, like)
         self._source_format = like.format if like else ""
         options = writing_options(self._format, self._subtype, sample_rate, like) if like else {}
         self._n_written = 0
@@ -172,6 +170,13 @@ class AudioWriter:
         found = self._sink.error or error
         reason = (found.strerror if isinstance(found, OSError) else None) or str(found or "the library does not say")
         return QuietmicError(f"{self.path}: cannot be written: {reason[:1].lower()}{reason[1:]}")
+
+
+def choose_wav(file_format: str, subtype: str | None, n_channels: int, like: AudioInfo | None) -> str:
+    """The same format, or RF64 in place of WAV where as many samples as those of `like` are too many for it."""
+    sample_bytes = _BYTES.get(subtype or "PCM_16", 4)
+    is_too_long = like is not None and like.n_samples * n_channels * sample_bytes > _WAV_LIMIT
+    return "RF64" if is_too_long and file_format in ("WAV", "WAVEX") else file_format
 
 
 def open_flac(stream: BinaryIO, n_channels: int, sample_rate: int) -> soundfile.SoundFile:
