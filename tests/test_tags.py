@@ -140,8 +140,14 @@ def test_id3_stays(denoise: Run, tmp_path: Path, version: int) -> None:
 
 @pytest.mark.parametrize(
     ("ending", "mode", "level", "tolerance"),
-    [("mp3", "CONSTANT", 0.0, 0.02), ("mp3", "CONSTANT", 0.67, 0.02), ("mp3", "VARIABLE", 0.3, 0.2)]
-    + [("ogg", None, 0.1, 0.1), ("ogg", None, 0.7, 0.1), ("opus", None, 0.5, 0.1)],
+    [
+        ("mp3", "CONSTANT", 0.0, 0.02),
+        ("mp3", "CONSTANT", 0.67, 0.02),
+        ("mp3", "VARIABLE", 0.3, 0.2),
+        ("ogg", None, 0.1, 0.1),
+        ("ogg", None, 0.7, 0.1),
+        ("opus", None, 0.5, 0.1),
+    ],
 )
 def test_bit_rates_stay(
     denoise: Run, tmp_path: Path, ending: str, mode: str | None, level: float, tolerance: float

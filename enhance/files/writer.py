@@ -117,8 +117,10 @@ class AudioWriter:
         if block.shape[1]:
             try:
                 self._file.write(np.ascontiguousarray(block.T))
-            except LibraryError as error:
-                raise self._failure() from error
+            except (*LibraryError, AssertionError) as error:  # it asserts that all was taken
+                raise self._failure(error) from error
+            if self._sink.error:
+                raise self._failure()
             self._n_written += block.shape[1]
 
     def __enter__(self) -> AudioWriter:
