@@ -115,7 +115,10 @@ def test_parts_of_another_run_stay_and_those_of_a_dead_one_go(tmp_path: Path) ->
     part = PartFile(target)
     remove_parts(target)
     assert part.path.exists()
-    code = f"import os; from pathlib import Path; from quietmic.enhance.files.parts import PartFile; PartFile(Path({str(target)!r})); os._exit(1)"
+    code = (
+        "import os; from pathlib import Path; from quietmic.enhance.files.parts import PartFile; "
+        f"PartFile(Path({str(target)!r})); os._exit(1)"
+    )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)
     assert len(list(tmp_path.iterdir())) == 2
     remove_parts(target)
