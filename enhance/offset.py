@@ -7,8 +7,7 @@ as the sound comes, and subtracted only where it is certain: a sound without an 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
-from math import ceil, sqrt
+from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,11 +46,14 @@ def initial_offset(n_mics: int) -> OffsetState:
     return OffsetState([0.0] * n_mics, [0.0] * n_mics, [0.0] * n_mics)
 
 
-def find_onset(input_rate: int, output_rate: int, hop_length: int) -> Array:
-    """How an offset of 1 at the input rises within the first hop behind the resampler, [hop_length]."""
-    resampler = StreamResampler(1, input_rate, output_rate)
-    n_samples = ceil(Fraction(2 * hop_length * input_rate, output_rate))
-    return resampler.process(np.ones((1, n_samples), np.float32))[0, :hop_length]
+def find_onset(resampler: StreamResampler, hop_length: int) -> Array:
+    """How an offset of 1 at the input rises within the first hop behind a fresh resampler, [hop_length]."""
+    one = np.ones((resampler.n_channels, hop_length), np.float32)
+    parts = [resampler.process(one)[0]]
+    while sum(map(len, parts)) < hop_length:
+        parts.append(resampler.process(one)[0])
+    resampler.reset()
+    return np.concatenate(parts)[:hop_length]
 
 
 def remove_offset(hops: Array, onset: Array, state: OffsetState) -> Array:

@@ -96,7 +96,7 @@ class Stream:
         self.attenuation_limit_db = attenuation_limit_db
         self._stft = Stft(card.stft)
         self._to_model = StreamResampler(n_mics, sample_rate, card.stft.sample_rate)
-        self._onset = find_onset(sample_rate, card.stft.sample_rate, card.stft.hop_length)
+        self._onset = find_onset(self._to_model, card.stft.hop_length)
         ratio = Fraction(sample_rate, card.stft.sample_rate)
         lag = (self._to_model.delay + self._stft.delay) * ratio
         # The last resampler takes up what the others' delays lack to a whole number of samples.

@@ -71,10 +71,16 @@ def check_extension(path: Location) -> str:
 
 
 def choose_format(path: Path, like: AudioInfo | None, subtype: str | None) -> tuple[str, str | None]:
-    """(Format, subtype) for a file: those of another one where the ending allows."""
+    """(Format, subtype) for a file: those of another one where the ending allows.
+
+    Raises:
+        QuietmicError: no format is known by the ending, or it cannot be written.
+    """
     extension = path.suffix[1:].upper()
     # An ending that says nothing is that of a file in a folder, which the library knew by its contents.
     file_format = check_extension(path) if like is None or is_audio_name(path) else like.format
+    if file_format == "SD2":
+        raise QuietmicError(f"{path}: SD2 lies in two files of one name and cannot be written")
     if like and like.format in (file_format, f"{file_format}EX"):  # WAVEX is a kind of WAV
         file_format = like.format
     if subtype is None and like and soundfile.check_format(file_format, like.subtype):

@@ -15,6 +15,7 @@ _KBITS = {  # by (is MPEG 1, layer): kbit/s of the indices 1..14
     (False, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 _SEARCH = 1 << 16  # bytes behind the tags in which the first frame must begin
+_CHAIN = 4  # frames that do not follow each other by chance
 _UNBOUNDED = 1 << 24  # frames of a length that nothing reaches: a hundred hours
 
 
@@ -88,23 +89,35 @@ def _size_of_ape(stream: BinaryIO, end: int) -> int:
 
 
 def first_frame(stream: BinaryIO, end: int) -> tuple[int, FrameHeader] | None:
-    """Position and header of the first frame, which another one follows; None where there is none."""
+    """Position and header of the first frame, which others follow; None where there is none.
+
+    Samples of any other kind look like a frame now and then: behind other bytes it takes a chain of frames.
+    """
     start = end_of_id3(stream)
     stream.seek(start)
     data = stream.read(_SEARCH)
     at = data.find(0xFF)
     while at >= 0:
         header = parse_header(data[at : at + 4])
-        if header and (start + at + header.n_bytes >= end or _is_followed(stream, start + at, header)):
+        if header and _is_followed(stream, start + at, header, end, 1 if at == 0 else _CHAIN):
             return start + at, header
         at = data.find(0xFF, at + 1)
     return None
 
 
-def _is_followed(stream: BinaryIO, at: int, header: FrameHeader) -> bool:
-    stream.seek(at + header.n_bytes)
-    following = parse_header(stream.read(4))
-    return following is not None and (following.layer, following.sample_rate) == (header.layer, header.sample_rate)
+def _is_followed(stream: BinaryIO, at: int, header: FrameHeader, end: int, n_frames: int) -> bool:
+    """Whether so many frames of the same kind follow; one at the beginning may also reach to the end."""
+    kind = header.layer, header.sample_rate
+    for number in range(n_frames):
+        at += header.n_bytes
+        if at >= end:
+            return number == 0 and n_frames == 1
+        stream.seek(at)
+        following = parse_header(stream.read(4))
+        if following is None or (following.layer, following.sample_rate) != kind:
+            return False
+        header = following
+    return True
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from quietmic.enhance.files.storage import Location, Url, stamp
 
 _STRUCTURE = {  # chunks that belong to the samples; the writer has made its own
     b"fmt ", b"fact", b"PEAK", b"ds64", b"JUNK", b"junk", b"PAD ", b"FLLR", b"levl",
-    b"COMM", b"FVER", b"desc", b"pakt", b"kuki", b"free", b"peak", *SOUND,
+    b"COMM", b"FVER", b"VHDR", b"desc", b"pakt", b"kuki", b"free", b"peak", *SOUND,
 }  # fmt: skip
 _TEXT = {b"LIST", b"id3 ", b"ID3 ", b"NAME", b"AUTH", b"(c) ", b"ANNO", b"info", b"strg"}
 """Chunks of tags, which the library passes on to other formats."""
