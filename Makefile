@@ -1,8 +1,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
-ROOMS := quietmic/__init__.py quietmic/cli enhance models compression devices
+ROOMS := quietmic/__init__.py quietmic/cli quietmic/integrations enhance models compression devices
 
-.PHONY: demo test test-slow test-arm fuzz check clean
+.PHONY: demo test test-slow test-agents soak test-arm fuzz check clean
 
 demo: .venv/run-time.stamp
 	$(BIN)/python app.py demo
@@ -12,6 +12,14 @@ test: check
 
 test-slow: .venv/test.stamp
 	$(BIN)/python -m pytest -m slow
+
+# An hour in real time on a sound server of its own; MINUTES=5 for less. Not part of the tests.
+soak: .venv/test.stamp
+	$(BIN)/python tools/soak.py $(or $(MINUTES),60)
+
+# The frameworks hold back versions of libraries that all else is tested with: they get an environment of their own.
+test-agents: .venv/agents.stamp
+	.venv/agents/bin/python -m pytest tests/test_integrations.py
 
 # An emulated Cortex-A72: apt-get install qemu-user-static. Minutes; not part of the tests.
 test-arm: .venv/run-time.stamp
@@ -25,6 +33,7 @@ fuzz: .venv/test.stamp
 # mypy sees the packages where they are once installed: links to the folders of the checkout.
 check: .venv/test.stamp
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	mkdir -p build/typed/quietmic
 	ln -sfn $(foreach room,$(ROOMS),$(CURDIR)/$(room)) build/typed/quietmic/
 	cd build/typed && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml
@@ -39,6 +48,11 @@ clean:
 .venv/run-time.stamp: pyproject.toml | .venv/bin/python
 	rm -rf build/lib  # what an earlier build left there would be packed as well
 	$(BIN)/python -m pip install --quiet ".[plots]"
+	touch $@
+
+.venv/agents.stamp: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m venv .venv/agents
+	.venv/agents/bin/python -m pip install --quiet -e ".[pipecat,livekit]" "pytest>=8.0" "onnx>=1.16"
 	touch $@
 
 # All that the tests need, torch included; editable, so that the code under test is the one of this folder. The pinned

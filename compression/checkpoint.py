@@ -1,18 +1,16 @@
 """Resuming: what each step of a recipe decided, and the weights after it, in a folder."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from quietmic.compression.recipe import Recipe
 from quietmic.enhance.errors import QuietmicError
+from quietmic.models.networks.files import load_plain, save_whole
 
 
 def weights_sha256(model: nn.Module) -> str:
@@ -30,7 +28,8 @@ class Checkpoints:
     def __init__(
         self, folder: Path | None, recipe: Recipe, parent: nn.Module, data: Mapping[str, Any] | None = None
     ) -> None:
-        """
+        """Opens the folder of a run, or makes it.
+
         Args:
             data: what the batches depend on, as plain values.
 
@@ -56,10 +55,9 @@ class Checkpoints:
             return work()
         path = self.folder / f"{name}.pt"
         if path.exists():
-            return torch.load(path, weights_only=True)
+            return load_plain(path)
         values = work()
-        torch.save(values, path.with_suffix(".part"))
-        path.with_suffix(".part").rename(path)
+        save_whole(values, path)
         return values
 
 

@@ -1,7 +1,5 @@
 """Tables of rivals at equal budget, and curves over one setting: many compressions of one parent, resumable."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

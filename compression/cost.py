@@ -1,7 +1,5 @@
 """What a network costs at given widths: parameters, multiply-accumulates, real-time factor; and budgets on these."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -9,10 +7,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from quietmic.compression.structure.count import LayerCount, count
 from quietmic.compression.structure.groups import Structure
 from quietmic.compression.structure.surgery import Kept
 from quietmic.enhance.errors import QuietmicError
+from quietmic.models.networks.count import LayerCount, count
 
 RtfModel = Callable[[Sequence[LayerCount], float], float]  # layers of one forward pass, its seconds of signal -> RTF
 KINDS = ("params", "macs", "rtf", "units")
@@ -27,7 +25,7 @@ class Budget:
         str  # "params", "macs" (per second of signal), "rtf", or "units" (fraction that stays, the same in each group)
     )
     value: float
-    also: Budget | None = None  # a second one that must hold too: parameters and time are two budgets
+    also: "Budget | None" = None  # a second one that must hold too: parameters and time are two budgets
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -39,12 +37,12 @@ class Budget:
         if self.also is not None and "units" in (self.kind, self.also.kind):
             raise QuietmicError("a fraction of units is no budget beside another one", exit_code=2)
 
-    def parts(self) -> tuple[Budget, ...]:
-        """Each budget by itself."""
+    def parts(self) -> tuple["Budget", ...]:
+        """The budgets that must hold together, each by itself."""
         return (replace(self, also=None), *(self.also.parts() if self.also else ()))
 
-    def times(self, factor: float) -> Budget:
-        """All budgets scaled."""
+    def times(self, factor: float) -> "Budget":
+        """The same budgets, each multiplied by a factor."""
         return Budget(self.kind, self.value * factor, self.also.times(factor) if self.also else None)
 
     def __str__(self) -> str:
@@ -72,7 +70,7 @@ class _Parameter:
     axes: dict[int, list[_Axis]]
 
     def numel(self, kept: Kept) -> int:
-        """Elements that stay."""
+        """How many elements of the parameter stay with the units that stay."""
         n = 1
         for axis, size in enumerate(self.shape):
             stays = torch.ones(size, dtype=torch.bool)
@@ -111,7 +109,8 @@ class CostModel:
     def __init__(
         self, model: nn.Module, structure: Structure, inputs: tuple, seconds: float = 1.0, rtf: RtfModel | None = None
     ) -> None:
-        """
+        """Measures the whole network once, from which every width is reckoned.
+
         Args:
             inputs: arguments of `model.forward`.
             seconds: signal time that they stand for; MACs are given per second.

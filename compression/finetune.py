@@ -1,7 +1,5 @@
 """Fine-tuning: one short loop for every step of a recipe, with distillation from the parent as an option."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,13 +10,9 @@ from torch import Tensor, nn
 
 from quietmic.compression.task import Task
 from quietmic.enhance.errors import QuietmicError
+from quietmic.enhance.progress import Progress, silent
 
-Progress = Callable[[str, int, int, float], None]  # what runs, step, steps, loss
 CLIP = 3.0  # largest norm of a gradient
-
-
-def silent(stage: str, step: int, steps: int, loss: float) -> None:
-    """No progress shown."""
 
 
 def distilled(task: Task, teacher: nn.Module, weight: float, temperature: float = 2.0) -> Task:
@@ -91,7 +85,7 @@ def finetune(
         nn.utils.clip_grad_norm_(model.parameters(), CLIP)
         optimizer.step()
         losses.append(loss.item())
-        progress(stage, step + 1, steps, losses[-1])
+        progress(stage, step + 1, steps, f"loss {losses[-1]:.3f}")
         if after_step is not None:
             after_step(step)
     model.eval()

@@ -1,7 +1,5 @@
 """Pictures: what stays of each group and matrix, and curves of a sweep."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A recipe from end to end: decide, cut, fine-tune, factor, fine-tune again. See docs/compression.md for an example."""
 
-from __future__ import annotations
-
 import copy
 import time
 from collections.abc import Callable, Iterable
@@ -21,17 +19,18 @@ from quietmic.compression.criteria.gates import GateSchedule
 from quietmic.compression.criteria.masks import prune_columns
 from quietmic.compression.criteria.table import find_criterion
 from quietmic.compression.factor.lowrank import choose_ranks, factor, ranks_for_budget
-from quietmic.compression.finetune import Progress, distilled, finetune, silent
+from quietmic.compression.finetune import distilled, finetune
 from quietmic.compression.recipe import Recipe
 from quietmic.compression.result import CompressionResult, StepFigures
 from quietmic.compression.schedules import gradual_budgets, soft_finetune
-from quietmic.compression.structure.count import count
-from quietmic.compression.structure.fold import fold_norms
 from quietmic.compression.structure.groups import Structure, example, find_groups
 from quietmic.compression.structure.rnn import split_layers
 from quietmic.compression.structure.surgery import cut
 from quietmic.compression.task import Task
 from quietmic.enhance.errors import QuietmicError
+from quietmic.enhance.progress import Progress, silent
+from quietmic.models.networks.count import count
+from quietmic.models.networks.fold import fold_norms
 
 
 def compress(
@@ -311,7 +310,7 @@ class _Run:
 
 
 def _check(recipe: Recipe, rtf: RtfModel | None) -> None:
-    """Raises what would else be found out after hours of training."""
+    """Refuses at once what would else be found out after hours of training."""
     budget = recipe.budget
     if recipe.prune.method == "units":
         recipe.prune_budget()

@@ -1,7 +1,5 @@
 """Recipes: what to do to a network, as a TOML file and as a frozen dataclass."""
 
-from __future__ import annotations
-
 import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
@@ -95,7 +93,7 @@ class Recipe:
         learned = find_criterion(self.prune.criterion).kind == "learned"
         return self.prune.method == "lstm-masks" or (self.prune.method == "units" and learned)
 
-    def with_budget(self, budget: Budget | None) -> Recipe:
+    def with_budget(self, budget: Budget | None) -> "Recipe":
         """This recipe with more budgets, which take the place of its own of the same kind."""
         if budget is None:
             return self

@@ -1,7 +1,5 @@
 """What a compression returns: the network, and the figures of every step."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import asdict, dataclass, field
 from typing import Any

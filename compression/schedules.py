@@ -1,7 +1,5 @@
 """How the cut is spread over the fine-tuning: gradual budgets, and soft cuts from which units may come back."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

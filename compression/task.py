@@ -1,7 +1,5 @@
 """What compression needs to know of a network's task: batches, a loss, and where asked for, its outputs."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -45,7 +43,7 @@ class Task:
         return islice(_again_and_again(self.data), self.heard % length if length else self.heard, None)
 
     def calibration(self) -> list[Any]:
-        """The same few batches each time, the first of the data."""
+        """A few batches for scores, the first of the data, equal each time it is asked."""
         if not self._cache:
             self._cache.extend(islice(_again_and_again(self.data), self.n_calibration))
         return self._cache
@@ -74,7 +72,7 @@ class Task:
 
 
 def _again_and_again(data: Iterable[Any] | None) -> Iterator[Any]:
-    """Batches without end."""
+    """The batches of the data, from the first one again when they end."""
     if data is None:
         raise QuietmicError("this step needs data and there is none: give batches of the task", exit_code=2)
     while True:

@@ -9,6 +9,7 @@ from typing import Any
 
 from quietmic.devices.geometry import BOARDS_FILE
 from quietmic.enhance.errors import QuietmicError
+from quietmic.enhance.measure.machine import read_cpuinfo
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class CostTable:
 
 @dataclass(frozen=True)
 class Board:
-    """One profile.
+    """One profile of a machine: what runs on it and what a network costs there.
 
     Attributes:
         name: as in boards.toml.
@@ -65,7 +66,7 @@ class Board:
 
 
 def list_boards() -> dict[str, Board]:
-    """All profiles by name."""
+    """All profiles of machines by name, from boards.toml."""
     profiles = tomllib.loads(BOARDS_FILE.read_text(encoding="utf-8"))["profiles"]
     return {name: _to_board(name, entry) for name, entry in profiles.items()}
 
@@ -87,7 +88,7 @@ def _to_board(name: str, entry: dict[str, Any]) -> Board:
 
 
 def find_board(name: str) -> Board:
-    """A profile by name.
+    """The profile of a machine by its name.
 
     Raises:
         QuietmicError: unknown name.
@@ -103,13 +104,7 @@ def machine_name(root: Path = Path("/")) -> str | None:
     device_tree = root / "proc/device-tree/model"
     if device_tree.is_file():
         return device_tree.read_text(errors="replace").strip("\0\n ")
-    cpuinfo = root / "proc/cpuinfo"
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text(errors="replace").splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() == "Model":
-                return value.strip()
-    return None
+    return read_cpuinfo(root).get("Model")
 
 
 def detect_board(root: Path = Path("/"), machine: str | None = None) -> tuple[Board, str]:

@@ -1,5 +1,6 @@
 """Which model this machine can bear: measured on first use, then remembered."""
 
+import contextlib
 import json
 import os
 import platform
@@ -9,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quietmic.devices.engine import Candidate, measure_engine
-from quietmic.devices.priority import audio_priority
 from quietmic.enhance.errors import QuietmicError
+from quietmic.enhance.jsonfile import write_json
 
 MAX_LOAD = 0.5
 """A model is fit for a machine if the 99th percentile of its hops takes at most this part of a hop."""
@@ -77,10 +78,10 @@ def choose_model(candidates: Sequence[Candidate], n_mics: int, threads: int, fol
     for candidate in tried:
         key = f"{candidate.sha256} {n_mics} {threads} {platform.node()}"
         if key not in known:
-            with audio_priority():  # as it will run
-                engine = candidate.open(n_mics, threads)
-                known[key] = measure_engine(engine, MEASURE_S / len(tried)).p99_s / engine.hop_s
-            _write_loads(path, known)
+            engine = candidate.open(n_mics, threads)
+            known[key] = measure_engine(engine, MEASURE_S / len(tried)).p99_s / engine.hop_s
+            with contextlib.suppress(OSError):  # a read-only home: measured again next time
+                write_json(known, path)
         load = loads[candidate.name] = known[key]
         if load <= MAX_LOAD:
             return Choice(candidate.name, f"99 % of its hops take less than {load:.0%} of their time", loads)
@@ -94,13 +95,3 @@ def _read_loads(path: Path) -> dict[str, float]:
         return {str(key): float(value) for key, value in loads.items()}
     except (OSError, ValueError, AttributeError, TypeError):
         return {}  # measured again
-
-
-def _write_loads(path: Path, loads: dict[str, float]) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{os.getpid()}")
-        part.write_text(json.dumps(loads, indent=1), encoding="utf-8")
-        part.replace(path)
-    except OSError:
-        pass  # a read-only home: measured again next time

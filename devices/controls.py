@@ -6,6 +6,7 @@ from pathlib import Path
 
 from quietmic.devices.mixer import Mixer
 from quietmic.devices.recorder import Recorder
+from quietmic.enhance.errors import QuietmicError
 
 NO_LIMIT = inf
 LIMITS_DB = (6.0, 9.0, 12.0, 15.0, 18.0, 24.0, 30.0, 36.0, NO_LIMIT)
@@ -53,11 +54,27 @@ class Controls:
         elif key == "q":
             self.wants_quit = True
 
+    def obey(self, words: list[str]) -> None:
+        """Does what a command from outside asks: bypass, mute, or limit with dB or "none".
+
+        Raises:
+            QuietmicError: there is no such command.
+        """
+        if words in (["bypass"], ["mute"]):
+            self.press(words[0][0])
+        elif len(words) == 2 and words[0] == "limit":
+            self._set_limit(_limit(words[1]))
+        else:
+            raise QuietmicError(f"no command {' '.join(words)!r}: there are bypass, mute, limit DB and status")
+
+    def _set_limit(self, limit_db: float) -> None:
+        self.limit_db = limit_db
+        self._mixer.limit_attenuation(None if limit_db == NO_LIMIT else limit_db)
+
     def _move_limit(self, step: int) -> None:
         higher = [limit for limit in LIMITS_DB if limit > self.limit_db]
         lower = [limit for limit in LIMITS_DB if limit < self.limit_db]
-        self.limit_db = (higher or [NO_LIMIT])[0] if step > 0 else (lower or [LIMITS_DB[0]])[-1]
-        self._mixer.limit_attenuation(None if self.limit_db == NO_LIMIT else self.limit_db)
+        self._set_limit((higher or [NO_LIMIT])[0] if step > 0 else (lower or [LIMITS_DB[0]])[-1])
 
     @property
     def is_recording(self) -> bool:
@@ -86,3 +103,13 @@ class Controls:
         recorder.close()
         if recorder.n_lost and recorder.failure is None:
             self._log(f"the disk was too slow: {recorder.n_lost} hops are missing from the recording")
+
+
+def _limit(word: str) -> float:
+    try:
+        limit_db = NO_LIMIT if word == "none" else float(word)
+    except ValueError:
+        limit_db = -1.0
+    if not limit_db >= 0:
+        raise QuietmicError(f"the limit is a number of dB from 0 on, or none, not {word!r}")
+    return limit_db

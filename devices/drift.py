@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+from quietmic.enhance.arrays import Array
+from quietmic.enhance.resample import windowed_sinc
 
 _N_TAPS = 64
 _N_PHASES = 512
@@ -17,9 +18,8 @@ def _design_kernel() -> NDArray[np.float64]:
     """[_N_PHASES + 1, _N_TAPS] windowed sinc; row p delays by p / _N_PHASES of a sample less than row 0."""
     phase = np.arange(_N_PHASES + 1)[:, None] / _N_PHASES
     time = np.arange(_N_TAPS)[None, :] - (_N_TAPS // 2 - 1) - phase
-    inside = np.clip(1 - (time / (_N_TAPS // 2)) ** 2, 0, None)
-    kernel = _CUTOFF * np.sinc(_CUTOFF * time) * np.i0(_KAISER_BETA * np.sqrt(inside))
-    return kernel / kernel.sum(axis=1, keepdims=True)
+    half = _N_TAPS // 2
+    return windowed_sinc(time / half, _CUTOFF * half, _KAISER_BETA)
 
 
 class DriftResampler:
@@ -81,12 +81,19 @@ class DriftController:
         limit: largest correction.
         natural_frequency: of the loop, rad/s.
         smoothing_s: time constant of the mean over single measurements, seconds.
+        tolerance_s: an error that is not corrected; without drift the ratio then stays at one.
+        settling_s: for so long it only measures; what is then found is the target, if it is more than that and no
+            more than `most_s` above.
+        most_s: see settling_s.
     """
 
     target_s: float
     limit: float = 1e-3
     natural_frequency: float = 0.1
     smoothing_s: float = 1.0
+    tolerance_s: float = 0.0
+    settling_s: float = 0.0
+    most_s: float = 0.05
 
     def __post_init__(self) -> None:
         self._integral = 0.0
@@ -106,7 +113,18 @@ class DriftController:
         if self._mean_error_s is None:
             self._mean_error_s = error
         self._mean_error_s += (error - self._mean_error_s) * min(1.0, elapsed_s / self.smoothing_s)
-        integral = self._integral + self.natural_frequency**2 * self._mean_error_s * elapsed_s
-        self._integral = min(max(integral, -self.limit), self.limit)
-        correction = 2 * self.natural_frequency * self._mean_error_s + self._integral
+        if self.settling_s > 0:
+            self.settling_s -= elapsed_s
+            if self.settling_s <= 0:
+                found_s = min(max(self._mean_error_s, 0.0), self.most_s)
+                self.target_s += found_s
+                self._mean_error_s -= found_s
+            return 1.0
+        excess_s = self._mean_error_s - min(max(self._mean_error_s, -self.tolerance_s), self.tolerance_s)
+        correction = 2 * self.natural_frequency * excess_s + self._integral
+        if (
+            abs(correction) < self.limit or self._integral * excess_s < 0
+        ):  # a limit reached teaches nothing of the drift
+            integral = self._integral + self.natural_frequency**2 * excess_s * elapsed_s
+            self._integral = min(max(integral, -self.limit), self.limit)
         return 1.0 - min(max(correction, -self.limit), self.limit)

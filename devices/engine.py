@@ -5,9 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+from quietmic.enhance.arrays import Array
 
 
 def _ignore_limit(limit_db: float | None) -> None:
@@ -47,7 +46,7 @@ class Engine:
 
     @property
     def hop_s(self) -> float:
-        """Seconds per hop."""
+        """Seconds of sound in a hop."""
         return self.hop_length / self.sample_rate
 
 
@@ -93,7 +92,7 @@ def measure_engine(engine: Engine, seconds: float) -> EngineTiming:
     """Runs an engine over faint noise for a while, which also warms it up, and resets it.
 
     Args:
-        engine: any.
+        engine: fresh or used; what it heard before is forgotten.
         seconds: of this machine's time; 16 hops are run at least.
     """
     noise = 1e-3 * np.random.default_rng(0).standard_normal((engine.n_mics, engine.hop_length)).astype(np.float32)
@@ -119,7 +118,7 @@ class AlignedEngine:
     """
 
     def __init__(self, engine: Engine, n_held: int) -> None:
-        """Wraps an engine.
+        """Puts a buffer behind an engine, so that each hop in gives one hop out.
 
         Args:
             engine: fresh or reset.

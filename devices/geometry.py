@@ -15,7 +15,7 @@ BOARDS_FILE = Path(__file__).with_name("boards.toml")
 
 @dataclass(frozen=True)
 class MicrophoneArray:
-    """One array.
+    """One array of microphones: which channels of which device, and where each sits.
 
     Attributes:
         name: by which it is chosen.

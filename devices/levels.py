@@ -4,9 +4,8 @@ from collections import deque
 from math import log10
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+from quietmic.enhance.arrays import Array
 
 _FLOOR = 1e-10  # -100 dB
 
@@ -23,7 +22,7 @@ class Levels:
     """Running levels of the microphone and of what is heard."""
 
     def __init__(self, hop_s: float, window_s: float = 5.0) -> None:
-        """Starts silent.
+        """Starts at silence, with no pause seen.
 
         Args:
             hop_s: seconds per hop.
@@ -46,12 +45,12 @@ class Levels:
 
     @property
     def input_db(self) -> float:
-        """Of the last tenth of a second, dB of full scale, -100 at least."""
+        """Level of the microphone over the last tenth of a second, dB of full scale, -100 at least."""
         return _in_db(self._input_power)
 
     @property
     def output_db(self) -> float:
-        """Likewise for what is heard."""
+        """Level of what is heard over the last tenth of a second, dB of full scale, -100 at least."""
         return _in_db(self._output_power)
 
     def noise_reduction_db(self) -> float:

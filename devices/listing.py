@@ -1,15 +1,19 @@
-"""The sound devices of this machine, and finding one by index or by part of its name."""
+"""A sound device, and finding one by index or by part of its name."""
 
 import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from quietmic.devices.server.pactl import SERVERS
 from quietmic.enhance.errors import QuietmicError
+
+ALSA_NAMES_OF_SERVER = ("pulse", "pipewire", "default")
+"""ALSA's devices that lead to the sound server; where it is spoken to directly, they mean its default."""
 
 
 @dataclass(frozen=True)
 class Device:
-    """One device as PortAudio sees it.
+    """One device as PortAudio or the sound server sees it.
 
     Attributes:
         index: the number by which it can be chosen.
@@ -20,6 +24,9 @@ class Device:
         sample_rate: its own rate, Hz.
         is_default_input: taken when no input is named.
         is_default_output: taken when no output is named.
+        description: for people, where the name is not.
+        channel_map: positions of the channels, where the server tells them.
+        monitor_of: the sink whose sound this source of a server gives; empty for all others.
     """
 
     index: int
@@ -30,6 +37,19 @@ class Device:
     sample_rate: int
     is_default_input: bool
     is_default_output: bool
+    description: str = ""
+    channel_map: str = ""
+    monitor_of: str = ""
+
+    @property
+    def is_on_server(self) -> bool:
+        """Whether it is a source or sink of the sound server."""
+        return self.host_api in SERVERS
+
+    @property
+    def label(self) -> str:
+        """What people call it."""
+        return self.description or self.name
 
     @property
     def stem(self) -> str:
@@ -37,54 +57,16 @@ class Device:
         return re.sub(r"\s*\(hw:[^)]*\)$", "", self.name)
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields, for JSON."""
+        """All fields as plain values, for JSON."""
         return asdict(self)
-
-
-def load_backend() -> Any:
-    """The sounddevice module.
-
-    Raises:
-        QuietmicError: sounddevice or the PortAudio library is not installed; the message names the repair.
-    """
-    try:
-        import sounddevice
-    except ImportError as error:
-        raise QuietmicError("live audio needs the package sounddevice: pip install 'quietmic[live]'") from error
-    except OSError as error:
-        raise QuietmicError("live audio needs PortAudio: apt-get install libportaudio2") from error
-    return sounddevice
-
-
-def list_devices(backend: Any) -> list[Device]:
-    """All devices, in PortAudio's order.
-
-    Args:
-        backend: the sounddevice module or something that behaves like it.
-    """
-    host_apis = [api["name"] for api in backend.query_hostapis()]
-    default_input, default_output = backend.default.device
-    return [
-        Device(
-            index=index,
-            name=entry["name"],
-            host_api=host_apis[entry["hostapi"]],
-            n_inputs=entry["max_input_channels"],
-            n_outputs=entry["max_output_channels"],
-            sample_rate=round(entry["default_samplerate"]),
-            is_default_input=index == default_input,
-            is_default_output=index == default_output,
-        )
-        for index, entry in enumerate(backend.query_devices())
-    ]
 
 
 def find_device(devices: list[Device], wanted: str | None, kind: str) -> Device:
     """The one device that is meant.
 
     Args:
-        devices: from list_devices.
-        wanted: index, name or part of a name (upper and lower case alike); None = the default.
+        devices: from Sound.list_devices.
+        wanted: index, name, or part of a name or description (upper and lower case alike); None = the default.
         kind: "input" or "output".
 
     Raises:
@@ -94,15 +76,20 @@ def find_device(devices: list[Device], wanted: str | None, kind: str) -> Device:
     if not usable:
         raise QuietmicError(f"this machine has no {kind} device; `devices` lists what there is")
     defaults = [d for d in usable if (d.is_default_input if kind == "input" else d.is_default_output)]
-    if wanted is None:
-        return (defaults or usable)[0]
+    on_server = [d for d in defaults if d.is_on_server]
+    if wanted is None or (wanted in ALSA_NAMES_OF_SERVER and on_server):
+        return (on_server or defaults or usable)[0]
     if wanted.isdecimal():
         fitting = [d for d in usable if d.index == int(wanted)]
     else:
-        fitting = [d for d in usable if wanted in (d.name, d.stem)]
-        fitting = fitting or [d for d in usable if wanted.lower() in d.name.lower()]
-        # The same card shows up under several host APIs on Windows: the default's one is meant.
-        same_api = [d for d in fitting if defaults and d.host_api == defaults[0].host_api]
+        fitting = [d for d in usable if wanted in (d.name, d.stem, d.description)]
+        part = wanted.lower()
+        fitting = fitting or [d for d in usable if part in d.name.lower() or part in d.description.lower()]
+        # Each loudspeaker of a server has a monitor of a similar name, which few people mean.
+        fitting = [d for d in fitting if not d.monitor_of] or fitting
+        # The same card shows up under several host APIs on Windows, and beside the server: the default's one is meant.
+        api = (on_server or defaults or usable)[0].host_api
+        same_api = [d for d in fitting if d.host_api == api]
         fitting = same_api if len(same_api) == 1 else fitting
     if len(fitting) == 1:
         return fitting[0]
@@ -118,7 +105,7 @@ def find_again(devices: list[Device], old: Device, kind: str) -> Device:
     Identical cards differ only in the numbers in their names, so the full name counts more than the stem.
 
     Args:
-        devices: from list_devices.
+        devices: from Sound.list_devices.
         old: the device as it was.
         kind: "input" or "output".
 
@@ -142,5 +129,6 @@ def format_devices(devices: list[Device]) -> str:
     for d in devices:
         mark = (">" if d.is_default_input else " ") + ("<" if d.is_default_output else " ")
         channels = f"{d.n_inputs:3d}  {d.n_outputs:3d}"
-        lines.append(f"{mark}  {d.index:5d} {channels}  {d.sample_rate:8d}  {d.name} ({d.host_api})")
+        name = f"{d.label}: {d.name}" if d.label != d.name else d.name
+        lines.append(f"{mark}  {d.index:5d} {channels}  {d.sample_rate:8d}  {name} ({d.host_api})")
     return "\n".join([*lines, "> default input, < default output"])

@@ -11,14 +11,29 @@ from quietmic.devices.board import Board
 from quietmic.devices.choice import choose_model, smaller_candidates
 from quietmic.devices.engine import Candidate, Engine, measure_engine
 from quietmic.devices.keys import Keys
-from quietmic.devices.listing import list_devices, load_backend
+from quietmic.devices.listing import ALSA_NAMES_OF_SERVER, find_device
 from quietmic.devices.options import LiveOptions
 from quietmic.devices.plan import plan_duplex
-from quietmic.devices.priority import audio_priority, raise_priority
+from quietmic.devices.priority import raise_priority
+from quietmic.devices.remote import Remote
+from quietmic.devices.server.pactl import pactl
+from quietmic.devices.server.virtual import (
+    ECHO_SINK,
+    ECHO_SOURCE,
+    FEED,
+    SOURCE,
+    SPEAKER,
+    VirtualDevice,
+    echo_canceller,
+    microphone,
+    real_default,
+    remove_stale,
+    speaker,
+)
+from quietmic.devices.server.watch import Wiring
 from quietmic.devices.session import Session
+from quietmic.devices.sound import Sound
 from quietmic.devices.stepdown import NextEngine
-from quietmic.devices.virtual import DEVICE, VirtualMicrophone
-from quietmic.enhance.errors import QuietmicError
 
 logger = logging.getLogger(__name__)
 
@@ -59,18 +74,12 @@ def run_live(
     Raises:
         QuietmicError: devices that are missing or do not open, or no model for so many microphones.
     """
-    backend = backend or load_backend()
-    with contextlib.ExitStack() as stack:
-        before_reconnect = None
-        if options.virtual_microphone:
-            if not any(device.name == DEVICE for device in list_devices(backend)):
-                raise QuietmicError(f"there is no ALSA device {DEVICE!r}: apt-get install libasound2-plugins")
-            options = replace(options, output_name=DEVICE)
-            before_reconnect = stack.enter_context(VirtualMicrophone()).create
-        sample_rate = candidates[0].sample_rate
+    sound = Sound(backend) if backend else Sound.find()
+    with _tidy_endings(), contextlib.ExitStack() as stack:
+        options, wiring, makers = _make_devices(options, sound, stack)
         plan = plan_duplex(
-            backend,
-            sample_rate,
+            sound,
+            candidates[0].sample_rate,
             options.channels,
             options.input_name,
             options.output_name,
@@ -84,22 +93,74 @@ def run_live(
             model = next(c for c in candidates if c.name == choice.model)
             logger.info("%s: %s", model.name, choice.reason)
         raise_priority()
-        with audio_priority():
-            engine = model.open(n_mics, board.threads)
-            timing = measure_engine(engine, _MEASURE_S)
+        engine = model.open(n_mics, board.threads)
+        timing = measure_engine(engine, _MEASURE_S)
         smaller = _smaller_engine(candidates, model, n_mics, board.threads) if options.auto else None
-        session = Session(backend, plan, engine, timing, options, smaller, before_reconnect)
-        if options.virtual_microphone:
-            session.log("pick the microphone 'quietmic' in the meeting program")
-        with _terminated_like_interrupted(), Keys() as keys, view(session) as refresh:
+        if not wiring and (plan.input.is_on_server or plan.output.is_on_server):
+            wiring = Wiring(plan.input.name, plan.output.name)
+
+        def make_again() -> None:
+            for make in makers:
+                make()
+
+        session = Session(sound, plan, engine, timing, options, smaller, make_again, wiring)
+        if wiring and wiring.offered:
+            kind = "microphone" if options.virtual_microphone else "loudspeaker"
+            session.log(f"pick the {kind} {wiring.offered!r} in the meeting program")
+        remote = stack.enter_context(Remote(session.obey, session.log))
+        with Keys() as keys, view(session) as refresh:
 
             def tick() -> None:
                 for key in keys.read():
                     session.controls.press(key)
+                remote.poll()
                 refresh()
 
             session.run(tick)
         return session.summary()
+
+
+def _make_devices(
+    options: LiveOptions, sound: Sound, stack: contextlib.ExitStack
+) -> tuple[LiveOptions, Wiring | None, list[Callable[[], None]]]:
+    """Makes the virtual devices that are asked for, until the stack is closed.
+
+    Returns:
+        The options with the names of the devices to open, what is to be watched in the server, and what makes each
+        device again after the server was restarted.
+    """
+    if not (options.virtual_microphone or options.virtual_speaker or options.echo_cancel):
+        return options, None, []
+    pactl("info")  # raises what is wrong
+    remove_stale()
+    if options.virtual_speaker:
+        device = stack.enter_context(VirtualDevice(speaker(), logger.info))
+        loudspeaker = _on_server(sound, options.output_name, "output")
+        options = replace(options, input_name=f"{SPEAKER}.monitor", output_name=loudspeaker)
+        return options, Wiring(f"{SPEAKER}.monitor", loudspeaker, SPEAKER, (SPEAKER, SOURCE)), [device.create]
+    # Looked up before the microphone is there, as the server may make it the default at once.
+    source, sink = options.input_name, FEED if options.virtual_microphone else options.output_name
+    makers: list[Callable[[], None]] = []
+    if options.echo_cancel:
+        recipe = echo_canceller(_on_server(sound, source, "input"), _on_server(sound, options.output_name, "output"))
+        makers.append(stack.enter_context(VirtualDevice(recipe, logger.info)).create)
+        logger.info("play what the others say to %r: that is what is taken out of the microphone", ECHO_SINK)
+        source = ECHO_SOURCE
+        sink = sink or ECHO_SINK
+    elif source is None or source in ALSA_NAMES_OF_SERVER:
+        source = real_default("source")
+    if options.virtual_microphone:
+        makers.append(stack.enter_context(VirtualDevice(microphone(), logger.info)).create)
+    forbidden = (SOURCE, f"{FEED}.monitor", f"{SPEAKER}.monitor")
+    wiring = Wiring(source, sink or "", SOURCE if options.virtual_microphone else "", forbidden)
+    return replace(options, input_name=source, output_name=sink), wiring, makers
+
+
+def _on_server(sound: Sound, wanted: str | None, kind: str) -> str:
+    """Name in the server of a device that a person means."""
+    if wanted is None or wanted in ALSA_NAMES_OF_SERVER:
+        return real_default("source" if kind == "input" else "sink")
+    return find_device(next(sound.listings()), wanted, kind).name
 
 
 def _smaller_engine(candidates: Sequence[Candidate], model: Candidate, n_mics: int, threads: int) -> NextEngine:
@@ -114,14 +175,21 @@ def _smaller_engine(candidates: Sequence[Candidate], model: Candidate, n_mics: i
 
 
 @contextlib.contextmanager
-def _terminated_like_interrupted() -> Iterator[None]:
-    """Makes SIGTERM (a service that is stopped) end the run as cleanly as Ctrl-C."""
+def _tidy_endings() -> Iterator[None]:
+    """Makes SIGTERM (a service that is stopped) and SIGHUP (a terminal that is closed) end the run as Ctrl-C does.
+
+    Only the first one counts: what is tidied up then takes a moment, and a closed terminal sends several.
+    """
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
     def interrupt(number: int, frame: object) -> None:
+        for each in numbers:
+            signal.signal(each, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = [signal.signal(number, interrupt) for number in numbers]
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)

@@ -1,11 +1,9 @@
 """Enhanced, bypassed or muted: every change is a cross-fade between signals of the same delay, so nothing jumps."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from quietmic.devices.engine import AlignedEngine, Engine
-
-Array = NDArray[np.float32]
+from quietmic.enhance.arrays import Array
 
 _FADE_S = 0.02
 _SETTLE_S = 0.25  # a restarted stream first finds its normalisation
@@ -37,7 +35,7 @@ class DelayLine:
         self._history: Array = np.zeros(delay, np.float32)
 
     def process(self, block: Array) -> Array:
-        """[n_samples] -> [n_samples]."""
+        """The samples [n_samples] that came in `delay` samples before these [n_samples]."""
         signal = np.concatenate((self._history, block))
         self._history = signal[len(block) :]
         return signal[: len(block)]
@@ -48,7 +46,8 @@ class Mixer:
 
     Attributes:
         bypass: what the person wants; the engine keeps running, so that the way back is immediate.
-        muted: silence for the listener.
+        muted: silence for the listener, as the person wants it.
+        silenced: silence because the sound would go round in a circle.
         forced_bypass: the engine is not run at all (it is too slow, or being replaced).
         latency: samples between input and output.
         n_replaced: samples for which the engine gave NaN or infinity and the microphone was taken.
@@ -61,7 +60,7 @@ class Mixer:
             engine: the stream.
             n_held: samples it holds back beyond its delay.
         """
-        self.bypass = self.muted = self.forced_bypass = False
+        self.bypass = self.muted = self.silenced = self.forced_bypass = False
         self.n_replaced = 0
         fade_length = round(_FADE_S * engine.sample_rate)
         self._wet = Fader(1.0, fade_length)
@@ -78,7 +77,7 @@ class Mixer:
 
     @property
     def engine(self) -> Engine:
-        """The one in use."""
+        """The engine in use."""
         return self._aligned.engine
 
     @property
@@ -123,7 +122,7 @@ class Mixer:
         return wet
 
     def process(self, noisy: Array) -> tuple[Array, Array, Array]:
-        """Mixes one hop.
+        """Enhances one hop and mixes it with the delayed microphone, as the switches say.
 
         Args:
             noisy: [n_mics, hop_length]; microphone 0 is the reference.
@@ -143,5 +142,5 @@ class Mixer:
         wet = self._wet.ramp(0.0 if wants_dry else 1.0, n)
         # Written so that the enhanced samples pass bit for bit at a gain of one.
         output = enhanced if wet.min() == 1.0 else dry + wet * (enhanced - dry)
-        loudness = self._loudness.ramp(0.0 if self.muted else 1.0, n)
+        loudness = self._loudness.ramp(0.0 if self.muted or self.silenced else 1.0, n)
         return output * loudness, enhanced, dry

@@ -11,11 +11,11 @@ from quietmic.enhance.errors import QuietmicError
 
 @dataclass(frozen=True)
 class LiveOptions:
-    """Choices of the person.
+    """What the person chose for a live run.
 
     Attributes:
-        input_name: index or part of the name; None = the default device.
-        output_name: likewise.
+        input_name: index or part of the name of the microphone; None = the default device.
+        output_name: index or part of the name of the loudspeaker; None = the default device.
         preferred_input: part of the name of the device to take when none is named and this one is there.
         channels: of the input, the microphones, the reference first.
         latency: asked of PortAudio: "low", "high" or seconds; "auto" = low unless a server is busy.
@@ -28,6 +28,9 @@ class LiveOptions:
         attenuation_limit_db: at the start.
         auto: step down to a smaller model on a machine that is too slow.
         virtual_microphone: play into a new source "quietmic" of the sound server.
+        virtual_speaker: listen to a new sink "quietmic-speaker" of the sound server.
+        echo_cancel: put the sound server's echo canceller before the microphone.
+        always_on: go on when no program uses the virtual device.
     """
 
     input_name: str | None = None
@@ -44,6 +47,9 @@ class LiveOptions:
     attenuation_limit_db: float | None = None
     auto: bool = False
     virtual_microphone: bool = False
+    virtual_speaker: bool = False
+    echo_cancel: bool = False
+    always_on: bool = False
 
 
 def live_options(

@@ -1,28 +1,19 @@
-"""Lets a live run go before other programs where the system allows it."""
+"""Lets a live run go before other programs where the system allows it, but never to their ruin.
+
+By niceness alone, and not by real-time scheduling: a thread that polls without end, as sound libraries do when their
+server dies, then takes its share and no more, while real-time threads have kept whole machines from answering. What is
+heard under load was the same (docs/live.md).
+"""
 
 import contextlib
 import os
 import sys
-import threading
-from collections.abc import Iterator
+import time
+from pathlib import Path
 
 _NICE = -11
-_MAIN, _AUDIO = 4, 5  # low among the real-time priorities: sound servers and drivers still go first
-
-
-def _set_realtime(priority: int) -> bool:
-    """Gives the calling thread, and those it starts, real-time scheduling; False without the right to it.
-
-    Not on a single core: a thread that polls for the sound server would keep it from ever answering.
-    """
-    if sys.platform != "linux" or len(os.sched_getaffinity(0)) < 2:
-        return False
-    try:
-        # The kernel keeps real-time threads to 95 % of the time: a model too slow cannot lock the machine.
-        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(priority))
-    except OSError:
-        return False
-    return True
+_LOOK_EVERY_S = 1.0
+_MOST_CPU = 0.9
 
 
 def raise_priority() -> None:
@@ -32,41 +23,64 @@ def raise_priority() -> None:
     audio threads waiting.
     """
     sys.setswitchinterval(0.001)
-    if not _set_realtime(_MAIN) and hasattr(os, "setpriority"):
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, 0, _NICE)
+    _set_niceness(0, _NICE)
 
 
 def lower_priority() -> None:
     """Makes the calling thread an ordinary one again: for long work beside the audio."""
-    if sys.platform == "linux":
-        _make_ordinary(0)
+    if sys.platform == "linux":  # elsewhere niceness is that of the whole process
+        _set_niceness(0, 0)
 
 
-def lower_other_threads() -> None:
-    """Makes all threads but the calling one ordinary: those of a driver that lost its senses may run without end."""
-    if sys.platform == "linux":
-        for thread_id in map(int, os.listdir("/proc/self/task")):
-            if thread_id != threading.get_native_id():
-                _make_ordinary(thread_id)
+def _set_niceness(thread_id: int, niceness: int) -> None:
+    """Of a thread on Linux, of the process elsewhere; 0 is the calling one."""
+    if hasattr(os, "setpriority"):
+        with contextlib.suppress(OSError):  # without the right to it, or the thread has ended
+            os.setpriority(os.PRIO_PROCESS, thread_id, niceness)
 
 
-def _make_ordinary(thread_id: int) -> None:
-    """Takes real-time scheduling from a thread (Linux), 0 being the calling one."""
-    with contextlib.suppress(OSError):
-        os.sched_setscheduler(thread_id, os.SCHED_OTHER, os.sched_param(0))
+class Guard:
+    """Looks after threads that never rest, those of libraries too, and makes them ordinary."""
+
+    def __init__(self, spared: set[int] | None = None) -> None:
+        """Begins to look after threads.
+
+        Args:
+            spared: threads that others look after.
+        """
+        self.spared = spared or set()
+        self._last_look = time.monotonic()
+        self._cpu_s = self.read_cpu_s()
+
+    def check(self) -> list[str]:
+        """Names of the threads that have just been made ordinary: they ran all of the last second. Call it often."""
+        now = time.monotonic()
+        elapsed_s = now - self._last_look
+        if elapsed_s < _LOOK_EVERY_S:
+            return []
+        before, self._cpu_s, self._last_look = self._cpu_s, self.read_cpu_s(), now
+        restless = [
+            thread
+            for thread, cpu_s in self._cpu_s.items()
+            if thread not in self.spared and cpu_s - before.get(thread, 0.0) > _MOST_CPU * elapsed_s
+        ]
+        for thread in restless:
+            _set_niceness(thread, 0)
+        self.spared |= set(restless)
+        return [_name(thread) for thread in restless]
+
+    @staticmethod
+    def read_cpu_s() -> dict[int, float]:
+        """Seconds of CPU by thread; empty where the system does not tell."""
+        cpu_s = {}
+        for folder in Path("/proc/self/task").glob("*"):
+            with contextlib.suppress(OSError, IndexError, ValueError):
+                cpu_s[int(folder.name)] = int((folder / "schedstat").read_text().split()[0]) / 1e9
+        return cpu_s
 
 
-@contextlib.contextmanager
-def audio_priority() -> Iterator[None]:
-    """What runs inside, and threads started inside, PortAudio's too, go before the rest of the process."""
-    if sys.platform != "linux":
-        yield
-        return
-    before, parameter = os.sched_getscheduler(0), os.sched_getparam(0)
-    _set_realtime(_AUDIO)
+def _name(thread_id: int) -> str:
     try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):
-            os.sched_setscheduler(0, before, parameter)
+        return Path(f"/proc/self/task/{thread_id}/comm").read_text().strip()
+    except OSError:
+        return str(thread_id)

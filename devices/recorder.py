@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from quietmic.enhance.arrays import Array
 from quietmic.enhance.files.writer import open_flac
-
-Array = NDArray[np.float32]
 
 _FLAC_BLOCK = 4096  # samples per frame of the encoder, which keeps one frame and one sample back
 _TOTAL_OFFSET = 21  # of "total samples" in a FLAC file: 36 bits, after 4 that belong to the bits per sample
@@ -49,18 +47,21 @@ class GrowingFlac:
 
     The encoder writes the number of samples only at the end, and most readers refuse a file without it. So the
     number of samples in complete frames is put there after every frame.
+
+    Attributes:
+        n_samples: handed over so far.
     """
 
     def __init__(self, path: Path, n_channels: int, sample_rate: int) -> None:
         """Creates the file; its folder must exist."""
         self._stream = _File(path, "x+")
         self._file = open_flac(self._stream, n_channels, sample_rate)
-        self._n_samples = 0
+        self.n_samples = 0
         self._n_declared = 0
         self._synced = time.monotonic()
 
     def write(self, block: Array) -> None:
-        """Appends [n_channels, n_samples].
+        """Appends samples [n_channels, n_samples] and tells in the header how many can be read.
 
         Raises:
             OSError: the disk does not take it.
@@ -69,8 +70,8 @@ class GrowingFlac:
             self._file.write(np.ascontiguousarray(block.T))
         except Exception as error:
             raise self._stream.failure or error from error
-        self._n_samples += block.shape[1]
-        n_complete = min((self._n_samples - 1) // _FLAC_BLOCK * _FLAC_BLOCK, _MOST_SAMPLES)
+        self.n_samples += block.shape[1]
+        n_complete = min((self.n_samples - 1) // _FLAC_BLOCK * _FLAC_BLOCK, _MOST_SAMPLES)
         if n_complete > self._n_declared:
             self._declare(n_complete)
 

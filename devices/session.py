@@ -1,7 +1,6 @@
-"""A live run from start to end: opens the devices, watches them, heals, obeys, and sums up."""
+"""A live run from start to end: opens the devices, watches them, rests, heals, obeys, and sums up."""
 
 import atexit
-import contextlib
 import logging
 import threading
 import time
@@ -11,26 +10,27 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from quietmic.devices.connection import Connection
 from quietmic.devices.controls import Controls
-from quietmic.devices.duplex import Duplex
 from quietmic.devices.engine import Engine, EngineTiming
 from quietmic.devices.levels import Levels
-from quietmic.devices.listing import find_again, list_devices
+from quietmic.devices.losses import Losses, advise
 from quietmic.devices.mixer import Mixer
 from quietmic.devices.options import LiveOptions
-from quietmic.devices.plan import DuplexPlan, plan_duplex
-from quietmic.devices.priority import audio_priority, lower_other_threads
+from quietmic.devices.plan import DuplexPlan, plan_again
+from quietmic.devices.priority import Guard
+from quietmic.devices.server.watch import Watch, Wiring
+from quietmic.devices.sound import Sound
 from quietmic.devices.stepdown import NextEngine, StepDown
+from quietmic.devices.summary import describe_state, summarize
 from quietmic.devices.tally import Tally
-from quietmic.devices.tuning import choose_jitter_s, choose_latency
-from quietmic.devices.worker import Worker
-from quietmic.enhance.errors import QuietmicError
+from quietmic.devices.tuning import choose_jitter_s, choose_latency, more_latency
 
 logger = logging.getLogger(__name__)
 
-_FIRST_PAUSE_S, _LAST_PAUSE_S = 0.5, 8.0
+FIRST_PAUSE_S, LAST_PAUSE_S = 0.5, 8.0  # between attempts to open lost devices, doubled each time
 _TICK_S = 0.05
-_LOSSES_WINDOW_S, _MOST_LOSSES = 5.0, 4
+_REST_AFTER_S = 2.0
 
 
 class Session:
@@ -42,31 +42,37 @@ class Session:
         levels: of microphone and output.
         controls: what the keys act on.
         messages: (seconds since the start, text), the newest last.
+        latency: asked of the devices.
+        latency_s: from microphone to output, as far as is known.
+        one_clock: whether a single stream carries both directions.
+        is_resting: the devices are closed as nobody uses the virtual one.
     """
 
     def __init__(
         self,
-        backend: Any,
+        sound: Sound,
         plan: DuplexPlan,
         engine: Engine,
         timing: EngineTiming,
         options: LiveOptions,
         next_engine: NextEngine | None = None,
         before_reconnect: Callable[[], None] | None = None,
+        wiring: Wiring | None = None,
     ) -> None:
         """Prepares a run; no device is opened yet.
 
         Args:
-            backend: the sounddevice module.
+            sound: the sound systems.
             plan: devices, rates and channels.
             engine: warmed up and reset.
             timing: of this engine on this machine.
             options: the person's choices.
             next_engine: gives the next smaller model when the machine is too slow; None = bypass instead.
-            before_reconnect: called before lost devices are tried again (to make the virtual microphone anew).
+            before_reconnect: called before lost devices are tried again (to make the virtual device anew).
+            wiring: to be watched in the sound server; None = nothing there concerns us.
         """
-        self._backend, self._plan, self._options = backend, plan, options
-        self._before_reconnect = before_reconnect
+        self._sound, self._plan, self._options = sound, plan, options
+        self._before_reconnect, self._wiring = before_reconnect, wiring
         self.tally = Tally()
         self.messages: deque[tuple[float, str]] = deque(maxlen=1000)
         self.mixer = Mixer(engine, timing.n_held)
@@ -76,17 +82,19 @@ class Session:
         self._block_s = options.n_hops_per_block * engine.hop_s
         self.jitter_s = options.jitter_s or choose_jitter_s(timing, self._block_s, options.least_jitter_s)
         self.latency = choose_latency(timing, plan) if options.latency == "auto" else options.latency
-        self.worker: Worker | None = None
-        self._duplex: Duplex | None = None
-        self._one_clock = plan.shared_clock
-        self._thread: threading.Thread | None = None
-        self._stopping = threading.Event()
-        self._error: BaseException | None = None
-        self._start_time = time.monotonic()
-        self._latency_s = 0.0
-        self._n_losses, self._losses_until = 0, _LOSSES_WINDOW_S
+        self._connection: Connection | None = None
+        self._watch: Watch | None = None
+        self._attention = threading.Event()
+        self._guard = Guard()
+        self._losses = Losses(self.tally, engine.hop_s)
+        self.one_clock = plan.shared_clock
+        self._start_time = self._used_at = time.monotonic()
+        self._n_before = 0
+        self.latency_s = 0.0
         self.n_reconnects = 0
-        self._is_stuck = False
+        self._is_stuck = self._is_healing = False
+        self._rests_since: float | None = None
+        self._rested_s = 0.0
 
     @property
     def plan(self) -> DuplexPlan:
@@ -95,8 +103,36 @@ class Session:
 
     @property
     def seconds(self) -> float:
-        """Since the start."""
+        """Seconds since the run began."""
         return time.monotonic() - self._start_time
+
+    @property
+    def lost_s(self) -> float:
+        """Seconds for which the devices were open and no sound came."""
+        return self._losses.lost_s(time.monotonic())
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether the devices are closed as nobody uses the virtual one."""
+        return self._rests_since is not None
+
+    @property
+    def rested_s(self) -> float:
+        """Seconds of rest so far."""
+        return self._rested_s + (time.monotonic() - self._rests_since if self._rests_since is not None else 0.0)
+
+    @property
+    def state(self) -> str:
+        """What it does at the moment, in a few words."""
+        if self.is_resting:
+            return "resting: no program listens"
+        if self._is_healing:
+            return "lost the devices"
+        if not self._losses.is_open:
+            return "waiting for sound"
+        if self.mixer.silenced:
+            return "silenced: it would hear itself"
+        return f"bypass: {self.step_down.reason}" if self.step_down.reason else "enhancing"
 
     def log(self, text: str) -> None:
         """Keeps a message for the view and the summary, and logs it."""
@@ -109,40 +145,34 @@ class Session:
         Raises:
             QuietmicError: they do not open.
         """
-        duplex = Duplex(self._backend, self._plan, self._block_s, self.tally, self.latency)
-        self._duplex, self._one_clock = duplex, duplex.one_clock
-        self.worker = Worker(duplex, self.mixer, self.step_down, self.levels, self.controls, self.jitter_s, self.log)
-        self._stopping.clear()
-        self._thread = threading.Thread(target=self._work, args=(self.worker,), name="worker", daemon=True)
-        n_blocks_more = 0 if duplex.one_clock else 1  # two callbacks are a block apart at worst
-        with audio_priority():
-            self._thread.start()
-            duplex.start(round((self.jitter_s + n_blocks_more * self._block_s) * self._plan.output_rate))
-        clock = "one stream" if duplex.one_clock else "two streams with drift correction"
-        self.log(f"{self._plan.input.name} -> {self.mixer.engine.name} -> {self._plan.output.name} ({clock})")
+        self._connection = Connection(
+            self._sound, self._plan, self.mixer, self.step_down, self.levels, self.controls, self.tally,
+            self._block_s, self.jitter_s, self.latency, self.log,
+        )  # fmt: skip
+        self.one_clock = self._connection.duplex.one_clock
+        self._n_before = self.tally.n_hops
+        if thread := self._connection.worker_thread:
+            self._guard.spared.add(thread)  # StepDown looks after it
+        self._used_at = time.monotonic()
 
-    def _work(self, worker: Worker) -> None:
-        try:
-            while not self._stopping.is_set():
-                if not worker.step():
-                    time.sleep(self._block_s / 8)
-        except Exception as error:
-            self._error = error
+    def _tell_connection(self) -> None:
+        clock = "one stream" if self.one_clock else "two streams with drift correction"
+        if self._plan.input.is_on_server and self._plan.output.is_on_server:
+            clock = f"through {self._sound.server}, {clock}"
+        self.log(f"{self._plan.input.label} -> {self.mixer.engine.name} -> {self._plan.output.label} ({clock})")
 
     def _disconnect(self) -> None:
-        self._stopping.set()
-        if self._thread:  # first, as it asks the streams for their latency
-            self._thread.join()
-        if self._duplex and not self._duplex.close():
-            self._leave_behind()
-        self._duplex = self._thread = None
+        self._losses.close(time.monotonic())
+        connection, self._connection = self._connection, None
+        if connection and not connection.close():
+            # PortAudio cannot be ended then, as it would wait for the streams.
+            self.log("the old stream does not close and is left behind")
+            self._is_stuck = True
+            atexit.unregister(self._sound.backend._exit_handler)
 
-    def _leave_behind(self) -> None:
-        """Goes on beside streams that do not close; PortAudio cannot be ended then, as it would wait for them."""
-        self.log("the old stream does not close and is left behind")
-        self._is_stuck = True
-        atexit.unregister(self._backend._exit_handler)
-        lower_other_threads()
+    def _pids(self) -> tuple[int, ...]:
+        connection = self._connection
+        return connection.duplex.pids if connection else ()
 
     def run(self, tick: Callable[[], None] | None = None) -> None:
         """Runs until the time is over, someone quits or interrupts.
@@ -159,50 +189,95 @@ class Session:
             self.controls.toggle_recording()
         try:
             self._connect()
+            self._tell_connection()
             self._start_time = time.monotonic()
+            if self._wiring:
+                self._watch = Watch(self._wiring, self._pids, self._silence, self._attention.set, self.log)
             while not self._is_over():
-                self._stopping.wait(_TICK_S)
+                self._attention.wait(_TICK_S)
+                self._attention.clear()
                 if tick:
                     tick()
-                self._watch(tick)
+                self._look_after(tick)
         except KeyboardInterrupt:
             self.log("stopped")
         finally:
             self._disconnect()
+            if self._watch:
+                self._watch.close()
             self.controls.stop_recording()
+
+    def _silence(self, is_silent: bool) -> None:
+        self.mixer.silenced = is_silent
 
     def _is_over(self) -> bool:
         duration_s = self._options.duration_s
         return self.controls.wants_quit or (duration_s is not None and self.seconds >= duration_s)
 
-    def _watch(self, tick: Callable[[], None] | None) -> None:
-        if self._error:
-            raise self._error
-        failure = self._duplex.failure() if self._duplex else "no devices"
-        if failure is None:
-            if self.worker and self.tally.n_hops:
-                self._latency_s = self.worker.latency_s
-            self._watch_losses()
+    def _look_after(self, tick: Callable[[], None] | None) -> None:
+        for thread in self._guard.check():
+            self.log(f"the thread {thread!r} never rests: it no longer goes before other programs")
+        if self.is_resting and self._watch and self._watch.n_users == 0:
             return
-        self.log(f"lost the sound devices: {failure}")
+        failure = self._connection.failure() if self._connection else None
+        if failure is None and (self._connection or self._watch is None or self._watch.n_users is not None):
+            self._rest_or_wake(tick)
+            return
+        self.log(f"lost the sound devices: {failure or 'the sound server does not answer'}")
         self._disconnect()
         self._heal(tick)
 
-    def _watch_losses(self) -> None:
-        """Says so when the sound is broken often although the model is fast enough."""
-        n_losses = self.tally.underruns + self.tally.overruns
-        if self.seconds < self._losses_until:
+    def _rest_or_wake(self, tick: Callable[[], None] | None) -> None:
+        now = time.monotonic()
+        n_users = self._watch.n_users if self._watch else None
+        if self._connection is None:
+            try:
+                self._wake()
+            except self._sound.errors as error:
+                self.log(f"lost the sound devices: {error}")
+                self._heal(tick)
+        elif n_users != 0 or self._options.always_on or not (self._wiring and self._wiring.offered):
+            self._used_at = now
+            self._watch_losses(now)
+        elif now - self._used_at > _REST_AFTER_S:
+            self.log(f"no program uses {self._wiring.offered!r}: resting until one does")
+            self._disconnect()
+            self._rests_since = now
+
+    def _end_rest(self) -> None:
+        self._rested_s, self._rests_since = self.rested_s, None
+
+    def _wake(self) -> None:
+        self._end_rest()
+        self.mixer.restart()
+        self._connect()
+        self.log("a program listens: awake again")
+
+    def _watch_losses(self, now: float) -> None:
+        """Says so when much is lost although the model is fast enough, and asks a server for more buffering."""
+        connection = self._connection
+        if connection and self.tally.n_hops > self._n_before:
+            self.latency_s = connection.worker.latency_s
+            if not self._losses.is_open:
+                self._losses.open(now)
+        loss = self._losses.judge(now)
+        if loss is None or self.mixer.forced_bypass:
             return
-        if n_losses - self._n_losses >= _MOST_LOSSES and not self.mixer.forced_bypass:
-            self.log(
-                f"{n_losses - self._n_losses} gaps in {_LOSSES_WINDOW_S:.0f} s: this machine is too busy for so short "
-                "a buffer, or these devices have two clocks; try a latency of 0.2 s, more jitter or two clocks"
-            )
-        self._n_losses, self._losses_until = n_losses, self.seconds + _LOSSES_WINDOW_S
+        more = more_latency(self.latency, self._plan) if self._options.latency == "auto" else None
+        if more is None:
+            self.log(f"{loss}: {advise(self.latency, self._options.jitter_s is not None, self.one_clock)}")
+            return
+        self.log(f"{loss}: asking the sound server for {1e3 * more:.0f} ms of buffering instead of less")
+        self.latency = more
+        self._disconnect()
+        self.mixer.restart()
+        self._connect()
 
     def _heal(self, tick: Callable[[], None] | None) -> None:
         """Tries the devices again with growing pauses until they are back or the run is over."""
-        pause_s = _FIRST_PAUSE_S
+        self._end_rest()
+        self._is_healing = True
+        pause_s = FIRST_PAUSE_S
         while not self._is_over():
             self.log(f"trying again in {pause_s:g} s")
             end = time.monotonic() + pause_s
@@ -210,77 +285,35 @@ class Session:
                 time.sleep(_TICK_S)
                 if tick:
                     tick()
-            pause_s = min(2 * pause_s, _LAST_PAUSE_S)
+            pause_s = min(2 * pause_s, LAST_PAUSE_S)
             try:
                 self._reconnect()
-            except (QuietmicError, self._backend.PortAudioError) as error:
+            except self._sound.errors as error:
                 self._disconnect()
                 self.log(str(error))
                 continue
             self.n_reconnects += 1
+            self._is_healing = False
             self.log("the sound devices are back")
             return
 
     def _reconnect(self) -> None:
-        # PortAudio lists devices once, when it is initialised; it is not if that failed the last time.
         if not self._is_stuck:
-            with contextlib.suppress(self._backend.PortAudioError):
-                self._backend._terminate()
-            self._backend._initialize()
+            self._sound.restart()
         if self._before_reconnect:
             self._before_reconnect()
-        old, devices = self._plan, list_devices(self._backend)
-        plan = plan_duplex(
-            self._backend,
-            self.mixer.engine.sample_rate,
-            old.channels,
-            str(find_again(devices, old.input, "input").index),
-            str(find_again(devices, old.output, "output").index),
-            two_clocks=self._options.two_clocks,
-        )
-        if len(plan.channels) != len(old.channels):
-            raise QuietmicError(f"{plan.input.name} came back with fewer channels")
-        self._plan = replace(plan, notes=old.notes)
+        plan = plan_again(self._sound, self.mixer.engine.sample_rate, self._plan, self._options.two_clocks)
+        self._plan = replace(plan, notes=self._plan.notes)
         self.mixer.restart()
         self._connect()
+        self._tell_connection()
+
+    def obey(self, words: list[str]) -> dict[str, Any]:
+        """Does what a command from outside asks, see Controls.obey, and gives the state; raises as that does."""
+        if words != ["status"]:
+            self.controls.obey(words)
+        return describe_state(self)
 
     def summary(self) -> dict[str, Any]:
-        """Figures of the run, for JSON; seconds unless the name says otherwise."""
-        p50_s, p99_s = self.tally.hop_times_s()
-        hop_s = self.mixer.engine.hop_s
-        delay_s = hop_s + self.mixer.latency / self.mixer.engine.sample_rate  # a sample first waits for its hop
-        bypassed_s = dict(self.step_down.bypassed_s)
-        return {
-            "model": self.mixer.engine.name,
-            "n_mics": self.mixer.engine.n_mics,
-            "input": self._plan.input.name,
-            "output": self._plan.output.name,
-            "input_rate": self._plan.input_rate,
-            "output_rate": self._plan.output_rate,
-            "channels": list(self._plan.channels),
-            "one_clock": self._one_clock,
-            "duration_s": self.seconds,
-            "processed_s": self.tally.n_hops * hop_s,
-            "hop_ms": 1e3 * hop_s,
-            "hop_p50_ms": 1e3 * p50_s,
-            "hop_p99_ms": 1e3 * p99_s,
-            "rtf": p50_s / hop_s,
-            "rtf_p99": p99_s / hop_s,
-            "missed_deadlines": self.step_down.n_missed,
-            "underruns": self.tally.underruns,
-            "overruns": self.tally.overruns,
-            "blocks_dropped": self.tally.n_blocks_dropped,
-            "algorithmic_delay_ms": 1e3 * delay_s,
-            "latency_asked": self.latency,
-            "jitter_ms": 1e3 * self.jitter_s,
-            "latency_ms": 1e3 * self._latency_s,
-            "input_db": self.levels.input_db,
-            "output_db": self.levels.output_db,
-            "noise_reduction_db": self.levels.noise_reduction_db(),
-            "bypassed_s": sum(bypassed_s.values()),
-            "bypassed_by_reason_s": bypassed_s,
-            "steps_down": self.step_down.n_steps,
-            "reconnects": self.n_reconnects,
-            "non_finite": self.mixer.n_replaced + self.mixer.engine.count_non_finite(),
-            "messages": [{"at_s": at_s, "text": text} for at_s, text in list(self.messages)],
-        }
+        """Figures of the run, for JSON."""
+        return summarize(self)

@@ -28,7 +28,7 @@ class StepDown:
     """
 
     def __init__(self, mixer: Mixer, log: Callable[[str], None], next_engine: NextEngine | None = None) -> None:
-        """Watches a mixer.
+        """Takes hold of a mixer, whose engine may be too slow.
 
         Args:
             mixer: with the engine that may be too slow.

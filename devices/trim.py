@@ -1,31 +1,30 @@
 """Takes back latency that a stumble has left behind."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+from quietmic.enhance.arrays import Array
 
 _TOLERATED_S = 0.1
-_WINDOW_S = 60.0
 
 
 class Trimmer:
-    """Leaves out hops when, for a whole minute, more has waited than was ever needed.
+    """Leaves out hops when, for a while, more has waited than was ever needed.
 
     After an underrun the late samples still come, and the sound stays late by the gap. What never ran low for a
-    minute is too much: so many hops are left out, and the cut is cross-faded over a hop.
+    whole window is too much: so many hops are left out, and the cut is cross-faded over a hop.
     """
 
-    def __init__(self, hop_length: int, hop_s: float) -> None:
-        """Starts a window.
+    def __init__(self, hop_length: int, hop_s: float, window_s: float) -> None:
+        """Begins to watch what waits.
 
         Args:
             hop_length: samples.
             hop_s: seconds.
+            window_s: how long it looks before it judges, seconds.
         """
         self._fade_in = (np.arange(1, hop_length + 1) / hop_length).astype(np.float32)
         self._hop_s = hop_s
-        self._n_window = round(_WINDOW_S / hop_s)
+        self._n_window = round(window_s / hop_s)
         self._before_cut: Array | None = None
         self._n_to_drop = 0
         self._restart()

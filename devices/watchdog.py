@@ -29,7 +29,7 @@ class Watchdog:
         self._late_s = 0.0
 
     def is_too_slow(self, elapsed_s: float) -> bool:
-        """Takes in one hop.
+        """Takes in one hop and says whether the machine has been too slow for a second.
 
         Args:
             elapsed_s: what the hop took, seconds.

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from quietmic.devices.controls import Controls
 from quietmic.devices.drift import DriftController, DriftResampler
@@ -13,13 +12,13 @@ from quietmic.devices.levels import Levels
 from quietmic.devices.mixer import Mixer
 from quietmic.devices.stepdown import StepDown
 from quietmic.devices.trim import Trimmer
+from quietmic.enhance.arrays import Array
 from quietmic.enhance.resample import StreamResampler
-
-Array = NDArray[np.float32]
 
 FULL_SCALE = 32768.0
 _MAX_BACKLOG_S = 2.0  # later than this, what waits is dropped
 _MAX_RAISE_S = 0.2
+_CARD_WINDOW_S, _SERVER_WINDOW_S = 60.0, 5.0  # for which latency is looked at before some of it is taken back
 
 
 class Worker:
@@ -40,7 +39,7 @@ class Worker:
         log: Callable[[str], None],
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """Connects the parts.
+        """Connects the open devices with the mixer and all that watches it.
 
         Args:
             duplex: open devices.
@@ -62,13 +61,24 @@ class Worker:
         self._captured = np.zeros((duplex.input_block, plan.n_input_channels), np.int16)
         self._to_model = self._resampler(len(plan.channels), plan.input_rate, engine.sample_rate)
         self._from_model = self._resampler(1, engine.sample_rate, plan.output_rate)
-        self._drift = None if duplex.one_clock else (DriftResampler(), DriftController(jitter_s))
+        is_server = plan.input.is_on_server or plan.output.is_on_server
+        self._drift = None if duplex.one_clock else (DriftResampler(), self._controller(is_server, jitter_s))
         self._jitter_s = jitter_s
-        self._trimmer = Trimmer(engine.hop_length, engine.hop_s)
+        self._trimmer: Trimmer | None = None
+        if duplex.one_clock or is_server:  # else the drift correction takes back latency, too
+            window_s = _SERVER_WINDOW_S if is_server else _CARD_WINDOW_S
+            self._trimmer = Trimmer(engine.hop_length, engine.hop_s, window_s)
         self._pending: Array = np.zeros((len(plan.channels), 0), np.float32)
         self._n_underruns = self._tally.underruns
         self._gave_way = False
         self.latency_s = 0.0
+
+    @staticmethod
+    def _controller(is_server: bool, jitter_s: float) -> DriftController:
+        if is_server:
+            # Blocks pass through other processes, which are unpunctual; many of its devices share a clock.
+            return DriftController(jitter_s, tolerance_s=0.01, settling_s=3.0)
+        return DriftController(jitter_s)
 
     @staticmethod
     def _resampler(n_channels: int, input_rate: int, output_rate: int) -> StreamResampler | None:
@@ -106,7 +116,7 @@ class Worker:
     def _deliver(self, output: Array) -> None:
         """Brings one hop to the output's rate and puts it into its ring."""
         ring = self._duplex.output_ring
-        if self._drift is None:
+        if self._trimmer:
             excess_s = ring.fill / self._duplex.plan.output_rate - self._jitter_s
             trimmed = self._trimmer.process(output, excess_s)
             if trimmed is None:

@@ -12,6 +12,11 @@ CARD_KEY = "quietmic_card"
 FORMAT_VERSION = 1
 
 
+def is_count(value: object) -> bool:
+    """Whether a value is a whole number above 0; true and false are none."""
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
 @dataclass(frozen=True)
 class StftConfig:
     """Short-time Fourier transform of a model; the only place where these numbers stand.
@@ -31,6 +36,9 @@ class StftConfig:
     window: str = "sqrt_hann"
 
     def __post_init__(self) -> None:
+        numbers = (self.sample_rate, self.n_fft, self.hop_length, self.win_length)
+        if not all(is_count(number) for number in numbers):
+            raise ValueError("sample_rate, n_fft, hop_length and win_length must be whole numbers above 0")
         if self.window != "sqrt_hann":
             raise ValueError(f"unknown window {self.window!r}")
         if self.win_length > self.n_fft or self.win_length % self.hop_length or self.hop_length == self.win_length:
@@ -38,7 +46,7 @@ class StftConfig:
 
     @property
     def n_freqs(self) -> int:
-        """Number of frequency bins."""
+        """Number of frequencies of a spectrum, 0 Hz and half the sample rate included."""
         return self.n_fft // 2 + 1
 
 
@@ -87,7 +95,7 @@ class ModelCard:
         """Card from its JSON text; fields unknown to this version are ignored.
 
         Raises:
-            QuietmicError: not a card, or one of a newer format.
+            QuietmicError: not a card, one of a newer format, or one that says what no model of this format can be.
         """
         try:
             values = json.loads(text)
@@ -98,6 +106,28 @@ class ModelCard:
                 )
             known = {f.name for f in fields(cls)}
             values = {key: value for key, value in values.items() if key in known}
-            return cls(**values | {"stft": StftConfig(**values["stft"])})
+            card = cls(**values | {"stft": StftConfig(**values["stft"])})
+            card.check()
+            return card
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise QuietmicError(f"the model's card is unreadable ({error}): export the model again") from error
+
+    def check(self) -> None:
+        """Finds a card that cannot be true.
+
+        Raises:
+            ValueError: another transform than that of this format, or a field of another kind.
+        """
+        if self.stft != StftConfig():
+            raise ValueError(f"models of format {FORMAT_VERSION} have {StftConfig()}, not {self.stft}")
+        if not isinstance(self.name, str) or not self.name:
+            raise ValueError(f"name is {self.name!r}, but it must be a word")
+        if not is_count(self.max_mics):
+            raise ValueError(f"max_mics is {self.max_mics!r}, but it must be a whole number above 0")
+        for name in ("look_ahead", "parameters", "macs_per_second"):
+            value = getattr(self, name)
+            if value != 0 and not is_count(value):
+                raise ValueError(f"{name} is {value!r}, but it must be a whole number from 0 on")
+        for name in ("metrics", "training_data"):
+            if not isinstance(getattr(self, name), dict):
+                raise ValueError(f"{name} must be a table")

@@ -167,14 +167,19 @@ def _read_index(weights: Path) -> dict[str, Any]:
 
 
 def _checked_path(weights: Path, model: dict[str, str]) -> Path:
-    path = weights / model["file"]
+    path = _checked_file(weights, model["name"], model["file"], model["sha256"])
+    if "hop_file" in model:  # the graph for streams, which is found beside the other
+        _checked_file(weights, model["name"], model["hop_file"], model["hop_sha256"])
+    return path
+
+
+def _checked_file(weights: Path, name: str, file: str, sha256: str) -> Path:
+    path = weights / file
     if not path.is_file():
+        raise QuietmicError(f"{name} is not installed: put {path.name} from {SOURCE} into {weights}, or give its path")
+    if hash_once(path) != sha256:
         raise QuietmicError(
-            f"{model['name']} is not installed: put {path.name} from {SOURCE} into {weights}, or give its path"
-        )
-    if hash_once(path) != model["sha256"]:
-        raise QuietmicError(
-            f"{model['name']} is damaged: {path} is not the file that the index lists (its SHA-256 differs); "
+            f"{name} is damaged: {path} is not the file that the index lists (its SHA-256 differs); "
             f"replace it by the one from {SOURCE}"
         )
     return path

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,26 @@ def json_text(value: Any) -> str:
     return json.dumps(plain(value), indent=2, allow_nan=False)
 
 
-def write_json(value: Any, path: Path) -> None:
-    """Writes a value into a file, as `json_text` makes it."""
+def write_json(value: Any, path: Path, is_private: bool = False) -> None:
+    """Writes a value into a file, as `json_text` makes it; the file appears whole or not at all.
+
+    Args:
+        value: see `json_text`.
+        path: its folder is made.
+        is_private: nobody else on this machine may read the file.
+    """
+    text = json_text(value)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json_text(value) + "\n", encoding="utf-8")
+    if path.exists() and not path.is_file():  # a pipe or a terminal
+        path.write_text(text + "\n", encoding="utf-8")
+        return
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.touch(mode=0o600 if is_private else 0o666)
+        part.write_text(text + "\n", encoding="utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def plain(value: Any) -> Any:

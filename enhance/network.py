@@ -1,17 +1,24 @@
-"""One enhancement network as an ONNX Runtime session: spectra and state in, spectra and state out."""
+"""One enhancement network as an ONNX Runtime session: spectra and state in, spectra and state out.
 
-from functools import lru_cache
+`OnnxNetwork.step` takes any number of frames; `Hop` takes one at a time and neither copies nor allocates.
+"""
+
+from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from quietmic.enhance.arrays import Array
 from quietmic.enhance.errors import QuietmicError
-from quietmic.enhance.onnxfile import choose_card
+from quietmic.enhance.onnxfile import choose_card, read_metadata
 
-Array = NDArray[np.float32]
 State = dict[str, Array]
+
+PAIR_KEY = "quietmic_pair"
+"""Metadata key whose value the two graphs of one network share."""
 
 _STATE_PREFIX = "state_"
 
@@ -27,10 +34,10 @@ class OnnxNetwork:
     """
 
     def __init__(self, path: str | Path, threads: int = 1, spin: bool = False) -> None:
-        """Loads the graph.
+        """Loads a model into a session of ONNX Runtime.
 
         Args:
-            path: ONNX file with a card in its metadata.
+            path: ONNX file with a card in its metadata; a graph for one frame beside it (`hop_path`) serves streams.
             threads: of one operator; one hop is too little work for more than one.
             spin: threads wait busily; only worth it with more than one and a whole machine to itself.
 
@@ -40,24 +47,52 @@ class OnnxNetwork:
         self.path = Path(path)
         if not self.path.is_file():
             raise QuietmicError(f"no model file at {self.path}", exit_code=2)
-        try:
-            self._session = ort.InferenceSession(
-                str(self.path), _session_options(threads, spin), providers=["CPUExecutionProvider"]
+        self._threads, self._spin = threads, spin
+        session = self._hop_session
+        metadata = session.get_modelmeta().custom_metadata_map
+        if session is not self.__dict__.get("_session"):
+            pair, metadata = metadata.get(PAIR_KEY), read_metadata(self.path)
+            if metadata.get(PAIR_KEY) != pair:
+                raise QuietmicError(
+                    f"{hop_path(self.path)} is not of the network in {self.path.name}: remove it or export both again"
+                )
+        self.card = choose_card(self.path, metadata)
+        inputs = {node.name: node for node in session.get_inputs()}
+        shape = inputs["noisy"].shape if "noisy" in inputs else []
+        if len(shape) == 5 and isinstance(shape[2], int) and shape[2] != self.card.stft.n_freqs:
+            raise QuietmicError(
+                f"{self.path}: the graph takes {shape[2]} frequencies, its card says {self.card.stft.n_freqs}: export "
+                "the model again"
             )
-        except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
-            raise QuietmicError(f"{self.path} is no model that ONNX Runtime can load: {error}") from error
-        self.card = choose_card(self.path, self._session.get_modelmeta().custom_metadata_map)
-        inputs = {node.name: node for node in self._session.get_inputs()}
         self.uses_beam = "beam" in inputs
         self._state_shapes = {
             name: tuple(int(n) for n in node.shape) for name, node in inputs.items() if name.startswith(_STATE_PREFIX)
         }
-        outputs = [node.name for node in self._session.get_outputs()]
+        outputs = [node.name for node in session.get_outputs()]
         self.gives_mask = "speech_mask" in outputs
-        if "noisy" not in inputs or "enhanced" not in outputs:
+        if not inputs.keys() & {"noisy", "reference"} or "enhanced" not in outputs:
             raise QuietmicError(f"{self.path} lacks the input `noisy` or the output `enhanced`: export the model again")
         self._signal_outputs = ["enhanced", "speech_mask"] if self.gives_mask else ["enhanced"]
         self._output_names = self._signal_outputs + [f"{name}_out" for name in self._state_shapes]
+
+    @cached_property
+    def _session(self) -> ort.InferenceSession:
+        """The graph for any number of frames."""
+        return _open(self.path, self._threads, self._spin)
+
+    @cached_property
+    def _hop_session(self) -> ort.InferenceSession:
+        """The graph for one frame where there is one; then the other is opened only if it is needed."""
+        path = hop_path(self.path)
+        return _open(path, self._threads, self._spin) if path.is_file() else self._session
+
+    def __deepcopy__(self, memo: object) -> "OnnxNetwork":
+        """Itself: it holds nothing that changes."""
+        return self
+
+    def __reduce__(self) -> tuple[type["OnnxNetwork"], tuple[Path, int, bool]]:
+        """Pickled by the name of its file, which is opened again."""
+        return OnnxNetwork, (self.path.absolute(), self._threads, self._spin)
 
     def initial_state(self) -> State:
         """Zeros of the shapes that the graph declares."""
@@ -84,6 +119,81 @@ class OnnxNetwork:
         mask = outputs[1] if self.gives_mask else None
         return outputs[0], mask, dict(zip(self._state_shapes, outputs[n_signals:], strict=True))
 
+    def bind(self, n_mics: int) -> "Hop":
+        """Memory of its own for one stream, in which it runs frame by frame."""
+        return Hop(self, self._hop_session, n_mics)
+
+
+class Hop:
+    """One frame at a time in fixed memory: write `noisy` and `beam`, call `run`, read `enhanced` and `mask`.
+
+    The states lie in two sets of buffers that take turns as input and output of the graph, so that nothing is copied.
+    For one stream and one thread at a time; the session below is shared.
+
+    Attributes:
+        noisy: [n_mics, n_freqs], microphone 0 is the reference.
+        beam: [n_freqs]; with one microphone the reference itself.
+        enhanced: [n_freqs].
+        mask: [n_freqs] speech presence; None where the graph gives none.
+    """
+
+    def __init__(self, network: OnnxNetwork, session: ort.InferenceSession, n_mics: int) -> None:
+        n_freqs = network.card.stft.n_freqs
+        self.noisy = np.zeros((n_mics, n_freqs), np.complex64)
+        self.beam = self.noisy[0] if n_mics == 1 else np.zeros(n_freqs, np.complex64)
+        self.enhanced = np.zeros(n_freqs, np.complex64)
+        self.mask = np.zeros(n_freqs, np.float32) if network.gives_mask else None
+        self._session = session
+        self._sets = (network.initial_state(), network.initial_state())
+        self._there, self._back = (self._bind(session, *sets) for sets in (self._sets, self._sets[::-1]))
+
+    def run(self, state: State) -> State:
+        """Advances by the frame in `noisy` and `beam`.
+
+        Args:
+            state: what the run before returned, or any other that is to be gone on from, which is copied.
+
+        Returns:
+            The state behind the frame; the run after the next one overwrites it.
+        """
+        first, second = self._sets
+        if state is second:
+            self._session.run_with_iobinding(self._back)
+            return first
+        if state is not first:
+            for name, value in first.items():
+                value[...] = state[name]
+        self._session.run_with_iobinding(self._there)
+        return second
+
+    def _bind(self, session: ort.InferenceSession, before: State, after: State) -> ort.IOBinding:
+        buffers: dict[str, NDArray[Any]] = {"noisy": self.noisy, "reference": self.noisy[0], "beam": self.beam}
+        buffers |= before | {"enhanced": self.enhanced} | {f"{name}_out": value for name, value in after.items()}
+        if self.mask is not None:
+            buffers["speech_mask"] = self.mask
+        binding = session.io_binding()
+        for node in session.get_inputs():
+            buffer = buffers[node.name]
+            binding.bind_input(node.name, "cpu", 0, np.float32, self._shape(node, buffer), buffer.ctypes.data)
+        for node in session.get_outputs():
+            buffer = buffers[node.name]
+            binding.bind_output(node.name, "cpu", 0, np.float32, self._shape(node, buffer), buffer.ctypes.data)
+        return binding
+
+    def _shape(self, node: ort.NodeArg, buffer: NDArray[Any]) -> list[int]:
+        """The shape of an input or output for one frame."""
+        if node.name.startswith(_STATE_PREFIX):
+            return list(buffer.shape)
+        if all(isinstance(size, int) or size == "n_mics" for size in node.shape):
+            return [len(self.noisy) if size == "n_mics" else size for size in node.shape]
+        n_mics, n_freqs = self.noisy.shape  # an exporter may leave any size open: those of one frame, by rank
+        return {5: [1, n_mics, n_freqs, 1, 2], 4: [1, n_freqs, 1, 2], 3: [1, n_freqs, 1]}[len(node.shape)]
+
+
+def hop_path(path: Path) -> Path:
+    """Where the graph for one frame at a time lies, if there is one: NAME.hop.onnx beside NAME.onnx."""
+    return path.with_suffix(".hop.onnx")
+
 
 @lru_cache(maxsize=8)
 def load_network(path: Path, sha256: str = "") -> OnnxNetwork:
@@ -97,6 +207,13 @@ def load_network(path: Path, sha256: str = "") -> OnnxNetwork:
         QuietmicError: missing, unreadable or without a card.
     """
     return OnnxNetwork(path)
+
+
+def _open(path: Path, threads: int, spin: bool) -> ort.InferenceSession:
+    try:
+        return ort.InferenceSession(str(path), _session_options(threads, spin), providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
+        raise QuietmicError(f"{path} is no model that ONNX Runtime can load: {error}") from error
 
 
 def _session_options(threads: int, spin: bool) -> ort.SessionOptions:

@@ -4,23 +4,24 @@ A high-pass filter would turn the phase of low voices, or need a long window and
 as the sound comes, and subtracted only where it is certain: a sound without an offset passes unchanged.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quietmic.enhance.arrays import Array
 from quietmic.enhance.resample import StreamResampler
 
-Array = NDArray[np.float32]
 Numbers = NDArray[np.float64]
 
 _MEMORY_HOPS = 62.5  # time constant of the mean, a second at 16 kHz: passes all that is faster than 0.2 Hz
 _SURE = 6.0  # the mean counts as an offset from so many of its standard errors on
 _SURE_AT_ONCE = 1.5  # or, within the first hop, from so many standard deviations of the sound on: no hum has that
 _RISEN = 0.999
+
+Change = tuple[int, list[float], list[float], Array | None]
+"""A hop, what is subtracted at its beginning and at its end, and how that rises; None for evenly."""
 _SMALLEST = 1e-4  # an offset below -80 dB harms nothing
 
 
@@ -46,8 +47,10 @@ def initial_offset(n_mics: int) -> OffsetState:
     return OffsetState([0.0] * n_mics, [0.0] * n_mics, [0.0] * n_mics)
 
 
-def find_onset(resampler: StreamResampler, hop_length: int) -> Array:
+def find_onset(resampler: StreamResampler | None, hop_length: int) -> Array:
     """How an offset of 1 at the input rises within the first hop behind a fresh resampler, [hop_length]."""
+    if resampler is None:
+        return np.ones(hop_length, np.float32)
     one = np.ones((resampler.n_channels, hop_length), np.float32)
     parts = [resampler.process(one)[0]]
     while sum(map(len, parts)) < hop_length:
@@ -72,25 +75,27 @@ def remove_offset(hops: Array, onset: Array, state: OffsetState) -> Array:
     """
     hop_length = len(onset)
     cut = hops.reshape(len(hops), -1, hop_length)
-    means = (cut.sum(axis=2, dtype=np.float64) / hop_length).T.tolist()
-    edges = []  # of each hop: what is subtracted at its beginning and at its end
-    at_first = state.n_hops == 0
-    for t, means_of_hop in enumerate(means):
-        before = state.offset
+    changes: list[Change] = []
+    for t, means in enumerate((np.add.reduce(cut, axis=2) / hop_length).T.tolist()):
+        before, rise = state.offset, None
         if state.n_hops == 0:
-            settled = cut[:, t, int(np.argmax(onset > _RISEN)) :]
-            _begin(settled.mean(axis=1, dtype=np.float64), settled.var(axis=1, dtype=np.float64), state)
-            before = state.offset
+            settled = cut[:, t, int(np.argmax(onset > _RISEN)) :].astype(np.float64)
+            _begin(settled.mean(axis=1), settled.var(axis=1), state)
+            rise = onset
         else:
-            _go_on(means_of_hop, state)
-        edges.append((before, state.offset))
-    if not any(offset for pair in edges for offsets in pair for offset in offsets):
-        return hops
-    begin, end = np.array(edges).transpose(1, 2, 0)[:, :, :, None]
-    subtracted = begin + (end - begin) * (np.arange(1, hop_length + 1) / hop_length)
-    if at_first:
-        subtracted[:, 0] *= onset
-    return (cut - subtracted).astype(np.float32).reshape(hops.shape)
+            _go_on(means, state)
+        if any(before) or any(state.offset):
+            changes.append((t, before, state.offset, rise))
+    return _subtract(cut, changes).reshape(hops.shape) if changes else hops
+
+
+def _subtract(cut: Array, changes: list[Change]) -> Array:
+    """[n_mics, T, hop_length] without what is found."""
+    ramp = np.arange(1, cut.shape[2] + 1) / cut.shape[2]
+    rest = cut.astype(np.float64)
+    for t, begin, end, rise in changes:
+        rest[:, t] -= np.array(begin)[:, None] + np.subtract(end, begin)[:, None] * (ramp if rise is None else rise)
+    return rest.astype(np.float32)
 
 
 def _begin(means: Numbers, variances: Numbers, state: OffsetState) -> None:

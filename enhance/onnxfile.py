@@ -37,7 +37,10 @@ def choose_card(path: str | Path, metadata: dict[str, str]) -> ModelCard:
     """
     if CARD_KEY not in metadata:
         raise QuietmicError(f"{path} has no model card: write it with `quietmic export`")
-    return ModelCard.from_json(metadata[CARD_KEY])
+    try:
+        return ModelCard.from_json(metadata[CARD_KEY])
+    except QuietmicError as error:
+        raise QuietmicError(f"{path}: {error}") from error
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:

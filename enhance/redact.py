@@ -1,7 +1,5 @@
 """Passwords that stand in addresses, taken out of what is shown or kept."""
 
-from __future__ import annotations
-
 import re
 
 _USER = re.compile(r"(://)[^\s/:@]*:(?!\d+/)[^\s@]+@")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+from quietmic.enhance.arrays import Array
 
 _LIVE_POWER = 1e-10  # -100 dBFS: below it a microphone carries nothing
 _DEAD_RATIO = 1e-4  # 40 dB below the others, which no gain spread or distance explains

@@ -12,13 +12,27 @@ from math import ceil, gcd
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+from quietmic.enhance.arrays import Array
 
 _HALF_WIDTH = 50  # samples of the lower rate on either side
 _CUTOFF = 0.475  # of the lower rate: half a transition band (0.05) below its Nyquist frequency
 _KAISER_BETA = 7.857  # 80 dB
 _MATRIX_LIMIT = 1 << 20  # values; beyond it, filters are gathered for each sample
 _GATHER_LENGTH = 4096  # output samples gathered at a time
+
+
+def windowed_sinc(time: NDArray[np.float64], zeros: float, kaiser_beta: float) -> NDArray[np.float64]:
+    """Low-pass filters of gain 1, one a row: a sinc under a Kaiser window.
+
+    Args:
+        time: [n_filters, n_taps] of each tap, in half widths of the window, which is zero beyond -1..1.
+        zeros: of the sinc on either side of its middle; twice the cutoff times the half width.
+        kaiser_beta: of the window.
+    """
+    inside = np.clip(1 - time**2, 0, None)
+    taper = np.where(np.abs(time) <= 1, np.i0(kaiser_beta * np.sqrt(inside)), 0)
+    bank = np.sinc(zeros * time) * taper
+    return bank / bank.sum(axis=1, keepdims=True)
 
 
 @dataclass
@@ -50,7 +64,7 @@ class StreamResampler:
     """
 
     def __init__(self, n_channels: int, input_rate: int, output_rate: int, min_delay: Fraction | None = None) -> None:
-        """Designs the filter.
+        """Designs the filter between two rates.
 
         Args:
             n_channels: channels of every block.
@@ -88,11 +102,14 @@ class StreamResampler:
             block: [n_channels, n_samples] float32, any n_samples.
 
         Returns:
-            [n_channels, n_ready].
+            [n_channels, n_ready]; the block itself where both rates are the same.
         """
         state = self.state
-        state.history = np.concatenate((state.history, block), axis=1)
         state.n_in += block.shape[1]
+        if self._half == self._delay_ticks == 0:  # of one rate, nothing to wait for: every hop of a stream comes here
+            state.n_out = state.n_in
+            return block
+        state.history = np.concatenate((state.history, block), axis=1)
         # The last input under output m is floor((m * down - delay + half) / up), which must lie below n_in.
         end = -((self._half - self._delay_ticks - state.n_in * self._up) // self._down)
         output = self._outputs(state.n_out, max(end, state.n_out))
@@ -118,21 +135,18 @@ class StreamResampler:
         """Index of the first input sample under the filter of output m."""
         return -((self._half + self._delay_ticks - m * self._down) // self._up)
 
-    def _design_bank(self) -> NDArray[np.float32]:
+    def _design_bank(self) -> Array:
         """[up, n_taps] filter of each phase: phase = ticks from the filter's first tick to the first input."""
         n_low = max(self._up, self._down)
         ticks = np.arange(self._up)[:, None] + self._up * np.arange(self._n_taps)[None, :] - self._half
         if self._half == 0:
             return np.ones((1, 1), np.float32)
-        inside = np.clip(1 - (ticks / self._half) ** 2, 0, None)
-        taper = np.where(np.abs(ticks) <= self._half, np.i0(_KAISER_BETA * np.sqrt(inside)), 0)
-        bank = np.sinc(2 * _CUTOFF * ticks / n_low) * taper
-        return (bank / bank.sum(axis=1, keepdims=True)).astype(np.float32)
+        return windowed_sinc(ticks / self._half, 2 * _CUTOFF * self._half / n_low, _KAISER_BETA).astype(np.float32)
 
     def _phase(self, m: int) -> int:
         return (self._half + self._delay_ticks - m * self._down) % self._up
 
-    def _design_matrix(self) -> NDArray[np.float32] | None:
+    def _design_matrix(self) -> Array | None:
         """Filters of whole cycles as one matrix [n_inputs, n_outputs], so that blocks run as matrix products.
 
         A cycle is `down` inputs and `up` outputs, after which the phases repeat. None where it would be too large.

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from quietmic.enhance.arrays import Array
 from quietmic.enhance.catalogue import find_model
 from quietmic.enhance.hashes import hash_once
 from quietmic.enhance.network import load_network
 from quietmic.enhance.stereo import LinkedStream
-from quietmic.enhance.stream import Array, Stream
+from quietmic.enhance.stream import Stream
 
 _logger = logging.getLogger(__name__)
 

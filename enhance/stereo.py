@@ -4,18 +4,15 @@ Enhanced one by one, the channels get masks that differ by chance, and what was 
 the mean of both, and the gain that it puts on each frequency of the mean is put on both.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import numpy as np
-from numpy.typing import NDArray
 
+from quietmic.enhance.arrays import Array
 from quietmic.enhance.card import StftConfig
+from quietmic.enhance.samples import silence_non_finite
 from quietmic.enhance.stft import Stft
-from quietmic.enhance.stream import LARGEST_SAMPLE, Stream
-
-Array = NDArray[np.float32]
+from quietmic.enhance.stream import Stream
 
 LINK_COHERENCE = 0.2
 """Channels more alike than this carry one scene; see `measure_likeness`."""
@@ -43,8 +40,7 @@ def measure_likeness(blocks: Iterable[Array], sample_rate: int) -> tuple[float, 
     for block in blocks:
         if block.shape[1] < n:
             continue
-        finite = np.where(np.abs(block) <= LARGEST_SAMPLE, block, 0)
-        frames = np.lib.stride_tricks.sliding_window_view(finite, n, axis=1)[:, :: n // 2]
+        frames = np.lib.stride_tricks.sliding_window_view(silence_non_finite(block)[0], n, axis=1)[:, :: n // 2]
         spectra = np.fft.rfft((frames - frames.mean(axis=-1, keepdims=True)) * window)
         cross += np.sum(spectra[0] * spectra[1].conj(), axis=0)
         power += np.sum(np.abs(spectra) ** 2, axis=1)
@@ -88,9 +84,8 @@ class LinkedStream:
 
     def process(self, block: Array) -> Array:
         """Enhanced samples that are ready."""
-        good = np.abs(block) <= LARGEST_SAMPLE
-        self.non_finite += int(good.size - np.count_nonzero(good))
-        finite = np.where(good, block, np.float32(0))
+        finite, n_bad = silence_non_finite(block)
+        self.non_finite += n_bad
         self._n_in += block.shape[1]
         ready = self._apply(finite, self._stream.process(self._mean(finite)))
         self._n_out += ready.shape[1]

@@ -3,12 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from quietmic.enhance.arrays import Array, Spectra
 from quietmic.enhance.card import StftConfig
-
-Array = NDArray[np.float32]
-Spectra = NDArray[np.complex64]
 
 
 def sqrt_hann(win_length: int) -> Array:
@@ -31,7 +28,11 @@ class StftState:
 
 
 class Stft:
-    """Analysis of several channels and synthesis of one, delay `win_length - hop_length` samples in all."""
+    """Analysis of several channels and synthesis of one, delay `win_length - hop_length` samples in all.
+
+    Many frames at once, or one hop at a time with the same samples and as little around the transform as can be. One
+    object serves one thread.
+    """
 
     def __init__(self, config: StftConfig) -> None:
         self.config = config
@@ -45,6 +46,35 @@ class Stft:
     def initial_state(self, n_channels: int) -> StftState:
         """State before the first sample: silence."""
         return StftState(np.zeros((n_channels, self.delay), np.float32), np.zeros(self.delay, np.float32))
+
+    def analyse_hop(self, hop: Array, state: StftState, spectra: Spectra) -> None:
+        """Spectra of the frame that one hop completes; advances `state.history`.
+
+        Args:
+            hop: [n_channels, hop_length].
+            state: as left by the hops before.
+            spectra: [n_channels, n_freqs], where they go.
+        """
+        frames = np.concatenate((state.history, hop), axis=1)
+        state.history[...] = frames[:, self.config.hop_length :]
+        frames *= self._window
+        spectra[...] = np.fft.rfft(frames, self.config.n_fft)
+
+    def synthesise_hop(self, spectrum: Spectra, state: StftState) -> Array:
+        """Samples that one frame finishes, by weighted overlap-add; advances `state.overlap`.
+
+        Args:
+            spectrum: [n_freqs].
+            state: as left by the frames before.
+
+        Returns:
+            [hop_length], `delay` samples behind the input.
+        """
+        frame = np.fft.irfft(spectrum, self.config.n_fft)[: self.config.win_length]
+        frame *= self._synthesis_window
+        frame[: self.delay] += state.overlap
+        state.overlap[...] = frame[self.config.hop_length :]
+        return frame[: self.config.hop_length].astype(np.float32, copy=False)
 
     def analyse(self, hops: Array, state: StftState) -> Spectra:
         """Spectra of the frames that whole hops complete; advances `state.history`.

@@ -1,13 +1,17 @@
 """The enhancer as a stream: blocks of any length in, enhanced blocks out, the same samples for every cut."""
 
+from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quietmic.enhance.arrays import Array, Spectra
 from quietmic.enhance.beamform import Beamformer, BeamState
 from quietmic.enhance.catalogue import find_model
 from quietmic.enhance.errors import QuietmicError
@@ -15,15 +19,13 @@ from quietmic.enhance.network import OnnxNetwork, State
 from quietmic.enhance.offset import OffsetState, find_onset, initial_offset, remove_offset
 from quietmic.enhance.reference import ReferenceState, initial_reference, update_reference
 from quietmic.enhance.resample import ResamplerState, StreamResampler
-from quietmic.enhance.stft import Spectra, Stft, StftState
-
-Array = NDArray[np.float32]
+from quietmic.enhance.samples import silence_non_finite
+from quietmic.enhance.stft import Stft, StftState
 
 MAX_MICS = 8
 MIN_RATE, MAX_RATE = 8000, 192000
 
 _CHUNK_FRAMES = 62  # frames per call of the network where a block brings so many: about a second
-LARGEST_SAMPLE = 1e6  # beyond it the power of a frame overflows; counted as not finite
 
 
 @dataclass
@@ -31,8 +33,8 @@ class StreamState:
     """Everything that a stream remembers; `copy.deepcopy` gives a point to go back to.
 
     Attributes:
-        to_model: resampler of the input.
-        from_model: resampler of the output.
+        to_model: resampler of the input; None at the model's rate.
+        from_model: resampler of the output; None at the model's rate.
         pending: [n_mics, n] samples at the model's rate that do not fill a hop yet.
         offset: constant offsets of the microphones.
         stft: analysis and synthesis.
@@ -42,10 +44,11 @@ class StreamState:
         n_in: samples in.
         n_out: samples out.
         non_finite: samples replaced by zero.
+        is_flushed: the signal has ended.
     """
 
-    to_model: ResamplerState
-    from_model: ResamplerState
+    to_model: ResamplerState | None
+    from_model: ResamplerState | None
     pending: Array
     offset: OffsetState
     stft: StftState
@@ -55,12 +58,15 @@ class StreamState:
     n_in: int = 0
     n_out: int = 0
     non_finite: int = 0
+    is_flushed: bool = False
 
 
 class Stream:
     """Enhances a signal block by block; what `open_stream` returns.
 
-    All that it remembers is its `state`. Samples that are no numbers count as silence, and `non_finite` counts them.
+    All that it remembers is its `state`. It can be copied and pickled: copies share the network, which holds no signal,
+    and a pickled stream opens the same file again. Samples that are no numbers count as silence, and `non_finite`
+    counts them.
 
     Attributes:
         n_mics: channels of every block.
@@ -68,6 +74,7 @@ class Stream:
         delay: samples at sample_rate by which the output lags the input.
         attenuation_limit_db: nothing is attenuated by more than this; None for no limit. May be changed at any time:
             it applies from the next frame on, whose window fades it in over a hop.
+        beamformer: of several microphones, where the network uses a beam; else None.
     """
 
     def __init__(
@@ -95,31 +102,41 @@ class Stream:
         self.sample_rate = sample_rate = int(sample_rate)
         self.attenuation_limit_db = attenuation_limit_db
         self._stft = Stft(card.stft)
-        self._to_model = StreamResampler(n_mics, sample_rate, card.stft.sample_rate)
-        self._onset = find_onset(self._to_model, card.stft.hop_length)
+        self._resamplers = None if sample_rate == card.stft.sample_rate else self._make_resamplers(n_mics)
         ratio = Fraction(sample_rate, card.stft.sample_rate)
-        lag = (self._to_model.delay + self._stft.delay) * ratio
-        # The last resampler takes up what the others' delays lack to a whole number of samples.
-        self._from_model = StreamResampler(1, card.stft.sample_rate, sample_rate, min_delay=-lag % 1)
-        self.delay = int(lag + self._from_model.delay)
+        self.delay = self._stft.delay
+        if self._resamplers:
+            to_model, from_model = self._resamplers
+            self.delay = int((to_model.delay + self._stft.delay) * ratio + from_model.delay)
+        self._onset = find_onset(self._resamplers[0] if self._resamplers else None, card.stft.hop_length)
+        self._hop = network.bind(n_mics)
+        self._spectra = np.zeros((n_mics, card.stft.n_freqs), np.complex64)
         self._hop_at_rate = ceil(card.stft.hop_length * ratio)
-        self._beamformer = Beamformer(n_mics, card.stft.n_freqs) if network.uses_beam and n_mics > 1 else None
+        self.beamformer = Beamformer(n_mics, card.stft.n_freqs) if network.uses_beam and n_mics > 1 else None
         self.reset()
 
     def reset(self) -> None:
         """Back to the state of a fresh stream; the attenuation limit stays."""
-        self._to_model.reset()
-        self._from_model.reset()
+        for resampler in self._resamplers or ():
+            resampler.reset()
         self._state = StreamState(
-            to_model=self._to_model.state,
-            from_model=self._from_model.state,
+            to_model=self._resamplers[0].state if self._resamplers else None,
+            from_model=self._resamplers[1].state if self._resamplers else None,
             pending=np.zeros((self.n_mics, 0), np.float32),
             offset=initial_offset(self.n_mics),
             stft=self._stft.initial_state(self.n_mics),
             network=self.network.initial_state(),
-            beam=self._beamformer.initial_state() if self._beamformer else None,
+            beam=self.beamformer.initial_state() if self.beamformer else None,
             reference=initial_reference(self.n_mics) if self.n_mics > 1 else None,
         )
+
+    def _make_resamplers(self, n_mics: int) -> tuple[StreamResampler, StreamResampler]:
+        """To the model's rate and back."""
+        rate = self._stft.config.sample_rate
+        to_model = StreamResampler(n_mics, self.sample_rate, rate)
+        lag = (to_model.delay + self._stft.delay) * Fraction(self.sample_rate, rate)
+        # The last resampler takes up what the others' delays lack to a whole number of samples.
+        return to_model, StreamResampler(1, rate, self.sample_rate, min_delay=-lag % 1)
 
     @property
     def state(self) -> StreamState:
@@ -129,8 +146,8 @@ class Stream:
     @state.setter
     def state(self, state: StreamState) -> None:
         self._state = state
-        self._to_model.state = state.to_model
-        self._from_model.state = state.from_model
+        if self._resamplers and state.to_model and state.from_model:
+            self._resamplers[0].state, self._resamplers[1].state = state.to_model, state.from_model
 
     @property
     def non_finite(self) -> int:
@@ -148,10 +165,13 @@ class Stream:
             [n_ready] float32.
 
         Raises:
-            ValueError: another number of channels than n_mics, or samples that are no floats.
+            ValueError: another number of channels than n_mics, samples that are no floats, or a signal that was ended
+                by `flush`.
         """
+        if self._state.is_flushed:
+            raise ValueError("the stream was flushed: call reset() before the next signal")
         given = np.asarray(block)
-        if given.size and not np.issubdtype(given.dtype, np.floating):
+        if given.size and given.dtype.kind != "f":
             raise ValueError(f"block of {given.dtype}, but samples are floats in -1..1: divide int16 by 32768")
         samples = given.astype(np.float32, copy=False)
         if samples.ndim == 1:
@@ -159,7 +179,9 @@ class Stream:
         if samples.ndim != 2 or len(samples) != self.n_mics:
             raise ValueError(f"block of shape {np.shape(block)}, but this stream has {self.n_mics} microphones")
         self._state.n_in += samples.shape[1]
-        ready = self._push(self._replace_non_finite(samples))
+        good, n_bad = silence_non_finite(samples)
+        self._state.non_finite += n_bad
+        ready = self._push(good)
         self._state.n_out += len(ready)
         return ready
 
@@ -175,18 +197,22 @@ class Stream:
         silence = np.array(self._state.offset.offset, np.float32)[:, None]  # of a microphone with an offset
         tail = self._push(np.repeat(silence, n_owed + self._hop_at_rate + 1, axis=1))[:n_owed]
         self._state.n_out += n_owed
+        self._state.is_flushed = True
         return tail
 
-    def _replace_non_finite(self, samples: Array) -> Array:
-        good = np.abs(samples) <= LARGEST_SAMPLE  # false for NaN as well
-        if good.all():
-            return samples
-        self._state.non_finite += int(good.size - np.count_nonzero(good))
-        return np.where(good, samples, np.float32(0))
+    def __copy__(self) -> "Stream":
+        """A stream of its own at the same point; two that share one memory would disturb each other."""
+        return deepcopy(self)
+
+    def __reduce__(self) -> tuple[Callable[..., "Stream"], tuple[Any, ...]]:
+        """Copied and pickled as what it was opened with and what it remembers."""
+        return _go_on, (self.network, self.n_mics, self.sample_rate, self.attenuation_limit_db, self._state)
 
     def _push(self, samples: Array) -> Array:
         state = self._state
-        signal = np.concatenate((state.pending, self._to_model.process(samples)), axis=1)
+        signal = self._resamplers[0].process(samples) if self._resamplers else samples
+        if state.pending.shape[1]:
+            signal = np.concatenate((state.pending, signal), axis=1)
         hop_length = self._stft.config.hop_length
         n_whole = signal.shape[1] - signal.shape[1] % hop_length
         state.pending = signal[:, n_whole:].copy()
@@ -195,34 +221,50 @@ class Stream:
         n_chunk = hop_length * (_CHUNK_FRAMES if self.n_mics == 1 else 1)
         parts = [self._enhance(whole[:, i : i + n_chunk]) for i in range(0, n_whole, n_chunk)]
         enhanced = np.concatenate(parts) if parts else np.zeros(0, np.float32)
-        return self._from_model.process(enhanced[None])[0]
+        return self._resamplers[1].process(enhanced[None])[0] if self._resamplers else enhanced
 
     def _enhance(self, hops: Array) -> Array:
         """[n_mics, T * hop_length] at the model's rate -> [T * hop_length]; T = 1 with several microphones."""
+        state, hop = self._state, self._hop
+        if hops.shape[1] > self._stft.config.hop_length:
+            return self._enhance_chunk(hops)
+        if state.reference:
+            self._run_array(hops, state.reference)
+        else:
+            self._stft.analyse_hop(hops, state.stft, hop.noisy)
+            state.network = hop.run(state.network)
+        return self._stft.synthesise_hop(self._limit(hop.enhanced, hop.noisy[0]), state.stft)
+
+    def _run_array(self, samples: Array, reference: ReferenceState) -> None:
+        """Analysis and network for one hop [n_mics, hop_length] of several microphones."""
+        state, hop, spectra = self._state, self._hop, self._spectra
+        self._stft.analyse_hop(samples, state.stft, spectra)
+        index = update_reference(samples, reference)
+        hop.noisy[...] = spectra
+        if index:
+            hop.noisy[0], hop.noisy[index] = spectra[index], spectra[0]
+        if self.beamformer and state.beam:
+            hop.beam[...] = self.beamformer.apply(spectra, index, state.beam)
+        state.network = hop.run(state.network)
+        if self.beamformer and state.beam and hop.mask is not None:
+            self.beamformer.update(spectra, hop.mask, state.beam)
+
+    def _enhance_chunk(self, hops: Array) -> Array:
+        """[1, T * hop_length] of the only microphone -> [T * hop_length]."""
         state = self._state
         spectra = self._stft.analyse(hops, state.stft)
-        reference = update_reference(hops, state.reference) if state.reference else 0
-        if reference:
-            order = np.arange(self.n_mics)
-            order[[0, reference]] = reference, 0
-            ordered = spectra[order]
-        else:
-            ordered = spectra
-        beam = None
-        if self._beamformer and state.beam:
-            beam = self._beamformer.apply(spectra[:, :, 0], reference, state.beam)[:, None]
-        elif self.network.uses_beam:
-            beam = ordered[0]
-        enhanced, mask, state.network = self.network.step(
-            _to_real(ordered)[None], None if beam is None else _to_real(beam)[None], state.network
-        )
-        if self._beamformer and state.beam and mask is not None:
-            self._beamformer.update(spectra[:, :, 0], mask[0, :, 0], state.beam)
+        noisy = _to_real(spectra)[None]
+        beam = noisy[:, 0] if self.network.uses_beam else None
+        enhanced, _, state.network = self.network.step(noisy, beam, state.network)
         output = np.ascontiguousarray(enhanced[0]).view(np.complex64)[..., 0]
-        if self.attenuation_limit_db is not None:
-            floor = np.float32(10 ** (-self.attenuation_limit_db / 20))
-            output = output + floor * (ordered[0] - output)
-        return self._stft.synthesise(output, state.stft)
+        return self._stft.synthesise(self._limit(output, spectra[0]), state.stft)
+
+    def _limit(self, enhanced: Spectra, reference: Spectra) -> Spectra:
+        """No more attenuated than the limit allows."""
+        if self.attenuation_limit_db is None:
+            return enhanced
+        floor = np.float32(10 ** (-self.attenuation_limit_db / 20))
+        return enhanced + floor * (reference - enhanced)
 
 
 def _to_real(spectra: Spectra) -> Array:
@@ -230,12 +272,21 @@ def _to_real(spectra: Spectra) -> Array:
     return np.ascontiguousarray(spectra).view(np.float32).reshape(*spectra.shape, 2)
 
 
+def _go_on(network: OnnxNetwork, n_mics: int, sample_rate: int, limit_db: float | None, state: StreamState) -> Stream:
+    """A stream that goes on from a state."""
+    stream = Stream(network, n_mics, sample_rate, limit_db)
+    stream.state = state
+    return stream
+
+
 def _check(network: OnnxNetwork, n_mics: int, sample_rate: int, limit_db: float | None) -> None:
     card = network.card
-    if limit_db is not None and not limit_db >= 0:
-        raise QuietmicError(f"attenuation_limit_db is {limit_db}, but it must be 0 or more", exit_code=2)
-    if int(sample_rate) != sample_rate:
-        raise QuietmicError(f"sample rate {sample_rate} Hz, but it must be a whole number", exit_code=2)
+    if limit_db is not None and not (isinstance(limit_db, Real) and limit_db >= 0):
+        raise QuietmicError(f"attenuation_limit_db is {limit_db!r}, but it must be 0 or more", exit_code=2)
+    if not isinstance(sample_rate, Real) or not float(sample_rate).is_integer():
+        raise QuietmicError(f"sample rate {sample_rate!r}, but it must be a whole number of Hz", exit_code=2)
+    if not isinstance(n_mics, Integral):
+        raise QuietmicError(f"{n_mics!r} microphones, but it must be a whole number", exit_code=2)
     if not MIN_RATE <= sample_rate <= MAX_RATE:
         raise QuietmicError(f"sample rate {sample_rate} Hz, but it must lie in {MIN_RATE}..{MAX_RATE}", exit_code=2)
     most = min(MAX_MICS, card.max_mics)

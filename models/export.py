@@ -1,10 +1,10 @@
-"""PyTorch to ONNX: one graph with explicit states and a dynamic time axis, its card inside. Written only if it holds.
+"""PyTorch to ONNX: a graph with explicit states and a dynamic time axis, its card inside. Written only if it holds.
 
-Before a file gets its name the exported graph must give the network's own output, frame by frame and in one call, and
-its past must not move when the future changes.
+A network that has a form for one frame at a time (`for_hops`) gets a second graph beside the first, NAME.hop.onnx, of
+the same weights and with the same states, so that a stream may go from one to the other at any frame.
+Before a file gets its name the exported graphs must give the network's own output, frame by frame, live and in one
+call, and its past must not move when the future changes.
 """
-
-from __future__ import annotations
 
 import copy
 import json
@@ -16,13 +16,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from quietmic.enhance.card import CARD_KEY, ModelCard, StftConfig
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.hashes import hash_file
-from quietmic.enhance.network import OnnxNetwork
+from quietmic.enhance.network import PAIR_KEY, OnnxNetwork, hop_path
 from quietmic.models.half import halve
+from quietmic.models.networks.count import count
+from quietmic.models.networks.fold import fold_norms
+from quietmic.models.networks.inputs import EXAMPLE_FRAMES, example_inputs
 
 TOLERANCE = 1e-5  # of the largest output
 OPSET = 17
@@ -30,55 +32,36 @@ N_CHECK_FRAMES = 40
 
 
 class _Flat(nn.Module):
-    """The network with its state as plain inputs and outputs, as ONNX wants them."""
+    """The network with its state as plain inputs and outputs, as ONNX wants them; `hop` arranges what it remembers."""
 
-    def __init__(self, network: nn.Module, names: list[str]) -> None:
+    def __init__(self, network: nn.Module, hop: nn.Module | None, names: list[str]) -> None:
         super().__init__()
-        self.network, self.names = network, names
+        self.network, self.hop, self.names = network, hop, names
 
     def forward(self, noisy: Tensor, beam: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
-        enhanced, presence, new = self.network(noisy, beam, dict(zip(self.names, states, strict=True)))
+        state = dict(zip(self.names, states, strict=True))
+        enhanced, presence, new = self.network(noisy, beam, self.hop.unpack(state) if self.hop else state)
+        new = self.hop.pack(new) if self.hop else new
         return (enhanced, presence, *(new[name] for name in self.names))
 
 
-def fold_norms(network: nn.Module) -> nn.Module:
-    """A copy in evaluation mode whose batch norms are folded into the convolutions before them."""
-    network = copy.deepcopy(network).eval()
-    for block in network.modules():
-        norm = getattr(block, "norm", None)
-        for name in ("conv", "depthwise"):
-            conv = getattr(block, name, None)
-            if isinstance(norm, nn.modules.batchnorm._BatchNorm) and conv is not None:
-                transposed = isinstance(conv, nn.ConvTranspose2d)
-                setattr(block, name, fuse_conv_bn_eval(conv, norm, transpose=transposed))
-                block.norm = nn.Identity()
-    return network
+class _FlatHop(nn.Module):
+    """The same for what takes one frame at a time."""
 
+    def __init__(self, hop: nn.Module, names: list[str]) -> None:
+        super().__init__()
+        self.hop, self.names = hop, names
 
-def count_parameters(network: nn.Module) -> int:
-    return sum(p.numel() for p in network.parameters())
+    def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
+        n_signals = len(self.hop.inputs)
+        enhanced, presence, new = self.hop(*given[:n_signals], dict(zip(self.names, given[n_signals:], strict=True)))
+        return (enhanced, presence, *(new[name] for name in self.names))
 
 
 def count_macs(network: nn.Module, stft: StftConfig) -> int:
     """Multiply-accumulates of the matrix products for one second of audio of one microphone."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    recurrent = 0  # the counter sees an LSTM as one opaque operator
-
-    def add(layer: nn.Module, inputs: tuple[Tensor, ...], _: object) -> None:
-        nonlocal recurrent
-        rows = inputs[0].shape[0] * inputs[0].shape[1]  # steps times sequences
-        recurrent += rows * sum(p.numel() for n, p in layer.named_parameters() if n.startswith("weight"))
-
-    hooks = [m.register_forward_hook(add) for m in network.modules() if isinstance(m, (nn.LSTM, nn.GRU))]
-    n_frames = 10
-    noisy = torch.zeros(1, 1, stft.n_freqs, n_frames, 2)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(noisy, noisy[:, 0], network.initial_state())
-    for hook in hooks:
-        hook.remove()
-    macs = counter.get_total_flops() / 2 + recurrent
-    return round(macs / n_frames * stft.sample_rate / stft.hop_length)
+    macs = count(network, example_inputs(network, stft)).macs
+    return round(macs / EXAMPLE_FRAMES * stft.sample_rate / stft.hop_length)
 
 
 def export(network: nn.Module, card: ModelCard, path: Path) -> Path:
@@ -87,45 +70,68 @@ def export(network: nn.Module, card: ModelCard, path: Path) -> Path:
     Args:
         network: as from quietmic.models.networks.registry; left as it is.
         card: parameters and macs_per_second are filled in here.
-        path: the .onnx file; replaced only by a file that passed every check.
+        path: the .onnx file; it and the one beside it are replaced only by files that passed every check.
 
     Raises:
         QuietmicError: the graph does not reproduce the network to 1e-5 of its largest output, or is not causal.
     """
-    network = fold_norms(network)
+    network = fold_norms(network, example_inputs(network, card.stft))
+    hop = network.for_hops().eval() if hasattr(network, "for_hops") else None
+    n_parameters = sum(p.numel() for p in network.parameters())
+    card = replace(card, parameters=n_parameters, macs_per_second=count_macs(network, card.stft))
     temporary = path.with_suffix(".checking.onnx")
-    _write_graph(network, card.stft, temporary)
-    halve(temporary)
-    n_parameters, n_macs = count_parameters(network), count_macs(network, card.stft)
-    write_card(temporary, replace(card, parameters=n_parameters, macs_per_second=n_macs))
     try:
+        _write_graph(network, hop, card.stft, temporary)
+        if hop:
+            _write_hop(network, hop, hop_path(temporary))
+        pair = {PAIR_KEY: hash_file(temporary)} if hop else {}
+        for written in (temporary, hop_path(temporary)) if hop else (temporary,):
+            halve(written)
+            write_card(written, card, pair)
         check(network, temporary)
+        if hop:
+            hop_path(temporary).replace(hop_path(path))
+        else:
+            hop_path(path).unlink(missing_ok=True)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+        hop_path(temporary).unlink(missing_ok=True)
     return path
 
 
-def _write_graph(network: nn.Module, stft: StftConfig, path: Path) -> None:
-    state = network.initial_state()
-    names = list(state)
-    noisy = torch.randn(1, 3, stft.n_freqs, 5, 2)
+def _write_graph(network: nn.Module, hop: nn.Module | None, stft: StftConfig, path: Path) -> None:
+    """For any number of frames."""
+    noisy, beam, state = example_inputs(network, stft, n_mics=3)
+    state = hop.pack(state) if hop else state
+    axes = {"noisy": {1: "n_mics", 3: "T"}, "beam": {2: "T"}, "enhanced": {2: "T"}, "speech_mask": {2: "T"}}
+    _trace(_Flat(network, hop, list(state)), {"noisy": noisy, "beam": beam}, state, axes, path)
+
+
+def _write_hop(network: nn.Module, hop: nn.Module, path: Path) -> None:
+    """The graph of one frame at a time."""
+    state = hop.pack(network.initial_state())
+    inputs, axes = {}, {}
+    for name, shape in hop.inputs.items():
+        inputs[name] = torch.randn([size if isinstance(size, int) else 3 for size in shape])
+        axes[name] = {axis: size for axis, size in enumerate(shape) if isinstance(size, str)}
+    _trace(_FlatHop(hop, list(state)), inputs, state, axes, path)
+
+
+def _trace(
+    flat: nn.Module, inputs: dict[str, Tensor], state: dict[str, Tensor], axes: dict[str, dict[int, str]], path: Path
+) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer warns of every shape it reads
         torch.onnx.export(
-            _Flat(network, names),
-            (noisy, noisy[:, 0].clone(), *state.values()),
+            flat,
+            (*inputs.values(), *state.values()),
             str(path),
             opset_version=OPSET,
             dynamo=False,
-            input_names=["noisy", "beam", *(f"state_{n}" for n in names)],
-            output_names=["enhanced", "speech_mask", *(f"state_{n}_out" for n in names)],
-            dynamic_axes={
-                "noisy": {1: "n_mics", 3: "T"},
-                "beam": {2: "T"},
-                "enhanced": {2: "T"},
-                "speech_mask": {2: "T"},
-            },
+            input_names=[*inputs, *(f"state_{n}" for n in state)],
+            output_names=["enhanced", "speech_mask", *(f"state_{n}_out" for n in state)],
+            dynamic_axes=axes,
         )
 
 
@@ -133,7 +139,7 @@ def check(network: nn.Module, path: Path) -> dict[str, float]:
     """Largest errors of an exported file, relative to the largest output.
 
     Returns:
-        one_call, frame_by_frame (ONNX against torch) and future (what the future changes in the past).
+        one_call, frame_by_frame, live (ONNX against torch) and future (what the future changes in the past).
 
     Raises:
         QuietmicError: one of them exceeds TOLERANCE.
@@ -141,7 +147,7 @@ def check(network: nn.Module, path: Path) -> dict[str, float]:
     onnx_network = OnnxNetwork(path)
     stft = onnx_network.card.stft
     rng = np.random.default_rng(0)
-    errors = {"one_call": 0.0, "frame_by_frame": 0.0, "future": 0.0}
+    errors = dict.fromkeys(("one_call", "frame_by_frame", "live", "future"), 0.0)
     for n_mics in (1, 3):
         noisy = rng.normal(size=(1, n_mics, stft.n_freqs, N_CHECK_FRAMES, 2)).astype(np.float32)
         noisy *= 10 ** rng.uniform(-2, 0, size=(1, 1, stft.n_freqs, N_CHECK_FRAMES, 1)).astype(np.float32)
@@ -151,6 +157,7 @@ def check(network: nn.Module, path: Path) -> dict[str, float]:
         scale = np.abs(wanted).max()
         whole = _run(onnx_network, noisy, beam, N_CHECK_FRAMES)
         single = _run(onnx_network, noisy, beam, 1)
+        live = _run_live(onnx_network, noisy[0], beam[0])
         half = N_CHECK_FRAMES // 2
         other = noisy.copy()
         other[:, :, :, half:] *= -3.0
@@ -158,6 +165,7 @@ def check(network: nn.Module, path: Path) -> dict[str, float]:
         found = {
             "one_call": np.abs(whole - wanted).max() / scale,
             "frame_by_frame": np.abs(single - wanted).max() / scale,
+            "live": np.abs(live - wanted[0]).max() / scale,
             "future": np.abs(changed - whole)[:, :, :half].max() / scale,
         }
         errors = {name: max(value, float(found[name])) for name, value in errors.items()}
@@ -176,13 +184,32 @@ def _run(network: OnnxNetwork, noisy: np.ndarray, beam: np.ndarray, chunk: int) 
     return np.concatenate(parts, axis=2)
 
 
-def write_card(path: Path, card: ModelCard) -> None:
-    """Puts a card into an ONNX file, in place of the one that it has; the graph stays."""
+def _run_live(network: OnnxNetwork, noisy: np.ndarray, beam: np.ndarray) -> np.ndarray:
+    """What a stream gets: [n_mics, F, T, 2], [F, T, 2] -> [F, T, 2]."""
+    hop = network.bind(len(noisy))
+    state, parts = network.initial_state(), []
+    for t in range(noisy.shape[2]):
+        hop.noisy.view(np.float32)[...] = noisy[:, :, t].reshape(len(noisy), -1)
+        if len(noisy) > 1:
+            hop.beam.view(np.float32)[...] = beam[:, t].reshape(-1)
+        state = hop.run(state)
+        parts.append(hop.enhanced.view(np.float32).reshape(-1, 2).copy())
+    return np.stack(parts, axis=1)
+
+
+def write_card(path: Path, card: ModelCard, more: dict[str, str] | None = None) -> None:
+    """Puts a card into an ONNX file, in place of the one that it has, and more metadata; the file is never half."""
     import onnx
 
     model = onnx.load(path)
-    onnx.helper.set_model_props(model, {CARD_KEY: json.dumps(json.loads(card.to_json()))})
-    onnx.save(model, path)
+    metadata = {entry.key: entry.value for entry in model.metadata_props} | (more or {})
+    onnx.helper.set_model_props(model, metadata | {CARD_KEY: json.dumps(json.loads(card.to_json()))})
+    part = path.with_suffix(".part.onnx")
+    try:
+        onnx.save(model, part)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def round_to_half(network: nn.Module) -> nn.Module:
@@ -201,6 +228,9 @@ def add_to_index(path: Path, name: str) -> None:
     if index_path.exists():
         index = json.loads(index_path.read_text())
     entry = {"name": name, "file": path.name, "sha256": hash_file(path)}
+    hop = hop_path(path)
+    if hop.exists():
+        entry |= {"hop_file": hop.name, "hop_sha256": hash_file(hop)}
     listed = {model["name"]: model for model in index["models"]} | {name: entry}
     index["models"] = list(listed.values())
     index_path.write_text(json.dumps(index, indent=2) + "\n")

@@ -1,7 +1,5 @@
 """Models as they are shipped: graph, card with what was measured, the checkpoint beside them, the index."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +9,7 @@ from quietmic.enhance.card import ModelCard, StftConfig
 from quietmic.enhance.catalogue import WEIGHTS, list_models
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.measure.quality import EvaluationOptions, read_info, run_evaluation
-from quietmic.enhance.measure.recordings import find_scenes
+from quietmic.enhance.measure.recordings import find_recordings
 from quietmic.enhance.measure.systems import NOISY, model_system
 from quietmic.enhance.onnxfile import read_card
 from quietmic.enhance.progress import Progress, silent
@@ -26,7 +24,12 @@ REPORTED = ("si_sdr", "si_sdr_gain", "stoi", "stoi_gain", "pesq_wb", "pesq_wb_ga
 def publish(
     checkpoint: Path, out: Path, name: str, notes: str, scenes: Path | None, list_it: bool, progress: Progress = silent
 ) -> None:
-    """Write a checkpoint's ONNX and card, and the exact half-precision checkpoint (`write_model`)."""
+    """Write a checkpoint's ONNX and card, and the exact half-precision checkpoint (`write_model`).
+
+    Raises:
+        QuietmicError: a name of another family, or an output that `check_output` refuses.
+    """
+    check_output(out, [checkpoint])
     network, facts = load_network(checkpoint)
     if not name.startswith(str(network.family)):
         raise QuietmicError(f"The name must begin with the network's family: {network.family}...", exit_code=2)
@@ -39,6 +42,25 @@ def publish(
     write_model(network, card, facts, out, scenes, progress)
     if list_it:
         add_to_index(out, name)
+
+
+def check_output(out: Path, inputs: list[Path]) -> None:
+    """Refuses a model's name whose files would take the place of what it is made from.
+
+    Args:
+        out: the .onnx file; its checkpoint, its int8 form and its picture are named after it.
+        inputs: files that are read.
+
+    Raises:
+        QuietmicError: one of the files that would be written is an input, or `out` is no .onnx.
+    """
+    if out.suffix != ".onnx":
+        raise QuietmicError(f"{out}: a model is written as .onnx, and its checkpoint beside it as .pt", exit_code=2)
+    written = [out, out.with_suffix(".pt"), out.with_name(f"{out.stem}-int8.onnx"), out.with_suffix(".png")]
+    for path in written:
+        if any(path.exists() and given.exists() and path.samefile(given) for given in inputs):
+            message = f"{out} would be written over what it is made from ({path}): choose another name"
+            raise QuietmicError(message, exit_code=2)
 
 
 def write_model(
@@ -76,7 +98,7 @@ def card_data(facts: dict[str, Any]) -> dict[str, Any]:
 
 def measure(path: Path, scenes: Path, progress: Progress = silent) -> dict[str, Any]:
     """Means over a scenes folder by number of microphones, as far as it has them, the noisy reference included."""
-    most = max(read_info(scene.noisy).n_channels for scene in find_scenes(scenes))
+    most = max(read_info(recording.noisy).n_channels for recording in find_recordings(scenes))
     systems = {n: model_system(str(path), n) for n in MEASURED_MICS if n <= most}
     record = run_evaluation(scenes, list(systems.values()), EvaluationOptions(n_jobs=2, progress=progress))
     summary = record["figures"]["summary"]

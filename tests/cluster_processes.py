@@ -1,5 +1,7 @@
 """A dask scheduler and workers as processes on loopback, for tests; whoever starts them ends them."""
 
+import datetime
+import ipaddress
 import os
 import signal
 import socket
@@ -80,3 +82,32 @@ class DaskProcesses:
                 continue
         for process in self.processes:
             process.wait()
+
+
+def make_certificates(folder: Path) -> tuple[Path, Path, Path]:
+    """An authority, and a certificate with its key for 127.0.0.1."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    now = datetime.datetime.now(datetime.UTC)
+    keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
+    names = [x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]) for name in ("authority", "node")]
+    for name, key, subject, is_ca in (("ca", keys[0], names[0], True), ("node", keys[1], names[1], False)):
+        certificate = (
+            x509.CertificateBuilder(names[0], subject, key.public_key(), x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(hours=1))
+            .not_valid_after(now + datetime.timedelta(hours=1))
+            .add_extension(x509.BasicConstraints(is_ca, None), critical=True)
+            .add_extension(
+                x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
+            )
+            .sign(keys[0], hashes.SHA256())
+        )
+        (folder / f"{name}.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    (folder / "node.key").write_bytes(
+        keys[1].private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    return folder / "ca.pem", folder / "node.pem", folder / "node.key"

@@ -1,6 +1,7 @@
 """Fixtures that every test may use."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ sys.path.insert(0, str(ROOT))
 sys.path.insert(0, str(ROOT / "tests"))
 
 import make_models  # noqa: E402
+from fake_portaudio import FakePortAudio  # noqa: E402
+from live_session import Player  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -34,3 +37,12 @@ def passthrough_model(model_folder: Path) -> Path:
 def recordings() -> Path:
     """The repository's noisy recordings and their clean pairs."""
     return ROOT / "recordings"
+
+
+@pytest.fixture
+def backend() -> Iterator[FakePortAudio]:
+    """A PortAudio whose streams get their callbacks in real time."""
+    fake = FakePortAudio()
+    player = Player(fake)
+    yield fake
+    player.stop()

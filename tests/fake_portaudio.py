@@ -1,11 +1,14 @@
 """A PortAudio of our own, for what no real device does on command: drift, overflows, odd blocks, unplugging."""
 
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from quietmic.enhance.arrays import Array
 
 
 class PortAudioError(Exception):
@@ -18,16 +21,21 @@ def flags(**raised: bool) -> SimpleNamespace:
     return SimpleNamespace(**{name: raised.get(name, False) for name in names})
 
 
+def no_callback(*arguments: object) -> None:
+    """Of a stream that is read and written."""
+
+
 class FakeStream:
     """A stream whose callbacks are called by the test."""
 
     def __init__(self, backend: "FakePortAudio", kind: str, settings: dict[str, Any]) -> None:
         self.backend, self.kind, self.settings = backend, kind, settings
-        self.callback: Callable[..., None] = settings["callback"]
+        self.callback: Callable[..., None] = settings.get("callback", no_callback)
         self.channels = settings["channels"]
         self.latency = (0.01, 0.02) if kind == "duplex" else 0.01
         self.active = False
         self.closed = False
+        self.written: list[Array] = []
 
     def start(self) -> None:
         if self.backend.unplugged:
@@ -36,6 +44,23 @@ class FakeStream:
 
     def close(self, ignore_errors: bool = True) -> None:
         self.active, self.closed = False, True
+
+    def __enter__(self) -> "FakeStream":
+        self.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def read(self, n_samples: int) -> tuple[Array, bool]:
+        """What a stream without a callback hears, as fast as it comes: noise, and whether some was lost."""
+        time.sleep(n_samples / self.settings["samplerate"])
+        noise = 0.1 * np.random.default_rng(len(self.written)).standard_normal((n_samples, self.channels))
+        return noise.astype(np.float32), False
+
+    def write(self, block: Array) -> None:
+        """What a stream without a callback plays, [n_samples, n_channels]."""
+        self.written.append(block)
 
     def tick(self, captured: NDArray[np.int16], raised: SimpleNamespace | None = None) -> NDArray[np.int16]:
         """One duplex callback: [n_samples, n_inputs] in, [n_samples, n_outputs] out."""
@@ -60,7 +85,8 @@ class FakePortAudio:
     Attributes:
         unplugged: no device is there while this is true.
         streams: all streams opened so far.
-        n_restarts: how often the library was started anew.
+        n_restarts: how often the library was ended to be started anew.
+        n_failing_starts: so many of the next starts fail.
     """
 
     PortAudioError = PortAudioError
@@ -68,6 +94,8 @@ class FakePortAudio:
     def __init__(self, rates: tuple[int, ...] = (16000,), n_inputs: int = 4, n_outputs: int = 2) -> None:
         self.rates, self.unplugged, self.n_restarts = rates, False, 0
         self.refuses_duplex = False
+        self.n_failing_starts = 0
+        self.runs = True
         self.least_outputs = 1
         self.streams: list[FakeStream] = []
         self.default = SimpleNamespace(device=(0, 1))
@@ -118,7 +146,13 @@ class FakePortAudio:
         """What sounddevice calls at the end of the process."""
 
     def _terminate(self) -> None:
+        if not self.runs:
+            raise PortAudioError("PortAudio not initialized")
+        self.runs = False
         self.n_restarts += 1
 
     def _initialize(self) -> None:
-        pass
+        if self.n_failing_starts:
+            self.n_failing_starts -= 1
+            raise PortAudioError("Error initializing PortAudio")
+        self.runs = True

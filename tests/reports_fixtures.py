@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from numpy.typing import NDArray
+
+from quietmic.enhance.arrays import Array
 
 RATE = 16000
 
 
-def voice(seconds: float, seed: int = 0) -> NDArray[np.float32]:
+def voice(seconds: float, seed: int = 0) -> Array:
     """Something that denoisers and measures take for speech: pulses of 100 to 140 Hz, three formants, 4 syllables/s."""
     rng = np.random.default_rng(seed)
     n_samples = int(seconds * RATE)
@@ -50,7 +51,7 @@ def write_pairs(folder: Path, n_scenes: int = 3, n_mics: int = 1, seconds: float
     return folder
 
 
-def lag(reference: NDArray[np.float32], other: NDArray[np.float32]) -> int:
+def lag(reference: Array, other: Array) -> int:
     """Samples by which `other` comes after `reference`: the peak of their cross-correlation."""
     n_fft = 2 * reference.size
     correlation = np.fft.irfft(np.fft.rfft(other, n_fft) * np.conj(np.fft.rfft(reference, n_fft)), n_fft)

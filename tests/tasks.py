@@ -1,7 +1,5 @@
 """Small real tasks that need no download, for the tests of compression."""
 
-from __future__ import annotations
-
 import copy
 import functools
 import json

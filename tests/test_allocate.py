@@ -9,11 +9,11 @@ from nets.resnet import resnet56
 from quietmic.compression.cost import Budget, CostModel
 from quietmic.compression.criteria.allocate import allocate
 from quietmic.compression.factor.lowrank import factor
-from quietmic.compression.structure.count import count
 from quietmic.compression.structure.groups import find_groups
 from quietmic.compression.structure.rnn import split_layers
 from quietmic.compression.structure.surgery import cut
 from quietmic.enhance.errors import QuietmicError
+from quietmic.models.networks.count import count
 
 IMAGE = torch.zeros(1, 3, 32, 32)
 SYMBOLS = torch.zeros(1, 5, dtype=torch.long)

@@ -133,3 +133,20 @@ def test_state_stays_bounded_and_silence_leaves_it_alone() -> None:
     for _ in range(5000):
         beamformer.update(np.zeros((2, N_FREQS), np.complex64), mask[:, 0], state)
     assert np.array_equal(state.speech, before)
+
+
+@pytest.mark.parametrize("n_mics", [2, 4, 8])
+def test_weights_are_those_of_the_formula_after_an_hour(n_mics: int) -> None:
+    """Souden's equation by LAPACK, in double precision, on covariances of which half are nearly singular."""
+    mixture, _, mask = scene(n_mics, 64)
+    mixture[:, ::2] = mixture[:1, ::2] * (1 + 1e-3 * mixture[:, ::2])
+    beamformer = Beamformer(n_mics, N_FREQS, BeamSettings(low_noise=0))
+    state = beamformer.initial_state()
+    for i in range(225_000 if n_mics == 2 else 2000):  # an hour at 16 ms a hop
+        beamformer.update(mixture[:, :, i % 64], mask[:, i % 64], state)
+    speech, noise = (r.astype(np.complex128).transpose(2, 0, 1) for r in (state.speech, state.noise))
+    power = np.einsum("fmm->f", noise + 0.01 * speech).real / n_mics
+    ratio = np.linalg.solve(noise + 1e-3 * power[:, None, None] * np.eye(n_mics), speech)
+    expected = ratio[:, :, 1] / np.einsum("fmm->f", ratio)[:, None].real
+    error = np.abs(beamformer.weights(1, state) - expected).max(axis=1)
+    assert (error < 1e-4 * np.abs(expected).max(axis=1)).all()

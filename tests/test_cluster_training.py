@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from cluster_processes import DaskProcesses
-from test_training import write_corpus
+from corpus import write_corpus
 
 from quietmic import cli
 from quietmic.models.networks.registry import build, save_network

@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import pytest
 import torch
+from corpus import write_corpus
 from test_surgery import half, shake
-from test_training import write_corpus
 
 from quietmic.cli import main
 from quietmic.cli.compress import make_budget, parse_amount
@@ -19,13 +19,11 @@ from quietmic.compression.enhancer.speech import (
     STFT,
     SpeechBatch,
     SpeechData,
-    example_inputs,
     fresh_like,
     operators_of,
     real_frames,
     rtf_model,
 )
-from quietmic.compression.structure.count import count
 from quietmic.compression.structure.groups import find_groups
 from quietmic.compression.structure.surgery import cut, gated
 from quietmic.enhance.card import ModelCard
@@ -33,6 +31,8 @@ from quietmic.enhance.catalogue import list_models
 from quietmic.enhance.hashes import hash_file
 from quietmic.enhance.network import OnnxNetwork
 from quietmic.models.export import check, export
+from quietmic.models.networks.count import count
+from quietmic.models.networks.inputs import example_inputs
 from quietmic.models.networks.registry import build, load_network, save_network
 from quietmic.models.networks.spectra import analysis
 from quietmic.models.training.config import TrainConfig

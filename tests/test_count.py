@@ -8,7 +8,7 @@ from nets.resnet import resnet50_cifar, resnet56
 from nets.vgg import Vgg
 from torch import nn
 
-from quietmic.compression.structure.count import count
+from quietmic.models.networks.count import count
 
 IMAGE = torch.zeros(1, 3, 32, 32)
 

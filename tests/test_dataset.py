@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from quietmic.enhance.errors import QuietmicError
-from quietmic.enhance.measure.recordings import find_scenes
+from quietmic.enhance.measure.recordings import find_recordings
 
 
 def touch(*paths: Path) -> None:
@@ -26,17 +26,39 @@ def test_layouts_are_found_by_name(tmp_path):
     touch(flat / "mono" / "desk_noisy.flac")
     touch(flat / "mono" / "desk_clean.wav")
     touch(alone / "a" / "street.ogg")
-    (scene,) = find_scenes(vbd)
-    assert (scene.clean.name, scene.facts) == ("p232_001.wav", {"noise": "bus", "snr_db": 2.5})
-    (scene,) = find_scenes(dns)
-    assert (scene.clean.name, scene.facts) == ("clean_fileid_7.wav", {"snr_db": 15})
-    (scene,) = find_scenes(flat)
-    assert (scene.name, scene.clean.name) == ("mono/desk", "desk_clean.wav")
-    (scene,) = find_scenes(alone)
-    assert (scene.name, scene.clean) == ("a/street", None)
+    (recording,) = find_recordings(vbd)
+    assert (recording.clean.name, recording.facts) == ("p232_001.wav", {"noise": "bus", "snr_db": 2.5})
+    (recording,) = find_recordings(dns)
+    assert (recording.clean.name, recording.facts) == ("clean_fileid_7.wav", {"snr_db": 15})
+    (recording,) = find_recordings(flat)
+    assert (recording.name, recording.clean.name) == ("mono/desk", "desk_clean.wav")
+    (recording,) = find_recordings(alone)
+    assert (recording.name, recording.clean) == ("a/street", None)
     (dns / "clean" / "clean_fileid_7.wav").unlink()
     with pytest.raises(QuietmicError, match="no pair"):
-        find_scenes(dns)
+        find_recordings(dns)
+
+
+def test_layouts_are_found_at_any_depth(tmp_path):
+    """One folder above, clean files counted as noisy ones: 10 recordings for 5 pairs, OVRL 1.97 for 1.31."""
+    for part in ("no_reverb", "deep/with_reverb"):
+        touch(*(tmp_path / part / kind / name for kind in ("noisy", "clean", "noise") for name in ("a.wav", "b.wav")))
+    (tmp_path / "no_reverb" / "manifest.csv").write_text("name,noise\na,fan\n")
+    recordings = find_recordings(tmp_path)
+    assert [one.name for one in recordings] == [
+        f"{part}/{name}" for part in ("deep/with_reverb", "no_reverb") for name in "ab"
+    ]
+    assert [one.clean.parent.name for one in recordings] == ["clean"] * 4
+    assert [one.facts for one in recordings] == [{}, {}, {"noise": "fan"}, {}]
+    touch(tmp_path / "left" / "over.wav")
+    with pytest.raises(QuietmicError, match=r"over\.wav belongs to none of .*no_reverb/noisy"):
+        find_recordings(tmp_path)
+
+
+def test_clean_files_never_count_as_noisy_ones(tmp_path):
+    touch(tmp_path / "x" / "clean" / "a.wav", tmp_path / "x" / "recorded" / "a.wav")
+    with pytest.raises(QuietmicError, match="lies in a folder 'clean'"):
+        find_recordings(tmp_path)
 
 
 def test_equal_names_in_different_folders_keep_their_own_clean_files(tmp_path):
@@ -44,7 +66,8 @@ def test_equal_names_in_different_folders_keep_their_own_clean_files(tmp_path):
         touch(*(tmp_path / part / speaker / "001.wav" for speaker in ("spk1", "spk2")))
         touch(tmp_path / part / "spk1" / "x_fileid_07.wav")
     (tmp_path / "manifest.csv").write_text("name,noise\nspk1/001,fan\nspk2/001.wav,bus\n")
-    found = [(s.name, s.clean.relative_to(tmp_path).as_posix(), s.facts.get("noise")) for s in find_scenes(tmp_path)]
+    recordings = find_recordings(tmp_path)
+    found = [(r.name, r.clean.relative_to(tmp_path).as_posix(), r.facts.get("noise")) for r in recordings]
     assert found == [
         ("spk1/001", "clean/spk1/001.wav", "fan"),
         ("spk1/x_fileid_07", "clean/spk1/x_fileid_07.wav", None),
@@ -57,8 +80,8 @@ def test_names_are_no_patterns_and_only_sounds_that_are_not_hidden_count(tmp_pat
     (tmp_path / "take[1]_clean.json").touch()
     (tmp_path / "._take[1]_noisy.wav").write_bytes(b"\0\5\26\7")
     touch(tmp_path / ".cache" / "old_noisy.wav")
-    (scene,) = find_scenes(tmp_path)
-    assert (scene.name, scene.clean) == ("take[1]", tmp_path / "take[1]_clean.wav")
+    (recording,) = find_recordings(tmp_path)
+    assert (recording.name, recording.clean) == ("take[1]", tmp_path / "take[1]_clean.wav")
 
 
 @pytest.mark.parametrize(
@@ -74,7 +97,7 @@ def test_names_are_no_patterns_and_only_sounds_that_are_not_hidden_count(tmp_pat
 def test_two_files_of_one_name_are_refused(tmp_path, names):
     touch(*(tmp_path / name for name in names))
     with pytest.raises(QuietmicError, match="both stand for") as error:
-        find_scenes(tmp_path)
+        find_recordings(tmp_path)
     assert error.value.exit_code == 2
 
 
@@ -82,11 +105,20 @@ def test_manifests_as_spreadsheets_save_them(tmp_path):
     touch(*(tmp_path / "noisy" / name for name in ("a.wav", "b.wav", "c.1.wav")))
     lines = ["\ufeffname,snr_db,noise", 'a.wav,5,"fan, old"', "b,n/a,bus", "c.1,nan,bus", "not there,1,bus", ",,", ""]
     (tmp_path / "manifest.csv").write_bytes("\r\n".join(lines).encode())
-    assert {scene.name: scene.facts for scene in find_scenes(tmp_path)} == {
+    assert {recording.name: recording.facts for recording in find_recordings(tmp_path)} == {
         "a": {"snr_db": 5, "noise": "fan, old"},
         "b": {"snr_db": "n/a", "noise": "bus"},
         "c.1": {"snr_db": "nan", "noise": "bus"},
     }
+
+
+@pytest.mark.parametrize(
+    "text", ["Name; SNR_dB\r\na;5\r\n;\r\n", "name\tsnr_db\na\t5", "\ufeffname , snr_db\na.wav , 5\n"]
+)
+def test_what_stands_between_columns_is_found_and_spaces_are_none(tmp_path, text):
+    touch(tmp_path / "noisy" / "a.wav")
+    (tmp_path / "manifest.csv").write_bytes(text.encode())
+    assert [recording.facts for recording in find_recordings(tmp_path)] == [{"snr_db": 5}]
 
 
 @pytest.mark.parametrize(
@@ -96,7 +128,8 @@ def test_manifests_as_spreadsheets_save_them(tmp_path):
         (b"name,snr_db\na,5,bus\n", "manifest.csv, line 2: 3 cells for 2 columns"),
         (b"name,snr_db\n,5\n", "manifest.csv, line 2: the name is missing"),
         (b"name,snr_db\na,5\na,6\n", "manifest.csv, line 3: 'a' stands in an earlier line too"),
-        (b"name;snr_db\na;5\n", "manifest.csv: .* one of them 'name'; it is 'name;snr_db'"),
+        (b"name|snr_db\na|5\n", r"manifest.csv: .* one of them 'name'; it is 'name\|snr_db'"),
+        (b"name,SNR,snr\na,5,5\n", "manifest.csv: .* each once"),
         (b"", "manifest.csv: the first line must name the columns"),
         (b"name\nsomething\n", "manifest.csv: none of its names .* the first recording is 'a'"),
         (b"name,noise\na,Stra\xdfe\n", "manifest.csv is not in UTF-8"),
@@ -107,5 +140,5 @@ def test_bad_manifests_are_told_by_file_and_line(tmp_path, text, message):
     touch(tmp_path / "noisy" / "a.wav")
     (tmp_path / "manifest.csv").write_bytes(text)
     with pytest.raises(QuietmicError, match=message) as error:
-        find_scenes(tmp_path)
+        find_recordings(tmp_path)
     assert error.value.exit_code == 2

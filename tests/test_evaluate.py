@@ -14,7 +14,7 @@ from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.measure import quality as evaluation
 from quietmic.enhance.measure.metrics import METRIC_NAMES
 from quietmic.enhance.measure.quality import EvaluationOptions
-from quietmic.enhance.measure.recordings import find_scenes
+from quietmic.enhance.measure.recordings import find_recordings
 from quietmic.enhance.measure.records import read_records, write_record
 from quietmic.enhance.measure.statistics import paired_difference, summarise
 from quietmic.enhance.measure.summary import FIGURE_NAMES, summarise_rows
@@ -40,6 +40,23 @@ def test_paired_difference_sees_what_means_hide():
     assert difference["high"] - difference["low"] < 1e-9  # while each mean alone is uncertain by 5
 
 
+def test_means_of_several_systems_run_over_the_files_that_all_were_measured_on():
+    """A system without a figure for the hard file got 12 dB where one that scored 2 and 12 got 7."""
+
+    def row(scene, system, value):
+        figures = dict.fromkeys(FIGURE_NAMES, value) | {"ovrl": None if system == "b" else value}
+        return {"scene": scene, "system": system, "pool_rtf": 0.1, **figures}
+
+    rows = [row("easy", "a", 12.0), row("hard", "a", 2.0), row("easy", "b", 12.0), row("hard", "b", None)]
+    summary = summarise_rows(rows)["summary"]
+    for system in ("a", "b"):
+        assert (summary[system]["si_sdr"]["mean"], summary[system]["si_sdr"]["n"]) == (12, 1)
+        assert summary[system]["si_sdr"]["missing"] == 1
+    assert summary["a"]["ovrl"]["mean"] == 7  # b has none at all, and does not count for it
+    assert summary["a"]["pool_rtf"]["n"] == 2
+    assert rows[1]["si_sdr"] == 2
+
+
 @pytest.fixture
 def quick_measures(monkeypatch):
     """Figures at no cost, for tests of all that surrounds them."""
@@ -48,13 +65,13 @@ def quick_measures(monkeypatch):
 
 def test_the_gain_of_known_networks(tmp_path, passthrough_model, model_folder):
     """A pass-through changes nothing; a factor of 0.1 changes no scale-invariant measure."""
-    scenes = find_scenes(write_pairs(tmp_path / "scenes", n_mics=2))
+    recordings = find_recordings(write_pairs(tmp_path / "scenes", n_mics=2))
     systems = [
         model_system(str(passthrough_model)),
         model_system(str(passthrough_model), 2),
         model_system(str(model_folder / "tenth.onnx")),
     ]
-    result = evaluation.evaluate(scenes, systems, EvaluationOptions(cache=tmp_path / "cache"))
+    result = evaluation.evaluate(recordings, systems, EvaluationOptions(cache=tmp_path / "cache"))
     assert [system["label"] for system in result["systems"]][1:] == ["passthrough", "passthrough, 2 mics", "gain"]
     assert len(result["rows"]) == 12
     for row in result["rows"]:
@@ -95,7 +112,7 @@ def test_columns_of_a_manifest_do_not_replace_those_of_the_results(tmp_path, pas
     text = "name,scene,system,mics_used,place\nscene_000,one,noisy,7,hall\nscene_001,one,noisy,7,hall\n"
     (folder / "manifest.csv").write_text(text)
     systems = [model_system(str(passthrough_model))]
-    rows = evaluation.evaluate(find_scenes(folder), systems, EvaluationOptions(cache=tmp_path / "cache"))["rows"]
+    rows = evaluation.evaluate(find_recordings(folder), systems, EvaluationOptions(cache=tmp_path / "cache"))["rows"]
     names = [(scene, system) for scene in ("scene_000", "scene_001") for system in ("noisy", "passthrough")]
     assert [(row["scene"], row["system"]) for row in rows] == names
     assert list(rows[0])[:2] == ["scene", "system"]
@@ -115,16 +132,50 @@ def test_a_file_that_is_cut_off_is_refused(tmp_path, passthrough_model, part, na
     (folder / part / name).write_bytes(data[: len(data) // 2])
     with pytest.raises(QuietmicError, match=rf"{part}/{name}: .*; replace the file or remove it"):
         evaluation.evaluate(
-            find_scenes(folder), [model_system(str(passthrough_model))], EvaluationOptions(cache=tmp_path / "cache")
+            find_recordings(folder), [model_system(str(passthrough_model))], EvaluationOptions(cache=tmp_path / "cache")
         )
     assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("kind", ["header", "middle"])
+def test_a_bad_file_can_be_left_out(tmp_path, passthrough_model, monkeypatch, capsys, kind):
+    monkeypatch.chdir(tmp_path)
+    noisy = write_pairs(tmp_path / "scenes", n_scenes=2, seconds=1.0) / "noisy"
+    data = (noisy / "scene_000.flac").read_bytes()
+    (noisy / "scene_000.flac").write_bytes(data[: len(data) // 2] if kind == "middle" else b"no sound")
+    arguments = ["evaluate", "scenes", "--model", str(passthrough_model), "--json"]
+    assert cli.main(arguments) == 1
+    assert cli.main([*arguments, "--skip-bad", "--markdown", "r.md"]) == 0
+    captured = capsys.readouterr()
+    figures = json.loads(captured.out)
+    assert {row["scene"] for row in figures["rows"]} == {"scene_001"}
+    assert [entry["scene"] for entry in figures["skipped"]] == ["scene_000"]
+    assert "left out: " in captured.err and "scene_000.flac" in captured.err
+    assert "1 recordings (1 bad ones left out)" in Path("r.md").read_text()
+    (noisy / "scene_001.flac").write_bytes(b"")
+    assert cli.main([*arguments, "--skip-bad"]) == 1
+    assert "none of the 2 recordings can be read" in capsys.readouterr().err
+
+
+def test_noisy_and_clean_folders_may_lie_anywhere(tmp_path, passthrough_model, monkeypatch, capsys, quick_measures):
+    monkeypatch.chdir(tmp_path)
+    write_pairs(tmp_path / "scenes", n_scenes=2, seconds=1.0)
+    (tmp_path / "scenes" / "noisy").rename(tmp_path / "street")
+    (tmp_path / "scenes" / "clean").rename(tmp_path / "studio")
+    folders = ["--noisy", "street", "--clean", "studio"]
+    assert cli.main(["evaluate", *folders, "--model", str(passthrough_model), "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["data"] == "street" and len(figures["rows"]) == 4
+    for wrong in ([], folders[:2], folders[2:], ["scenes", *folders], ["scenes", *folders[2:]]):
+        assert cli.main(["evaluate", *wrong]) == 2
+        assert "give a FOLDER, or --noisy and --clean" in capsys.readouterr().err
 
 
 def test_pairs_of_different_length_are_told(tmp_path, caplog, quick_measures):
     folder = write_pairs(tmp_path / "scenes", n_scenes=2, seconds=1.0)
     soundfile.write(folder / "clean" / "scene_000.flac", voice(0.96), RATE)
     soundfile.write(folder / "clean" / "scene_001.flac", voice(0.9), RATE)
-    evaluation.evaluate(find_scenes(folder), [], EvaluationOptions(cache=tmp_path / "cache"))
+    evaluation.evaluate(find_recordings(folder), [], EvaluationOptions(cache=tmp_path / "cache"))
     (line,) = caplog.messages
     assert "scene_001.flac has 1.00 s" in line and "scene_001.flac 0.90 s: only as much as both have" in line
 
@@ -133,10 +184,10 @@ def test_too_few_channels_are_told_and_none_at_all_is_wrong_use(tmp_path, passth
     systems = [model_system(str(passthrough_model), n_mics) for n_mics in (1, 2)]
     folder = write_pairs(tmp_path / "scenes", n_scenes=2, seconds=1.0)
     with pytest.raises(QuietmicError, match="passthrough, 2 mics: no recording has 2 channels") as error:
-        evaluation.evaluate(find_scenes(folder), systems, EvaluationOptions(cache=tmp_path / "cache"))
+        evaluation.evaluate(find_recordings(folder), systems, EvaluationOptions(cache=tmp_path / "cache"))
     assert error.value.exit_code == 2
     soundfile.write(folder / "noisy" / "scene_000.flac", np.stack([voice(1.0)] * 2, axis=1), RATE)
-    result = evaluation.evaluate(find_scenes(folder), systems, EvaluationOptions(cache=tmp_path / "cache"))
+    result = evaluation.evaluate(find_recordings(folder), systems, EvaluationOptions(cache=tmp_path / "cache"))
     labels = ["noisy", "passthrough", "passthrough, 2 mics"]
     assert [row["system"] for row in result["rows"]] == [*labels, *labels[:2]]
     assert "passthrough, 2 mics: 1 of 2 recordings are left out" in caplog.text
@@ -145,20 +196,20 @@ def test_too_few_channels_are_told_and_none_at_all_is_wrong_use(tmp_path, passth
 def test_a_second_run_computes_nothing_and_a_changed_file_only_itself(tmp_path, passthrough_model, monkeypatch):
     folder = write_pairs(tmp_path / "scenes", n_scenes=2)
     system = model_system(str(passthrough_model))
-    first = evaluation.evaluate(find_scenes(folder), [system], EvaluationOptions(cache=tmp_path / "cache"))
+    first = evaluation.evaluate(find_recordings(folder), [system], EvaluationOptions(cache=tmp_path / "cache"))
     computed = []
     measure = evaluation.evaluate_job
-    monkeypatch.setattr(evaluation, "evaluate_job", lambda job: computed.append(job.scene.name) or measure(job))
-    again = evaluation.evaluate(find_scenes(folder), [system], EvaluationOptions(cache=tmp_path / "cache"))
+    monkeypatch.setattr(evaluation, "evaluate_job", lambda job: computed.append(job.recording.name) or measure(job))
+    again = evaluation.evaluate(find_recordings(folder), [system], EvaluationOptions(cache=tmp_path / "cache"))
     assert computed == []
     assert again == first
     soundfile.write(folder / "noisy" / "scene_001.flac", voice(4.6, 9), RATE)
-    evaluation.evaluate(find_scenes(folder), [system], EvaluationOptions(cache=tmp_path / "cache"))
+    evaluation.evaluate(find_recordings(folder), [system], EvaluationOptions(cache=tmp_path / "cache"))
     assert computed == ["scene_001"] * 2
 
 
 def test_a_stopped_run_goes_on(tmp_path, passthrough_model, monkeypatch):
-    scenes = find_scenes(write_pairs(tmp_path / "scenes"))
+    recordings = find_recordings(write_pairs(tmp_path / "scenes"))
     measure, done = evaluation.evaluate_job, []
 
     def stop_after_four(job):
@@ -170,17 +221,17 @@ def test_a_stopped_run_goes_on(tmp_path, passthrough_model, monkeypatch):
     monkeypatch.setattr(evaluation, "evaluate_job", stop_after_four)
     system = model_system(str(passthrough_model))
     with pytest.raises(KeyboardInterrupt):
-        evaluation.evaluate(scenes, [system], EvaluationOptions(cache=tmp_path / "cache"))
+        evaluation.evaluate(recordings, [system], EvaluationOptions(cache=tmp_path / "cache"))
     remaining = []
     monkeypatch.setattr(evaluation, "evaluate_job", lambda job: remaining.append(job) or measure(job))
-    evaluation.evaluate(scenes, [system], EvaluationOptions(cache=tmp_path / "cache"))
+    evaluation.evaluate(recordings, [system], EvaluationOptions(cache=tmp_path / "cache"))
     assert len(remaining) == 2
 
 
 def test_noisy_recordings_alone_get_dnsmos_only(tmp_path, passthrough_model):
     soundfile.write(tmp_path / "alone.wav", voice(4.6), RATE)
     result = evaluation.evaluate(
-        find_scenes(tmp_path), [model_system(str(passthrough_model))], EvaluationOptions(cache=tmp_path / "cache")
+        find_recordings(tmp_path), [model_system(str(passthrough_model))], EvaluationOptions(cache=tmp_path / "cache")
     )
     row = result["rows"][1]
     assert row["si_sdr"] is row["pesq_wb"] is row["stoi"] is row["si_sdr_gain"] is None

@@ -17,8 +17,8 @@ from torch import nn
 from quietmic.compression import Budget, Recipe, compress
 from quietmic.compression.factor.quantize import kmeans, quantize_onnx, share_weights, sparse_bytes
 from quietmic.compression.recipe import FineTune, LowRank, Prune
-from quietmic.compression.structure.fold import fold_norms, norm_pairs
 from quietmic.enhance.errors import QuietmicError
+from quietmic.models.networks.fold import fold_norms, norm_pairs
 
 IMAGE = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 SYMBOLS = torch.arange(6).view(1, 6)

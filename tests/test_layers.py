@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import quietmic
 from quietmic.cli import COMMANDS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,6 +24,7 @@ ALLOWED = {
 # not named on its own. Two rooms of one line do not know each other.
 ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
     "enhance": (("",), ("cluster",), ("files",), ("measure",), ("report",)),
+    "devices": (("server",), ("",)),
     "models": (("networks",), ("mixtures",), ("training",), ("",)),
     "compression": (
         ("task",),
@@ -82,7 +84,7 @@ def module_of(name: str) -> str | None:
 
 
 def test_all_imports_of_ours_begin_with_quietmic() -> None:
-    for path in [*MODULES.values(), ROOT / "app.py", *files("tests"), *files("tools")]:
+    for path in [*MODULES.values(), ROOT / "app.py", *files("tests"), *files("tools"), *files("examples")]:
         assert not {"app", *PACKAGES} & {name.split(".")[0] for name in imports(path)}, path
 
 
@@ -124,6 +126,16 @@ def test_only_the_command_line_and_app_import_the_command_line() -> None:
     for module, path in MODULES.items():
         if not module.startswith("quietmic.cli"):
             assert not [name for name in imports(path) if name.startswith("quietmic.cli")], path
+
+
+def test_integrations_stand_on_what_everyone_has() -> None:
+    """A filter for another framework is what anybody could write: it imports public names and nothing behind them."""
+    for module, path in MODULES.items():
+        if module.startswith("quietmic.integrations"):
+            ours = {name for name in imports(path) if name.split(".")[0] == "quietmic"}
+            public = {f"quietmic.{name}" for name in quietmic.__all__}
+            assert {name for name in ours if not name.startswith("quietmic.integrations.")} <= public, module
+            assert len(path.read_text(encoding="utf-8").splitlines()) < 120
 
 
 def circles(graph: dict[str, set[str]]) -> list[list[str]]:

@@ -6,12 +6,13 @@ import sys
 import pytest
 from fake_portaudio import FakePortAudio
 
-from quietmic.devices.listing import find_device, format_devices, list_devices
+from quietmic.devices.listing import find_device, format_devices
+from quietmic.devices.sound import Sound
 from quietmic.enhance.errors import QuietmicError
 
 
 def test_devices_carry_channels_rates_and_defaults() -> None:
-    devices = list_devices(FakePortAudio(rates=(48000,)))
+    devices = Sound(FakePortAudio(rates=(48000,))).list_devices()
     assert [(d.n_inputs, d.n_outputs, d.sample_rate) for d in devices] == [(4, 0, 48000), (0, 2, 48000), (0, 2, 48000)]
     assert [d.is_default_input for d in devices] == [True, False, False]
     assert format_devices(devices).splitlines()[1].startswith(">")
@@ -29,7 +30,7 @@ def test_devices_carry_channels_rates_and_defaults() -> None:
     ],
 )
 def test_a_device_is_found(wanted: str | None, kind: str, index: int) -> None:
-    assert find_device(list_devices(FakePortAudio()), wanted, kind).index == index
+    assert find_device(Sound(FakePortAudio()).list_devices(), wanted, kind).index == index
 
 
 @pytest.mark.parametrize(
@@ -37,7 +38,7 @@ def test_a_device_is_found(wanted: str | None, kind: str, index: int) -> None:
 )
 def test_what_does_not_fit_is_wrong_use(wanted: str, message: str) -> None:
     with pytest.raises(QuietmicError, match=message) as caught:
-        find_device(list_devices(FakePortAudio()), wanted, "output")
+        find_device(Sound(FakePortAudio()).list_devices(), wanted, "output")
     assert caught.value.exit_code == 2
 
 

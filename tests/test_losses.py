@@ -72,11 +72,26 @@ def test_perceptual_terms_add_to_the_loss_of_spectra(recordings: Path) -> None:
     n_samples = synthesis(analysis(noisy, stft), stft).shape[1]
     pair = noisy[:, :n_samples], clean[:, :n_samples]
     plain, pesq, both = (
-        float(spectra_loss(analysis(noisy, stft), clean, noisy, stft, weights))
+        float(spectra_loss(analysis(noisy, stft), clean, noisy, stft, perceptual=weights))
         for weights in (None, Perceptual(pesq=0.5), Perceptual(0.5, 2.0))
     )
     assert pesq - plain == pytest.approx(0.5 * float(pesq_loss(*pair, pair[0])), rel=1e-3)
     assert both - pesq == pytest.approx(2 * float(stoi_loss(*pair, pair[0])), rel=1e-3)
+
+
+def test_some_frequencies_are_compared_as_they_are() -> None:
+    """No audio can be made of them: all three places that knew so had a switch of their own."""
+    rng, stft, freqs = torch.Generator().manual_seed(0), StftConfig(), torch.tensor([3, 100, 256])
+    target = torch.randn(2, 8000, generator=rng)
+    noisy = target + torch.randn(2, 8000, generator=rng)
+    spectra, wanted = analysis(noisy, stft)[:, freqs], analysis(target, stft)[:, freqs]
+    steps = [wanted + share * (spectra - wanted) for share in (0.0, 0.3, 1.0)]
+    losses = [float(spectra_loss(step, target, noisy, stft, freqs)) for step in steps]
+    assert losses == sorted(losses)
+    turned = spectra_loss(spectra.flip(1), target, noisy, stft, freqs.flip(0))
+    assert float(turned) == pytest.approx(losses[2], rel=1e-5)
+    wrong = spectra_loss(spectra.flip(1), target, noisy, stft, freqs)
+    assert float(wrong) > losses[2] + 1
 
 
 def test_filter_by_spectra_is_the_recursive_one() -> None:

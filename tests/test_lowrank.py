@@ -20,8 +20,8 @@ from quietmic.compression.factor.lowrank import (
     svd_low_rank,
 )
 from quietmic.compression.factor.lowrank_conv import factor_conv, factor_pointwise, factor_spatial, factor_tucker2
-from quietmic.compression.structure.count import count
 from quietmic.compression.structure.rnn import split_layers
+from quietmic.models.networks.count import count
 
 
 def test_svd_error_is_that_of_eckart_and_young():

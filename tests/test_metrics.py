@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
+from quietmic.enhance.arrays import Array
 from quietmic.enhance.measure import metrics
 
 RATE = 16000
 
 
-def speechlike(seconds: float, seed: int) -> NDArray[np.float32]:
+def speechlike(seconds: float, seed: int) -> Array:
     """Noise shaped like syllables (4 Hz bursts over a falling spectrum) with pauses: enough for STOI and PESQ."""
     rng = np.random.default_rng(seed)
     n_samples = int(seconds * RATE)
@@ -22,7 +22,7 @@ def speechlike(seconds: float, seed: int) -> NDArray[np.float32]:
 
 
 @pytest.fixture(scope="module")
-def pair() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def pair() -> tuple[Array, Array]:
     clean = speechlike(4.0, 0)
     noise = 0.02 * np.random.default_rng(1).standard_normal(clean.size)
     return clean, (0.7 * clean + noise).astype(np.float32)
@@ -41,7 +41,7 @@ def test_si_sdr_of_known_mixtures():
     clean, noise = np.eye(2)[0], np.eye(2)[1]
     assert metrics.si_sdr(clean, 5 * clean + 0.5 * noise) == pytest.approx(20.0, abs=1e-9)
     assert metrics.si_sdr(clean, clean) == pytest.approx(156.5, abs=0.1)
-    assert metrics.si_sdr(clean, np.zeros(2)) is None
+    assert metrics.si_sdr(clean, np.zeros(2)) == -60
     assert metrics.si_sdr(np.zeros(2), noise) is None
     assert metrics.si_sdr(clean, clean * np.nan) is None
     with pytest.raises(ValueError, match="one length"):
@@ -78,8 +78,18 @@ def test_what_does_not_exist_is_not_measured(monkeypatch, pair):
     assert metrics.measure(None, pair[1], RATE)["si_sdr"] is None
     assert metrics.dnsmos(np.zeros(0), RATE) == {"sig": None, "bak": None, "ovrl": None}
     monkeypatch.setattr(metrics, "find_spec", lambda name: None)
-    metrics._dnsmos_session.cache_clear()
     assert metrics.measure(*pair, RATE) == {
         name: metrics.si_sdr(*pair) if name == "si_sdr" else None for name in metrics.METRIC_NAMES
     }
-    metrics._dnsmos_session.cache_clear()
+
+
+def test_silence_against_speech_is_the_worst_there_is(pair):
+    """It was "not measured" and left out: a system that muted the hard file had the better mean."""
+    clean, noisy = pair
+    silence = np.zeros_like(clean)
+    figures = metrics.measure(clean, silence, RATE)
+    assert (figures["si_sdr"], figures["pesq_wb"], figures["pesq_nb"]) == (-60, 1, 1)
+    assert figures["stoi"] == pytest.approx(0, abs=1e-3)
+    assert metrics.measure(silence, silence, RATE)["si_sdr"] is None
+    assert metrics.pesq_wb(silence, noisy, RATE) is None
+    assert metrics.si_sdr(np.array([1.0, 0.0]), np.array([0.0, 1.0])) == -60

@@ -49,7 +49,7 @@ def test_figures_of_other_scenes_are_refused(entry: ModelEntry) -> None:
     other["summary"]["noisy"]["si_sdr"]["mean"] += 0.5
     with pytest.raises(QuietmicError, match="different scenes"):
         compared_markdown([entry], other, speed())
-    with pytest.raises(QuietmicError, match="--peer"):
+    with pytest.raises(QuietmicError, match="with peers"):
         compared_markdown([entry], quality(entry), speed())
 
 

@@ -1,14 +1,18 @@
 """Loading a network, its card, and its errors."""
 
+import copy
+import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from make_models import make_card
 
-from quietmic.enhance.card import ModelCard, StftConfig
+from quietmic.enhance.card import CARD_KEY, ModelCard, StftConfig
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.network import OnnxNetwork
+from quietmic.enhance.onnxfile import read_card
 
 
 def test_card_survives_json() -> None:
@@ -29,6 +33,42 @@ def test_card_of_the_future_and_broken_cards() -> None:
             ModelCard.from_json(text)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"stft": {"hop_length": 0}}, "whole numbers above 0"),
+        ({"stft": {"hop_length": -256}}, "whole numbers above 0"),
+        ({"stft": {"hop_length": 256.0}}, "whole numbers above 0"),
+        ({"stft": {"sample_rate": 48000}}, "models of format 1"),
+        ({"stft": {"hop_length": 128}}, "models of format 1"),
+        ({"stft": {"window": "hann"}}, "unknown window"),
+        ({"stft": None}, "unreadable"),
+        ({"max_mics": "8"}, "max_mics is '8'"),
+        ({"max_mics": 0}, "max_mics is 0"),
+        ({"max_mics": True}, "max_mics is True"),
+        ({"name": 3}, "name is 3"),
+        ({"look_ahead": -1}, "look_ahead is -1"),
+        ({"parameters": "many"}, "parameters is 'many'"),
+        ({"metrics": []}, "metrics must be a table"),
+        ({"format_version": "1"}, "unreadable"),
+    ],
+    ids=str,
+)
+def test_cards_that_lie_are_refused_at_loading(model_folder: Path, tmp_path: Path, change: dict, message: str) -> None:
+    """Each file of a batch failed with a traceback, or came out at another speed."""
+    path = tmp_path / "lying.onnx"
+    model = onnx.load(model_folder / "passthrough.onnx")
+    card = json.loads(make_card("tcn").to_json())
+    stft = change.get("stft", {})
+    card |= change | {"stft": stft and card["stft"] | stft} if "stft" in change else change
+    onnx.helper.set_model_props(model, {CARD_KEY: json.dumps(card)})
+    onnx.save(model, path)
+    for load in (OnnxNetwork, read_card):
+        with pytest.raises(QuietmicError, match=message) as told:
+            load(path)
+        assert str(path) in str(told.value)
+
+
 def test_signature_is_read_from_the_graph(model_folder: Path) -> None:
     passthrough, counter = (OnnxNetwork(model_folder / f"{name}.onnx") for name in ("passthrough", "counter"))
     assert (passthrough.uses_beam, passthrough.gives_mask) == (False, False)
@@ -46,6 +86,31 @@ def test_step_leaves_the_old_state_alone(model_folder: Path) -> None:
     assert (state["state_count"].item(), after["state_count"].item()) == (0, 5)
     with pytest.raises(ValueError, match="beam"):
         network.step(noisy, None, state)
+
+
+def test_frames_in_fixed_memory_are_those_of_step(model_folder: Path) -> None:
+    """Two streams of one network, in turns: each has memory of its own, and a copied state is a point to go back to."""
+    network = OnnxNetwork(model_folder / "counter.onnx")
+    noisy = np.random.default_rng(0).standard_normal((2, 5, 3, 257, 2)).astype(np.float32)
+    hops = [network.bind(3), network.bind(3)]
+    states = expected = [network.initial_state()] * 2
+    for t in range(5):
+        if t == 3:
+            saved = copy.deepcopy(states[0])
+        for i, hop in enumerate(hops):
+            spectra = noisy[i, t].view(np.complex64)[..., 0]
+            hop.noisy[...], hop.beam[...] = spectra, spectra[1]
+            states = [*states[:i], hop.run(states[i]), *states[i + 1 :]]
+            frame = np.ascontiguousarray(noisy[i, t][None, :, :, None])
+            enhanced, mask, after = network.step(frame, frame[:, 1], expected[i])
+            expected = [*expected[:i], after, *expected[i + 1 :]]
+            assert np.array_equal(hop.enhanced.view(np.float32), enhanced.reshape(-1))
+            assert mask is not None
+            assert hop.mask is not None
+            assert np.array_equal(hop.mask, mask.reshape(-1))
+            assert states[i]["state_count"] == t + 1
+    for _ in range(2):
+        assert hops[0].run(saved)["state_count"] == 4
 
 
 def test_files_that_are_no_model(model_folder: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_training import SMALL_ROOMS, write_corpus
+from corpus import SMALL_ROOMS, write_corpus
 
 from quietmic.enhance.errors import QuietmicError
 from quietmic.models.mixtures.pack import pack_folder

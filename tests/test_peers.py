@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from reports_fixtures import RATE, lag, voice
 
+from quietmic.enhance.arrays import Array
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files import audio
 from quietmic.enhance.measure import metrics
@@ -39,7 +39,7 @@ def open_peer(name: str):
     return find_peer(name, Path(weights) if weights else None)
 
 
-def most_stationary_pair() -> tuple[NDArray[np.float32], NDArray[np.float32], int]:
+def most_stationary_pair() -> tuple[Array, Array, int]:
     """(noisy, clean, rate) of the mono recording whose noise changes least: the easiest for every method here."""
     candidates = []
     for noisy_path in sorted(RECORDINGS.rglob("*_noisy.*")):

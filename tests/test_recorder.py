@@ -1,5 +1,6 @@
 """A recording stays readable when the program is killed or the disk is full."""
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 import soundfile
 
 from quietmic.devices.recorder import GrowingFlac, Recorder
+from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files.audio import read
 
 SAMPLE_RATE = 16000
@@ -46,6 +48,15 @@ def test_a_growing_file_is_readable_after_every_frame(tmp_path: Path) -> None:
     assert read(path)[0].shape == noise.shape
 
 
+def readable(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Channels and samples of each recording as far as it can be read now."""
+    shapes = {}
+    for path in folder.iterdir():
+        with contextlib.suppress(QuietmicError):  # not even a first frame yet
+            shapes[path.name[24:]] = read(path)[0].shape
+    return shapes
+
+
 def test_a_killed_program_leaves_readable_files(tmp_path: Path) -> None:
     program = f"""
 import time, numpy as np
@@ -55,20 +66,20 @@ recorder = Recorder(Path({str(tmp_path)!r}), 2, {SAMPLE_RATE}, print)
 noise = np.random.default_rng(0).uniform(-0.5, 0.5, (2, 256)).astype(np.float32)
 for hop in range(1000):
     recorder.push(noise, noise[0])
-while recorder._queue.qsize():
-    time.sleep(0.01)
-print("written", flush=True)
+print("handed over", flush=True)
 time.sleep(60)
 """
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, cwd=ROOT)
     assert process.stdout is not None
-    assert process.stdout.readline() == b"written\n"
-    time.sleep(0.2)
+    assert process.stdout.readline() == b"handed over\n"
+    wanted = {"raw.flac": (2, 62 * 4096), "enhanced.flac": (1, 62 * 4096)}
+    end = time.monotonic() + 30
+    while readable(tmp_path) != wanted and time.monotonic() < end:
+        time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()
-    lengths = {path.name[24:]: read(path)[0].shape for path in tmp_path.iterdir()}
-    assert lengths == {"raw.flac": (2, 62 * 4096), "enhanced.flac": (1, 62 * 4096)}
+    assert readable(tmp_path) == wanted
 
 
 def test_a_full_disk_is_said_at_once_and_ends_cleanly(tmp_path: Path) -> None:
@@ -97,21 +108,30 @@ print(json.dumps(messages))
 
 
 def test_a_disk_that_fills_up_at_the_very_end_is_said_too(tmp_path: Path) -> None:
-    messages: list[str] = []
-    recorder = Recorder(tmp_path, 1, SAMPLE_RATE, messages.append)
-    recorder.push(np.zeros((1, 256), np.float32), np.zeros(256, np.float32))
-    while recorder._queue.qsize():
-        time.sleep(0.001)
-    recorder._files[1]._stream.failure = OSError("no space left")
-    recorder.close()
-    assert messages == ["the recording broke off: no space left; what was written before can be read"]
-    assert read(recorder.paths[0])[0].shape == (1, 256)
+    """The encoder keeps what is no whole frame until the end: silence is a few bytes, noise too many for this disk."""
+    program = f"""
+import json, resource, numpy as np
+from pathlib import Path
+from quietmic.devices.recorder import Recorder
+messages = []
+recorder = Recorder(Path({str(tmp_path)!r}), 1, {SAMPLE_RATE}, messages.append)
+resource.setrlimit(resource.RLIMIT_FSIZE, (400, 400))
+noise = np.random.default_rng(0).uniform(-0.5, 0.5, 256).astype(np.float32)
+recorder.push(np.zeros((1, 256), np.float32), noise)
+recorder.close()
+print(json.dumps(messages))
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    message = "the recording broke off: [Errno 27] File too large; what was written before can be read"
+    assert (json.loads(result.stdout), result.stderr) == ([message], "")
+    (raw,) = tmp_path.glob("*-raw.flac")
+    assert read(raw)[0].shape == (1, 256)
 
 
 @pytest.mark.parametrize(("n_before", "n_told"), [(1 << 32, (1 << 32) + 4096), (1 << 36, (1 << 36) - 1)])
 def test_a_recording_of_days_goes_on(tmp_path: Path, n_before: int, n_told: int) -> None:
     file = GrowingFlac(tmp_path / "long.flac", 1, SAMPLE_RATE)
-    file._n_samples = n_before
+    file.n_samples = n_before
     file.write(np.zeros((1, 5000), np.float32))
     told = soundfile.info(tmp_path / "long.flac")
     assert (told.frames, told.samplerate, told.subtype) == (n_told, SAMPLE_RATE, "PCM_16")

@@ -14,8 +14,9 @@ import soundfile
 from reports_fixtures import RATE, voice, write_pairs
 
 from quietmic import cli
-from quietmic.enhance.report.media import peak_db, sound_uri, spectrogram_uri
-from quietmic.enhance.report.report import _script_data
+from quietmic.enhance.report.media import sound_uri
+from quietmic.enhance.report.report import script_data
+from quietmic.enhance.report.spectrogram import peak_db, spectrogram_uri
 
 CHROMIUM, DRIVER = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
 
@@ -95,7 +96,7 @@ def test_without_the_data_the_figures_stay_and_the_sounds_go(page, tmp_path):
 def test_the_script_gets_numbers_for_the_input_snr(page):
     record = json.loads(page.with_suffix(".json").read_text())["evaluation"]["figures"]
     record["rows"][0]["snr_db"] = "n/a"
-    data = _script_data(record, None)
+    data = script_data(record, None)
     assert [row["snr_db"] for row in data["rows"][:5]] == [None, 0, 0, 0, 5]
 
 

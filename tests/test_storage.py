@@ -11,6 +11,7 @@ import fsspec
 import numpy as np
 import pytest
 from cluster_processes import DaskProcesses
+from fsspec.implementations.memory import MemoryFile
 
 from quietmic import cli
 from quietmic.enhance.errors import QuietmicError
@@ -101,10 +102,10 @@ def test_a_broken_connection_is_not_the_end_of_the_file(tmp_path: Path, monkeypa
         blocks = reader.blocks(4096)
         next(blocks)
 
-        def fail(*arguments: object) -> bytes:
+        def fail(file: MemoryFile, n_bytes: int) -> bytes:
             raise OSError("cable cut")
 
-        monkeypatch.setattr("fsspec.implementations.memory.MemoryFile.read", fail)
+        monkeypatch.setattr(MemoryFile, "read", fail)
         with pytest.raises(QuietmicError, match="the connection failed: cable cut"):
             list(blocks)
 

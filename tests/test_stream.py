@@ -1,6 +1,8 @@
 """The contract of a stream, on networks whose output is known."""
 
 import copy
+import pickle
+import timeit
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -235,3 +237,63 @@ def test_two_minutes_of_all_levels_leave_no_trace(model_folder: Path) -> None:
         last = level
     output = np.concatenate([stream.process(second) for _ in range(4)] + [stream.flush()])[-16_000:]
     assert np.abs(output - expected).max() < 1e-3
+
+
+def test_a_live_hop_costs_little_beside_its_graph(passthrough: OnnxNetwork) -> None:
+    """Once as much as 13 transforms there and back: a quarter of a small model's hop was Python around the graph."""
+    stream = Stream(passthrough)
+    hop, frame = noise(1, 256), noise(1, 512)[0]
+    graph = passthrough.bind(1)
+    state = graph.run(passthrough.initial_state())
+
+    def run_graph() -> None:
+        nonlocal state
+        state = graph.run(state)
+
+    work = [lambda: stream.process(hop), run_graph, lambda: np.fft.irfft(np.fft.rfft(frame))]
+    fastest = [1.0] * 3
+    for _ in range(300):
+        for i, run_it in enumerate(work):
+            fastest[i] = min(fastest[i], *timeit.repeat(run_it, number=1, repeat=4))
+    whole, inside, transforms = fastest
+    assert whole - inside < 4 * transforms
+
+
+def test_after_its_end_a_stream_takes_no_more_until_it_is_reset(counter: OnnxNetwork) -> None:
+    """Sound that came after `flush` was enhanced behind made-up silence, with another delay, without a word."""
+    stream = Stream(counter)
+    first = run(stream, noise(1, 4000))
+    with pytest.raises(ValueError, match="call reset"):
+        stream.process(noise(1, 100)[0])
+    assert np.array_equal(run(stream, noise(1, 4000)), first)
+
+
+@pytest.mark.parametrize("n_mics", [1, 3])
+def test_streams_are_copied_and_pickled_in_the_middle(counter: OnnxNetwork, n_mics: int) -> None:
+    signal = noise(n_mics, 12000)
+    stream = Stream(counter, n_mics, 44100)
+    stream.process(signal[:, :5000])
+    others = [copy.copy(stream), copy.deepcopy(stream), pickle.loads(pickle.dumps(stream))]
+    assert others[0].network is others[1].network is counter
+    outputs = [np.concatenate([one.process(signal[:, 5000:]), one.flush()]) for one in [stream, *others]]
+    for output in outputs[1:]:
+        assert np.array_equal(output, outputs[0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"sample_rate": "48000"}, "sample rate '48000', but it must be a whole number of Hz"),
+        ({"sample_rate": float("nan")}, "sample rate nan, but it must be a whole number of Hz"),
+        ({"sample_rate": float("inf")}, "sample rate inf, but it must be a whole number of Hz"),
+        ({"sample_rate": None}, "sample rate None"),
+        ({"n_mics": "2"}, "'2' microphones"),
+        ({"n_mics": 1.5}, "1.5 microphones"),
+        ({"attenuation_limit_db": "12"}, "attenuation_limit_db is '12'"),
+        ({"attenuation_limit_db": float("nan")}, "attenuation_limit_db is nan"),
+    ],
+)
+def test_wrong_numbers_get_a_sentence(counter: OnnxNetwork, arguments: dict, message: str) -> None:
+    with pytest.raises(QuietmicError, match=message) as told:
+        Stream(counter, **arguments)
+    assert told.value.exit_code == 2

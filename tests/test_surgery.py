@@ -9,11 +9,11 @@ from nets.resnet import resnet50_cifar, resnet56
 from nets.vgg import Vgg
 from torch import nn
 
-from quietmic.compression.structure.count import count
 from quietmic.compression.structure.groups import find_groups
 from quietmic.compression.structure.rnn import split_layers
 from quietmic.compression.structure.surgery import cut, gated
 from quietmic.enhance.errors import QuietmicError
+from quietmic.models.networks.count import count
 
 IMAGE = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 SYMBOLS = torch.arange(10).view(2, 5)

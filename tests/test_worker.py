@@ -15,6 +15,7 @@ from quietmic.devices.engine import Engine
 from quietmic.devices.levels import Levels
 from quietmic.devices.mixer import Mixer
 from quietmic.devices.plan import plan_duplex
+from quietmic.devices.sound import Sound
 from quietmic.devices.stepdown import StepDown
 from quietmic.devices.tally import Tally
 from quietmic.devices.worker import Worker
@@ -36,13 +37,13 @@ class Rig:
     ) -> None:
         self.now_s = 0.0
         self.messages: list[str] = []
-        self.plan = plan_duplex(backend, RATE, channels, **choices)
+        self.plan = plan_duplex(Sound(backend), RATE, channels, **choices)
         self.tally = Tally()
         self.engine = passing_engine(len(self.plan.channels))
         self.mixer = Mixer(self.engine)
         self.step_down = StepDown(self.mixer, self.messages.append)
         self.controls = Controls(self.mixer, Path.cwd(), None, self.messages.append)
-        self.duplex = Duplex(backend, self.plan, HOP / RATE, self.tally, clock=lambda: self.now_s)
+        self.duplex = Duplex(Sound(backend), self.plan, HOP / RATE, self.tally, clock=lambda: self.now_s)
         self.worker = Worker(
             self.duplex, self.mixer, self.step_down, Levels(HOP / RATE), self.controls, 0.032,
             self.messages.append, clock=lambda: self.now_s,

@@ -21,6 +21,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from quietmic.enhance.arrays import Array
+
 ROOT = Path(__file__).resolve().parent.parent
 FEEDER = Path(__file__).with_name("feeder.py")
 ALSA_CONFIG = Path("/usr/share/alsa/alsa.conf")
@@ -65,7 +67,7 @@ class VirtualCard:
             OMP_NUM_THREADS="1",
         )
 
-    def feed(self, samples: NDArray[np.float32], sample_rate: int = SAMPLE_RATE, block_length: int = BLOCK) -> None:
+    def feed(self, samples: Array, sample_rate: int = SAMPLE_RATE, block_length: int = BLOCK) -> None:
         """Starts to play [n_channels, n_samples] into the microphone, silence afterwards."""
         path = self.folder / "fed.raw"
         np.ascontiguousarray(to_pcm(samples).T).tofile(path)
@@ -96,7 +98,7 @@ class VirtualCard:
         os.close(terminal)
         return Application(process, report, keyboard)
 
-    def played(self) -> NDArray[np.float32]:
+    def played(self) -> Array:
         """[n_samples] of what came out of the speaker."""
         return np.fromfile(self._speaker, "<i2").astype(np.float32) / 32768
 
@@ -143,12 +145,12 @@ class Application:
         return figures
 
 
-def to_pcm(samples: NDArray[np.float32]) -> NDArray[np.int16]:
+def to_pcm(samples: Array) -> NDArray[np.int16]:
     """Samples as a 16-bit card knows them."""
     return np.clip(np.rint(samples * 32768), -32768, 32767).astype("<i2")
 
 
-def aligned_si_sdr_db(reference: NDArray[np.float32], estimate: NDArray[np.float32]) -> tuple[float, int]:
+def aligned_si_sdr_db(reference: Array, estimate: Array) -> tuple[float, int]:
     """(SI-SDR in dB, lag in samples) of the reference at the place where it fits best inside a longer estimate."""
     n = 1 << (len(estimate) + len(reference)).bit_length()
     correlation = np.fft.irfft(np.fft.rfft(estimate, n) * np.conj(np.fft.rfft(reference, n)), n)

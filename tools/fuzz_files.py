@@ -7,8 +7,6 @@ A case fails where the worker process dies, takes longer than ten seconds, leave
 of those that failed are kept.
 """
 
-from __future__ import annotations
-
 import argparse
 import shutil
 import subprocess
@@ -16,9 +14,11 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures import TimeoutError as Late
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
+from multiprocessing import active_children
 from pathlib import Path
 
 import numpy as np
@@ -152,13 +152,13 @@ def fuzz(count: int, seed: int, kept: Path) -> dict[str, Counter[str]]:
     return found
 
 
-def _outcome(pool: object, source: Path, target: Path, options: Options) -> tuple[str, str]:
+def _outcome(pool: ProcessPoolExecutor, source: Path, target: Path, options: Options) -> tuple[str, str]:
     try:
-        return pool.submit(run_case, source, target, options).result(6 * LIMIT_S)  # type: ignore[attr-defined]
+        return pool.submit(run_case, source, target, options).result(6 * LIMIT_S)
     except BrokenProcessPool:
         return "crashed", "the worker died"
     except Late:
-        for process in pool._processes.values():  # type: ignore[attr-defined]
+        for process in active_children():
             process.kill()
         return "hung", f"waited {6 * LIMIT_S} s"
 

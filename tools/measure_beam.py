@@ -1,4 +1,4 @@
-"""Measures what each setting of the beamformer gives: python tools/measure_beam.py SCENES -h.
+"""Measures what each setting of the beamformer gives: python tools/measure_beam.py SCENES.
 
 Every setting enhances the same scenes as a stream, with all their microphones; the first row is one microphone alone.
 Prints a table of the means of the output and of the beam alone. Four minutes for one core and 24 scenes.
@@ -37,8 +37,8 @@ SETTINGS = {
 def enhance(network: OnnxNetwork, noisy: np.ndarray, settings: BeamSettings) -> np.ndarray:
     """The stream's output [n_samples] for noisy [n_mics, n_samples], aligned with it."""
     stream = Stream(network, len(noisy))
-    if stream._beamformer:
-        stream._beamformer.settings = settings
+    if stream.beamformer:
+        stream.beamformer.settings = settings
     output = np.concatenate((stream.process(noisy), stream.flush()))
     return output[stream.delay :]
 
@@ -56,10 +56,10 @@ def score_streams(network: OnnxNetwork, pairs: list[tuple[np.ndarray, np.ndarray
 
 @click.command()
 @click.argument("scenes", type=click.Path(path_type=Path, exists=True))
-@click.option("--model", default="tcn-small")
-@click.option("--count", default=24, help="Scenes.")
+@click.option("--model", default="tcn-small", show_default=True, help="Name, or path of an .onnx file.")
+@click.option("--count", default=24, show_default=True, help="Scenes.")
 def main(scenes: Path, model: str, count: int) -> None:
-    """Prints the table."""
+    """Quality of a model on the first SCENES, a folder with noisy/ and clean/, by the settings of the beamformer."""
     network = OnnxNetwork(find_model(model))
     pairs = list(read_scenes(scenes, count))
     print("| beamformer | SI-SDR dB | STOI | PESQ-WB |\n" + "|---" * 4 + "|")

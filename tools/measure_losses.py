@@ -1,4 +1,4 @@
-"""Measures what each choice of the training gives: python tools/measure_losses.py CHECKPOINT SCENES OUT -h.
+"""Measures what each choice of the training gives: python tools/measure_losses.py CHECKPOINT SCENES OUT.
 
 Every variant starts from the same weights, sees the same scenes for as many steps, its learning rate falling to zero,
 and is scored on the same validation scenes; differences are means over scenes against "plain", with 95% intervals of
@@ -22,7 +22,8 @@ from quietmic.models.training.config import TrainConfig, read_config
 from quietmic.models.training.progress import read_scenes, score
 from quietmic.models.training.sources import Sources, open_source
 from quietmic.models.training.teacher import Teacher
-from quietmic.models.training.train import Trainer, batches, measure_norms, open_start
+from quietmic.models.training.train import measure_norms, open_start
+from quietmic.models.training.trainer import Trainer, batches
 
 PLAIN: dict[str, Any] = {
     "batch_size": 4,
@@ -45,6 +46,7 @@ LONG = "segments twice as long, half as many"
 
 
 def configure(base: TrainConfig, name: str) -> TrainConfig:
+    """The settings of one variant."""
     mix = replace(base.mix, segment_s=base.mix.segment_s * 2) if name == LONG else base.mix
     return replace(base, **{**PLAIN, **VARIANTS[name]}, mix=mix)
 
@@ -80,19 +82,20 @@ def table(results: dict[str, np.ndarray]) -> str:
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.argument("scenes", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--speech", type=click.Path(path_type=Path), required=True)
-@click.option("--noise", type=click.Path(path_type=Path), required=True)
-@click.option("--teacher", type=click.Path(path_type=Path), required=True)
-@click.option("--config", type=click.Path(path_type=Path))
-@click.option("--rooms", default=600, show_default=True)
-@click.option("--cache", type=click.Path(path_type=Path), default=Path("runs/cache"), show_default=True)
-@click.option("--steps", default=300, show_default=True)
-@click.option("--rate", default=3e-4, show_default=True, help="learning rate at the start")
-@click.option("--count", default=60, show_default=True, help="scenes to score")
+@click.option("--speech", type=click.Path(path_type=Path), required=True, help="Folder to train on.")
+@click.option("--noise", type=click.Path(path_type=Path), required=True, help="Folder to train on.")
+@click.option("--teacher", type=click.Path(path_type=Path), required=True, help="An .onnx file to learn from.")
+@click.option("--config", type=click.Path(path_type=Path), help="TOML file of the training.")
+@click.option("--rooms", default=600, show_default=True, help="Simulated rooms.")
+@click.option("--cache", type=click.Path(path_type=Path), default=Path("runs/cache"), show_default=True, help="Packs.")
+@click.option("--steps", default=300, show_default=True, help="Of each variant.")
+@click.option("--rate", default=3e-4, show_default=True, help="Learning rate at the start.")
+@click.option("--count", default=60, show_default=True, help="Scenes to score.")
 def main(
     checkpoint: Path, scenes: Path, out: Path, speech: Path, noise: Path, teacher: Path, config: Path | None,
     rooms: int, cache: Path, steps: int, rate: float, count: int,
 ) -> None:  # fmt: skip
+    """Trains CHECKPOINT on with each choice and scores it on SCENES; OUT gets losses.md and the finished variants."""
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     model = str(load_network(checkpoint)[0].family)

@@ -1,4 +1,4 @@
-"""Measures what must not go wrong: python tools/measure_robustness.py SCENES SPEECH -o OUT.md [--model NAME].
+"""Measures what must not go wrong: python tools/measure_robustness.py SCENES SPEECH -o OUT.md.
 
 Clean and quiet speech (utterances of the split `valid` of SPEECH), arrays with unequal, dead and late microphones
 (SCENES, made by `scenes`, four microphones), and ten minutes of music or typing before a scene. Minutes.
@@ -11,17 +11,16 @@ from pathlib import Path
 
 import click
 import numpy as np
-import soxr
-from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from quietmic import open_stream
+from quietmic.enhance.arrays import Array
 from quietmic.enhance.files import audio
 from quietmic.enhance.measure import metrics
-from quietmic.enhance.measure.recordings import find_scenes
+from quietmic.enhance.measure.rates import at_rate
+from quietmic.enhance.measure.recordings import find_recordings
 
-Array = NDArray[np.float32]
 RATE = 16000
 MEASURES = ("si_sdr", "stoi", "pesq_wb", "level_db")
 
@@ -50,6 +49,7 @@ def score(reference: Array, estimate: Array) -> dict[str, float]:
 
 
 def mean(rows: list[dict[str, float]]) -> dict[str, float]:
+    """Means of each measure over rows, those that were not measured left out."""
     return {name: float(np.nanmean([row[name] for row in rows])) for name in MEASURES}
 
 
@@ -59,7 +59,7 @@ def utterances(folder: Path, count: int) -> Iterator[Array]:
         rows = [row for row in csv.DictReader(file) if row["split"] == "valid" and float(row["seconds"]) >= 3]
     for i in np.linspace(0, len(rows) - 1, count).astype(int):
         samples, rate = audio.read(folder / rows[i]["path"])
-        yield soxr.resample(samples[0], rate, RATE).astype(np.float32)
+        yield at_rate(samples[0], rate, RATE)
 
 
 def clean_speech(model: str, folder: Path, level_db: float, count: int) -> dict[str, float]:
@@ -133,11 +133,11 @@ def after(model: str, before: Array, noisy: Array, clean: Array) -> dict[str, fl
 
 
 def measure(model: str, scenes: Path, speech: Path, count: int) -> dict[str, dict[str, float]]:
-    """Every condition's means."""
+    """Mean scores of a model for every condition."""
     table = {f"clean speech at {db} dBFS": clean_speech(model, speech, db, count) for db in (-26, -45)}
     pairs = [
         (audio.read(scene.noisy)[0], audio.read(scene.clean)[0][0])
-        for scene in find_scenes(scenes)[:count]
+        for scene in find_recordings(scenes)[:count]
         if scene.clean
     ]
     for name, fault in FAULTS.items():
@@ -153,10 +153,11 @@ def measure(model: str, scenes: Path, speech: Path, count: int) -> dict[str, dic
 @click.command()
 @click.argument("scenes", type=click.Path(path_type=Path))
 @click.argument("speech", type=click.Path(path_type=Path))
-@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="markdown")
-@click.option("--model", "models", multiple=True, default=["default"])
-@click.option("--count", default=20, show_default=True, help="utterances and scenes")
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Markdown file.")
+@click.option("--model", "models", multiple=True, default=["default"], show_default=True, help="May be repeated.")
+@click.option("--count", default=20, show_default=True, help="Utterances and scenes.")
 def main(scenes: Path, speech: Path, out: Path, models: tuple[str, ...], count: int) -> None:
+    """Scores of models on clean SPEECH, on SCENES with broken microphones, and after long music and typing."""
     tables = {model: measure(model, scenes, speech, count) for model in models}
     out.parent.mkdir(parents=True, exist_ok=True)
     lines = [

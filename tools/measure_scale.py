@@ -14,10 +14,12 @@ from pathlib import Path
 
 import click
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))  # the cluster is that of the tests
+
 from cluster_jobs import Number, double
 from cluster_processes import ROOT, DaskProcesses
-
-sys.path.insert(0, str(ROOT))
 
 from quietmic.enhance.cluster.connect import Cluster
 from quietmic.enhance.cluster.distribute import run_on_cluster
@@ -29,6 +31,7 @@ Usage = dict[str, float]
 
 
 def make_files(folder: Path, n_files: int, seconds: float) -> Path:
+    """A folder of equal files of faint noise."""
     samples = 0.1 * np.random.default_rng(0).standard_normal((1, int(16000 * seconds)))
     for i in range(n_files):
         write(folder / f"{i:05d}.wav", samples, 16000)
@@ -71,7 +74,7 @@ def _peak_mb() -> float:
 @click.option("--many", default=2000, show_default=True, help="The same.")
 @click.option("--trivial", default=100_000, show_default=True, help="Trivial jobs.")
 def main(out: Path, files: int, repeats: int, few: int, many: int, trivial: int) -> None:
-    """Writes the figures as JSON."""
+    """Throughput, memory and overhead of a cluster of two workers against two processes; OUT is a JSON file."""
     out = out.absolute()
     with tempfile.TemporaryDirectory() as name, DaskProcesses(Path(name)) as cluster:
         folder = Path(name)

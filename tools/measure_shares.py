@@ -1,4 +1,4 @@
-"""Measures what the beamformer's shares in the TCN give: python tools/measure_shares.py CHECKPOINT SCENES -h.
+"""Measures what the beamformer's shares in the TCN give: python tools/measure_shares.py CHECKPOINT SCENES.
 
 Each pair of shares (models/networks/tcn.py) is exported and enhances the same scenes as a stream, with two and four
 microphones. Prints a table of means. Four minutes for one core, seven pairs and 20 scenes.
@@ -10,6 +10,9 @@ import tempfile
 from pathlib import Path
 
 import click
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
 from measure_beam import score_streams
 
 from quietmic.enhance.beamform import BeamSettings
@@ -31,9 +34,9 @@ def export_with(checkpoint: Path, heard: float, masked: float) -> OnnxNetwork:
 @click.command()
 @click.argument("checkpoint", type=click.Path(path_type=Path, exists=True))
 @click.argument("scenes", type=click.Path(path_type=Path, exists=True))
-@click.option("--count", default=20, help="Scenes.")
+@click.option("--count", default=20, show_default=True, help="Scenes.")
 def main(checkpoint: Path, scenes: Path, count: int) -> None:
-    """Prints the table."""
+    """Quality of CHECKPOINT on the first SCENES, a folder with noisy/ and clean/, by how much of the beam it takes."""
     pairs = list(read_scenes(scenes, count))
     print("| heard | masked | microphones | SI-SDR dB | STOI | PESQ-WB |\n" + "|---" * 6 + "|")
     for heard, masked in SHARES:

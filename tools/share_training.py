@@ -1,8 +1,14 @@
-"""Trains 30 steps and writes the losses; run alone or by torchrun: python tools/share_training.py DATA OUT MODEL."""
+"""Shows that processes share a batch as one would train it: python tools/share_training.py DATA OUT MODEL STEPS.
+
+Run alone, and by `python -m torch.distributed.run --standalone --nproc-per-node 2 tools/share_training.py ...`, it
+writes the same losses (tests/test_parallel.py compares them). A second run goes on from where the first one ended.
+"""
 
 import json
 import sys
 from pathlib import Path
+
+import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -14,7 +20,7 @@ from quietmic.models.mixtures.scene import MixConfig
 from quietmic.models.mixtures.source import SceneSource
 from quietmic.models.training.config import TrainConfig
 from quietmic.models.training.parallel import Team, close_team, open_team
-from quietmic.models.training.train import Trainer, batches
+from quietmic.models.training.trainer import Trainer, batches
 
 SIZES = {
     "tcn": {"encoder": (4, 6), "width": 8, "n_units": 8, "dilations": (1, 2)},
@@ -22,7 +28,13 @@ SIZES = {
 }
 
 
+@click.command()
+@click.argument("data", type=click.Path(path_type=Path, exists=True))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("model", type=click.Choice(sorted(SIZES)))
+@click.argument("n_steps", metavar="STEPS", type=int)
 def main(data: Path, out: Path, model: str, n_steps: int) -> None:
+    """Trains a tiny MODEL for STEPS on DATA (speech/, noise/, cache/); OUT gets state.pt and the losses as JSON."""
     torch.set_num_threads(1)
     team = open_team(torch.device("cpu"))
     share(team, data, out, model, n_steps)
@@ -30,6 +42,7 @@ def main(data: Path, out: Path, model: str, n_steps: int) -> None:
 
 
 def share(team: Team, data: Path, out: Path, model: str, n_steps: int) -> None:
+    """This process's part of the training."""
     config = TrainConfig(
         model=model, sizes=SIZES[model], mix=MixConfig(segment_s=0.5, sensor_noise=1.0), batch_size=4,
         mics=(1, 2), unit_share=0.1 if model == "fullsubnet" else 1.0,
@@ -51,4 +64,4 @@ def share(team: Team, data: Path, out: Path, model: str, n_steps: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]))
+    main()

@@ -1,17 +1,19 @@
-"""Writes what README and docs/ show of the shipped models: python tools/write_docs.py [NAME ...].
+"""Writes what README and docs/ show of the shipped models: python tools/write_docs.py.
 
 - README.md: the table of models beside the best other denoiser, from the cards, docs/data/quality.json (written by
   `evaluate --json`) and docs/data/speed.json (`bench --json`)
 - docs/models.md: the table of all models, from their cards
 - docs/sounds/, docs/pictures/: one of the recordings, noisy and enhanced by the default model
 
-Run it after a model, its card or one of the two files has changed. NAMEs are the rows of README's table.
+Run it after a model, its card or one of the two files has changed.
 """
 
 import json
 import sys
 import tempfile
 from pathlib import Path
+
+import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -56,6 +58,13 @@ def write_example() -> None:
         colours.save(DOCS / "pictures" / "street.png", optimize=True)
 
 
-if __name__ == "__main__":
-    write_tables(sys.argv[1:] or ["tcn-tiny", "tcn-small", "tcn-small-int8"])
+@click.command()
+@click.argument("names", nargs=-1)
+def main(names: tuple[str, ...]) -> None:
+    """Writes tables, sounds and pictures anew; NAMES are the rows of README's table, by default three of the TCN."""
+    write_tables(list(names or ("tcn-tiny", "tcn-small", "tcn-small-int8")))
     write_example()
+
+
+if __name__ == "__main__":
+    main()

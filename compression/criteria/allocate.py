@@ -1,7 +1,5 @@
 """Which units stay under a budget: widths of the groups from scores, by a search on one number."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatch
@@ -33,7 +31,7 @@ def allocate(
     floor: float = 0.1,
     whole: Mapping[str, int] | None = None,
 ) -> Kept:
-    """Units that stay.
+    """Which units of each group stay within a budget: those with the highest scores for their cost.
 
     Args:
         scores: group -> [n_units], higher = keep.

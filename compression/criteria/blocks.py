@@ -1,7 +1,5 @@
 """Whole residual blocks as units: the one whose removal costs least may go."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable
 from typing import Any

@@ -1,16 +1,14 @@
 """What passes through the units on real data: the inputs of every layer that reads them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from quietmic.compression.structure.count import CONVOLUTIONS, RECURRENT, TRANSPOSED
 from quietmic.compression.structure.groups import Group, Slot, Structure
 from quietmic.compression.task import Task
+from quietmic.models.networks.count import CONVOLUTIONS, RECURRENT, TRANSPOSED
 
 Seen = Callable[[Group, Slot, Tensor], None]  # activations [n_samples, size, n_positions] of one call of a layer
 

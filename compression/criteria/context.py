@@ -1,7 +1,5 @@
 """What a criterion is given and what it answers: one interface for scores and for learned gates."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -9,10 +7,10 @@ from torch import Tensor, nn
 
 from quietmic.compression.cost import Budget, CostModel
 from quietmic.compression.criteria.allocate import Scores, allocate
-from quietmic.compression.finetune import Progress, silent
 from quietmic.compression.structure.groups import Structure
 from quietmic.compression.structure.surgery import Gates, Kept
 from quietmic.compression.task import Task
+from quietmic.enhance.progress import Progress, silent
 
 
 @dataclass
@@ -52,7 +50,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class Criterion:
-    """One way to decide."""
+    """One way to decide which units stay, and what kind it is."""
 
     name: str
     decide: Callable[[Context], Decision]

@@ -1,7 +1,5 @@
 """Scores that need data: activations, gradients, and what the outputs lose without a unit."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch
@@ -62,6 +60,6 @@ def curl(context: Context) -> Result:
                 with gated(model, structure, {group.name: gate}):
                     gaps.append(task.gap(expected, task.outputs(model, batch)))
                 done += 1
-                context.progress("curl", done, n_units, float(gaps[-1]))
+                context.progress("curl", done, n_units, f"gap {float(gaps[-1]):.3f}")
             scores[group.name] = torch.stack(gaps)
     return scores, ()

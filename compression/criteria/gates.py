@@ -13,8 +13,6 @@ lambda is weighted by what its units cost in the budget, and the penalty by the 
 do not depend on the loss's unit.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,11 +20,12 @@ import torch
 from torch import Tensor, nn
 
 from quietmic.compression.criteria.influence import smooth
-from quietmic.compression.finetune import CLIP, Progress, learning_rate, silent
+from quietmic.compression.finetune import CLIP, learning_rate
 from quietmic.compression.structure.surgery import Gates
 from quietmic.compression.structure.swap import swapped
 from quietmic.compression.task import Task
 from quietmic.enhance.errors import QuietmicError
+from quietmic.enhance.progress import Progress, silent
 
 OFF = 0.05  # a gate below is off, one above 1 - OFF is on
 SPAN = 20.0  # size of e for an output of the learner of 1: gates start soft at beta 0.01, nearly binary at beta 0.5
@@ -37,7 +36,7 @@ FULLY_CONNECTED = 1 << 18  # largest number of weights for which the learner is 
 
 @dataclass(frozen=True)
 class GateSchedule:
-    """How gates are trained.
+    """For how long and how steeply gates are trained.
 
     Attributes:
         steps: number of batches.
@@ -166,7 +165,7 @@ def train_gates(
         optimizer.param_groups[0]["lr"] = learning_rate(step, steps, lr)
         optimizer.step()
         beta = next_beta(beta, schedule, (step + 1) / steps, list(gates.values()))
-        progress("gates", step + 1, steps, loss.item())
+        progress("gates", step + 1, steps, f"loss {loss.item():.3f}")
     model.eval()
     with torch.no_grad():
         return {

@@ -10,8 +10,6 @@ First-order influence is signed, and terms cancel: averaged over all data it van
 counts is therefore its size on single batches, averaged over batches.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

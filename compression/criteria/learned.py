@@ -1,7 +1,5 @@
 """Criteria that are trained: influence gates (Lai 2022) and AutoPruner (Luo and Wu 2020)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 

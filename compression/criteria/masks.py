@@ -4,8 +4,6 @@ Each of W_x{i,f,g,o} and W_h{i,f,g,o} gets one learned gate per column (Lai 2022
 gates near zero make a matrix nearly low rank, which the SVD of `lowrank.factor_gates` then turns into time.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch
@@ -14,10 +12,10 @@ from torch import Tensor, nn
 from quietmic.compression.criteria.allocate import best
 from quietmic.compression.criteria.gates import GateSchedule, GateTarget, train_gates
 from quietmic.compression.criteria.influence import mask_gradients
-from quietmic.compression.finetune import Progress, silent
 from quietmic.compression.structure.surgery import Gates
 from quietmic.compression.task import Task
 from quietmic.enhance.errors import QuietmicError
+from quietmic.enhance.progress import Progress, silent
 
 GATES = "ifgo"
 

@@ -6,8 +6,6 @@ inputs (or patches) p, summed over outputs o and samples, A is the element-wise 
 elements that belong to each unit: no sample of X is ever stored. A group's A is the sum over all layers that read it.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch
@@ -18,9 +16,9 @@ from quietmic.compression.criteria.allocate import Scores, best
 from quietmic.compression.criteria.calibration import as_maps, observe
 from quietmic.compression.criteria.context import Context, Decision
 from quietmic.compression.criteria.data_scores import influence_static
-from quietmic.compression.structure.count import CONVOLUTIONS, TRANSPOSED
 from quietmic.compression.structure.groups import Group, Slot
 from quietmic.compression.structure.surgery import Gates, Kept
+from quietmic.models.networks.count import CONVOLUTIONS, TRANSPOSED
 
 MAX_POSITIONS = 512  # patches of a convolution per batch; enough for a Gram matrix, evenly spaced
 

@@ -1,7 +1,5 @@
 """All criteria by name, behind one interface: which units of each group stay, and with what rescaling."""
 
-from __future__ import annotations
-
 from quietmic.compression.criteria import data_scores as data
 from quietmic.compression.criteria import weight_scores as weights
 from quietmic.compression.criteria.context import Criterion, from_scores

@@ -1,7 +1,5 @@
 """Scores that are read off the weights alone."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 
@@ -117,7 +115,7 @@ def sparsity(context: Context) -> Result:
 
 
 def random(context: Context) -> Result:
-    """A seeded draw."""
+    """Scores drawn by the seed: what any criterion must beat."""
     generator = torch.Generator().manual_seed(context.seed)
     return {g.name: torch.rand(g.n_units, generator=generator) for g in context.structure.groups}, ()
 

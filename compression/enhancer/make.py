@@ -1,7 +1,5 @@
 """A compressed enhancer with everything that is shipped of it: ONNX files, cards, checkpoint, picture, record."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,12 +16,12 @@ from quietmic.enhance.onnxfile import read_card
 from quietmic.enhance.progress import Progress, silent
 from quietmic.models.export import add_to_index, write_card
 from quietmic.models.half import halve, halved_bytes
-from quietmic.models.publish import card_data, measure_into_card, write_model
+from quietmic.models.publish import card_data, check_output, measure_into_card, write_model
 
 
 @dataclass(frozen=True)
 class Made:
-    """A compressed enhancer.
+    """A compressed enhancer that was written, with what is told of it.
 
     Attributes:
         result: of the compression.
@@ -42,9 +40,10 @@ def make_enhancer(
     """Compresses, exports, quantises, measures; writes OUT, a checkpoint, the int8 form, a picture and a record.
 
     Raises:
-        QuietmicError: a name that does not begin with the family, or no data.
+        QuietmicError: a name that does not begin with the family, an output over the parent, or no data.
     """
     parent, recipe = request.parent, request.recipe
+    check_output(out, [parent.checkpoint, *([parent.onnx] if parent.onnx else [])])
     name = name or f"{parent.network.family}-{recipe.name}"
     if not name.startswith(str(parent.network.family)):
         raise QuietmicError(f"the name must begin with the network's family: {parent.network.family}...", exit_code=2)

@@ -1,7 +1,5 @@
 """What is compressed, how and from which data: parent, recipe, budget, sources."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,6 @@ from quietmic.compression.enhancer.speech import (
     EXAMPLE_S,
     HopSeconds,
     SpeechData,
-    example_inputs,
     fresh_like,
     loss,
     operators_of,
@@ -27,12 +24,13 @@ from quietmic.compression.enhancer.speech import (
 from quietmic.compression.pipeline import compress
 from quietmic.compression.recipe import Recipe, read_recipe
 from quietmic.compression.result import CompressionResult
-from quietmic.compression.structure.count import count
 from quietmic.compression.structure.groups import find_groups
 from quietmic.enhance.catalogue import WEIGHTS, find_model
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.hashes import hash_file
 from quietmic.enhance.progress import Progress, silent
+from quietmic.models.networks.count import count
+from quietmic.models.networks.inputs import example_inputs
 from quietmic.models.networks.registry import load_network
 from quietmic.models.training.config import read_config
 from quietmic.models.training.sources import Sources, open_source
@@ -50,6 +48,7 @@ class Parent:
 
     @property
     def sha256(self) -> str:
+        """Hash of the ONNX file, or of the checkpoint where there is none; a card names the parent by it."""
         return hash_file(self.onnx or self.checkpoint)
 
 
@@ -81,7 +80,7 @@ def open_data(parent: Parent, sources: Sources, progress: Progress = silent) -> 
 
 @dataclass(frozen=True)
 class Request:
-    """What the commands share."""
+    """What is to be compressed, how, and on which data: shared by the three commands."""
 
     parent: Parent
     recipe: Recipe
@@ -99,13 +98,9 @@ class Request:
         self, recipe: Recipe, data: SpeechData, progress: Progress, folder: Path | None = None
     ) -> CompressionResult:
         """One compression of the parent."""
-
-        def told(stage: str, step: int, steps: int, loss: float) -> None:
-            progress(stage, step, steps, f"loss {loss:.3f}")
-
         return compress(
             self.parent.network, example_inputs, loss, data, recipe, predict=predict, seconds=EXAMPLE_S, rtf=self.rtf,
-            folder=folder, progress=told, build=fresh_like(self.parent.network),
+            folder=folder, progress=progress, build=fresh_like(self.parent.network),
         )  # fmt: skip
 
     def predicted_rtf(self, result: CompressionResult) -> float | None:

@@ -1,6 +1,4 @@
-"""The enhancers as a task of compression: batches of scenes, the training loss, example inputs, real frames."""
-
-from __future__ import annotations
+"""The enhancers as a task of compression: batches of scenes, the training loss, real frames."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -15,34 +13,28 @@ import torch
 from torch import Tensor, nn
 
 from quietmic.compression.cost import RtfModel
-from quietmic.compression.structure.count import LayerCount
 from quietmic.enhance.card import StftConfig
 from quietmic.enhance.network import OnnxNetwork
 from quietmic.models.mixtures.mixing import mix
 from quietmic.models.mixtures.source import SceneSource
 from quietmic.models.networks.beam import beam_or_reference
 from quietmic.models.networks.blocks import compress as compress_spectrum
+from quietmic.models.networks.count import LayerCount
+from quietmic.models.networks.inputs import EXAMPLE_FRAMES
 from quietmic.models.networks.registry import build
 from quietmic.models.networks.spectra import analysis
 from quietmic.models.networks.structure import changes
 from quietmic.models.training.config import TrainConfig
-from quietmic.models.training.losses import Perceptual, band_loss, scale_of, spectra_loss
+from quietmic.models.training.losses import Perceptual, scale_of, spectra_loss
 from quietmic.models.training.precision import bfloat16_where_fast
-from quietmic.models.training.train import batches
+from quietmic.models.training.trainer import batches
 
 STFT = StftConfig()
-EXAMPLE_FRAMES = 10
 HOP_S = STFT.hop_length / STFT.sample_rate
 EXAMPLE_S = EXAMPLE_FRAMES * HOP_S
 DECISIVE = ("mix", "batch_size", "unit_share", "mics", "seed", "pesq_weight", "stoi_weight")  # what batches depend on
 FRAMES_PER_SCENE = 25  # for the calibration of int8
 OPERATORS_PER_LAYER = 6  # ONNX operators around one layer with weights, where no graph of the parent tells
-
-
-def example_inputs(model: Any) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    """A short signal of one microphone with the states that fit the network's widths."""
-    noisy = torch.randn(1, 1, STFT.n_freqs, EXAMPLE_FRAMES, 2, generator=torch.Generator().manual_seed(0))
-    return noisy, noisy[:, 0], model.initial_state(1)
 
 
 def fresh_like(network: Any) -> Callable[[], nn.Module] | None:
@@ -85,7 +77,7 @@ class SpeechData:
             beam = beam_or_reference(noisy, freqs, partial(self._mask, noisy, units))
             yield SpeechBatch(noisy, beam, batch.noisy[:, 0], batch.target, units, self.config.perceptual_at(step))
 
-    def skip(self, n: int) -> SpeechData:
+    def skip(self, n: int) -> "SpeechData":
         """The scenes from batch n on, at no cost."""
         return SpeechData(self.source, self.config, self.parent, self.first + n)
 
@@ -122,12 +114,9 @@ def _run(model: Any, batch: SpeechBatch) -> Tensor:
 
 def loss(model: nn.Module, batch: SpeechBatch) -> Tensor:
     """The training loss of models/training/losses.py."""
+    freqs = None if batch.units is None else model.frequencies(batch.units)
     enhanced = _run(model, batch)
-    if batch.units is not None:
-        freqs = model.frequencies(batch.units)
-        target = analysis(batch.target_wave, STFT)[:, freqs]
-        return band_loss(enhanced, target, batch.noisy[:, 0, freqs])
-    return spectra_loss(enhanced, batch.target_wave, batch.noisy_wave, STFT, batch.perceptual)
+    return spectra_loss(enhanced, batch.target_wave, batch.noisy_wave, STFT, freqs, batch.perceptual)
 
 
 def predict(model: nn.Module, batch: SpeechBatch) -> Tensor:

@@ -1,7 +1,5 @@
 """Tables and curves from many compressions of one enhancer: criteria compared, one setting swept."""
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace

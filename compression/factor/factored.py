@@ -1,7 +1,5 @@
 """Layers that stand where a matrix was replaced by the product of two."""
 
-from __future__ import annotations
-
 import functools
 import warnings
 from collections.abc import Callable
@@ -21,7 +19,8 @@ class ReducedInputRnn(nn.Module):
     """
 
     def __init__(self, rnn: nn.LSTM | nn.GRU, rank: int) -> None:
-        """
+        """Takes over all but the input weights, which the caller fills.
+
         Args:
             rnn: one layer, one direction; its recurrent weights and biases are taken over.
             rank: columns of U, filled by the caller with `rnn.weight_ih_l0` in mind.
@@ -87,7 +86,8 @@ class FactoredLstm(nn.Module):
     """
 
     def __init__(self, inputs: list[nn.Module], recurrent: list[Any], bias: Tensor, batch_first: bool) -> None:
-        """
+        """Builds the cell from its eight matrices or their factors.
+
         Args:
             inputs: four maps [.., n_in] -> [.., n_hidden] without bias.
             recurrent: of each gate its matrix [n_hidden, n_hidden], or of each its factors [n_hidden, k] and

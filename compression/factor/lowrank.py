@@ -1,7 +1,5 @@
 """Low rank: matrices replaced by the product of two thin ones, only where that saves multiplications."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass

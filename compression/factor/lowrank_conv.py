@@ -1,7 +1,5 @@
 """Low rank of convolutions: 1 x 1 by SVD, k x k by Tucker-2 or a split into a column and a row."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

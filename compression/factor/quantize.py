@@ -10,8 +10,6 @@ Weights take 7 of the 8 bits (`reduce_range`): x86 processors with AVX2 but with
 16 bits, where full-range weights overflow; one LSTM was off by a sixth of its output there.
 """
 
-from __future__ import annotations
-
 import copy
 import tempfile
 from collections import Counter

@@ -5,8 +5,6 @@ them, every layer of a residual stream, the hidden units of an LSTM with its fou
 or stays as a whole.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -45,6 +43,7 @@ class Group:
 
     @property
     def n_units(self) -> int:
+        """Number of units in the group."""
         return len(self.units)
 
     def position(self, slot: Slot) -> Tensor:
@@ -128,7 +127,8 @@ def find_groups(model: nn.Module, example_inputs: tuple | Callable[[nn.Module], 
             the width of the layers that they belong to. The same holds for what `forward` returns.
 
     Returns:
-        The groups and what is left alone, in the order in which the network runs.
+        The groups and what is left alone, in the order in which the network runs. Layers that the network names in
+        `KEPT_OUTPUTS` keep their outputs.
     """
     owners = {
         id(value): (module, name)
@@ -216,11 +216,12 @@ def _structure(model: nn.Module, labels: Labels, slots: _Slots, blocks: list[nn.
     for unit, indices in sorted(where.items()):
         if any(found[i].role == "in" for i in indices) and any(found[i].role == "out" for i in indices):
             gathered[tuple(indices)].append(unit)
+    kept = set(getattr(model, "KEPT_OUTPUTS", ()))  # what a network says of itself
     groups = []
     for key, units in gathered.items():
         mine = tuple(found[i] for i in key)
         makers = dict.fromkeys(slot.module for slot in mine if slot.role == "out")
-        if len(units) > 1:
+        if len(units) > 1 and not kept.intersection(makers):
             groups.append(Group("+".join(makers), torch.tensor(units), mine))
     return Structure(
         tuple(groups),

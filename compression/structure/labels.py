@@ -9,8 +9,6 @@ Label 0 belongs to no unit (zeros, statistics), label 1 to the outside world (in
 knows): what is coupled with 1 cannot be removed. Couplings are kept as a union-find forest.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
@@ -50,7 +48,7 @@ class Forest:
         self._parent = torch.arange(2)
 
     def new(self, n: int) -> Tensor:
-        """n fresh labels, [n]."""
+        """n labels [n] that nothing bears yet."""
         labels = torch.arange(n) + len(self._parent)
         self._parent = torch.cat([self._parent, labels])
         return labels.double()

@@ -1,7 +1,5 @@
 """Plain recurrent modules that compression puts in place of `nn.LSTM` and `nn.GRU`."""
 
-from __future__ import annotations
-
 from typing import Any, TypeAlias
 
 import torch
@@ -26,14 +24,17 @@ class StackedRnn(nn.Module):
 
     @property
     def num_layers(self) -> int:
+        """Number of layers, as `nn.LSTM` tells it."""
         return len(self.layers)
 
     @property
     def input_size(self) -> int:
+        """Features that the first layer reads."""
         return self.layers[0].input_size
 
     @property
     def hidden_size(self) -> int:
+        """Width of the state: that of the widest layer."""
         return max(layer.hidden_size for layer in self.layers)
 
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:

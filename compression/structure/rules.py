@@ -5,19 +5,17 @@ A rule names slots: the axes of a layer's parameters along which units lie. Role
 scale, a depthwise kernel).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from quietmic.compression.structure.count import CONVOLUTIONS, TRANSPOSED
 from quietmic.compression.structure.labels import FIXED, NONE, Labels
+from quietmic.models.networks.count import CONVOLUTIONS, TRANSPOSED
+from quietmic.models.networks.fold import BATCH_NORMS
 
 AddSlot = Callable[[nn.Module, str, int, str, Tensor], Tensor]  # module, parameter, axis, role, labels -> labels
-BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.InstanceNorm1d, nn.InstanceNorm2d)
 NORMS = (*BATCH_NORMS, nn.LayerNorm, nn.GroupNorm, nn.PReLU)
 LEAVES = (*CONVOLUTIONS, *TRANSPOSED, *NORMS, nn.Linear, nn.Embedding, nn.LSTM, nn.GRU)
 
@@ -65,6 +63,7 @@ def convolution(labels: Labels, add: AddSlot, module: Any, inputs: tuple, output
 
 
 def linear(labels: Labels, add: AddSlot, module: Any, inputs: tuple, output: Tensor) -> None:
+    """A linear layer reads its inputs as columns and makes new units as rows."""
     add(module, "weight", 1, "in", column(labels, inputs[0], -1))
     made = add(module, "weight", 0, "out", labels.forest.new(module.out_features))
     if module.bias is not None:
@@ -73,6 +72,7 @@ def linear(labels: Labels, add: AddSlot, module: Any, inputs: tuple, output: Ten
 
 
 def embedding(labels: Labels, add: AddSlot, module: Any, inputs: tuple, output: Tensor) -> None:
+    """An embedding makes units and reads none."""
     made = add(module, "weight", 1, "out", labels.forest.new(module.embedding_dim))
     labels.put(output, spread(output, -1, made))
 

@@ -5,8 +5,6 @@ whose gate is zero is read by nobody, so that taking it out changes nothing; the
 into the columns.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from quietmic.compression.structure.count import CONVOLUTIONS, TRANSPOSED
 from quietmic.compression.structure.groups import Slot, Structure
 from quietmic.compression.structure.rules import BATCH_NORMS
 from quietmic.compression.structure.swap import owners, swapped
 from quietmic.enhance.errors import QuietmicError
+from quietmic.models.networks.count import CONVOLUTIONS, TRANSPOSED
 
 Gates = dict[str, Tensor]  # group -> [n_units] factors
 Kept = dict[str, Tensor]  # group -> [n_units] bool

@@ -1,7 +1,5 @@
 """Parameters exchanged for other tensors for a while, so that gates and masks can stand in the graph."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -18,7 +18,7 @@ CONNECT_S = 20
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where the workers are.
+    """Workers that take jobs in place of processes of this machine.
 
     Attributes:
         address: of a dask scheduler, or "local" for workers made on this machine.

@@ -162,7 +162,7 @@ class _Batch(Generic[J, R]):
         raise error
 
     def _died(self, ticket: _Ticket[J]) -> bool:
-        """Whether the job is given up."""
+        """Counts a death of a worker against its job, and says whether the job is given up."""
         ticket.deaths += 1
         self._on_death(ticket.job)
         if ticket.deaths < MAX_DEATHS:

@@ -44,7 +44,7 @@ class Refusal:
 
 
 def needs_of(models: Iterable[Path]) -> Needs:
-    """This machine's code and these models."""
+    """What a worker must have to do jobs like this machine: its version of the code, and the models."""
     return Needs(code_version(), tuple((path, hash_once(path)) for path in models))
 
 

@@ -3,8 +3,6 @@
 Arrays here and everywhere else are float32, [n_channels, n_samples], full scale 1.0.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from quietmic.enhance.arrays import Array
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files.ffmpeg import FfmpegDecoder, find_ffmpeg
 from quietmic.enhance.files.formats import is_foreign
@@ -20,8 +19,6 @@ from quietmic.enhance.files.library import LibraryDecoder, LibraryError
 from quietmic.enhance.files.pipes import Pipe, PipeDecoder
 from quietmic.enhance.files.storage import Location, Url, stamp
 from quietmic.enhance.files.writer import AudioWriter
-
-Array = NDArray[np.float32]
 
 _READ_LENGTH = 4096  # samples asked for at a time
 
@@ -40,7 +37,7 @@ class Decoder(Protocol):
         """Compares what was read to the end with what the header said."""
 
     def close(self) -> None:
-        """Closes the file."""
+        """Gives back what was opened for reading."""
 
 
 class AudioReader:
@@ -52,7 +49,7 @@ class AudioReader:
     """
 
     def __init__(self, path: str | Location | Pipe) -> None:
-        """Opens the file.
+        """Opens a file and reads its header.
 
         Raises:
             QuietmicError: no such file, empty, or not audio that can be read.
@@ -101,7 +98,7 @@ class AudioReader:
         if self.damage:
             raise QuietmicError(f"{self.path}: {self.damage}; replace the file or remove it")
 
-    def __enter__(self) -> AudioReader:
+    def __enter__(self) -> "AudioReader":
         return self
 
     def __exit__(self, *exception: object) -> None:

@@ -1,7 +1,5 @@
 """One file of a batch: the same stream run over it, its delay removed."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
@@ -9,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 
+from quietmic.enhance.arrays import Array
 from quietmic.enhance.cluster.remote import find_weights
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files.audio import AudioReader
@@ -20,7 +19,7 @@ from quietmic.enhance.files.writer import AudioWriter
 from quietmic.enhance.network import OnnxNetwork, load_network
 from quietmic.enhance.signals import enhance_signal
 from quietmic.enhance.stereo import LINK_COHERENCE, LinkedStream, measure_likeness
-from quietmic.enhance.stream import Array, Stream
+from quietmic.enhance.stream import Stream
 
 STEREO = ("auto", "linked", "separate")
 """What may be done with two channels that are no array."""

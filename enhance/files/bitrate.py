@@ -1,7 +1,5 @@
 """The bit rate of a lossy file, and how the library is told to write the same."""
 
-from __future__ import annotations
-
 import io
 from functools import lru_cache
 from typing import Any, BinaryIO

@@ -1,7 +1,5 @@
 """Files made of chunks: RIFF and RF64 (WAV), FORM (AIFF, SVX) and CAF."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Literal

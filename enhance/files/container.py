@@ -5,8 +5,6 @@ around; radio captures are several recordings in a row. The library that decodes
 Here such a header is found, and the library is shown the same bytes with a length that reaches to the end.
 """
 
-from __future__ import annotations
-
 import io
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -75,18 +73,18 @@ class Window(io.RawIOBase):
         self.error: OSError | None = None
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Like that of any file."""
+        """As a file of its own would do it."""
         part = self._part
         base = (0, self._position, len(part.head) + part.end - part.start)[whence]
         self._position = max(0, base + offset)
         return self._position
 
     def tell(self) -> int:
-        """Like that of any file."""
+        """As a file of its own would do it."""
         return self._position
 
     def readinto(self, buffer: Any) -> int:
-        """Like that of any file."""
+        """As a file of its own would do it."""
         view = memoryview(buffer).cast("B")
         part, position = self._part, self._position
         if position < len(part.head):

@@ -5,8 +5,6 @@ file, and people who have films have the program. It reads files only, of kinds 
 disguise could make it fetch addresses or other files.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess
@@ -18,15 +16,13 @@ from types import TracebackType
 from typing import IO, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from quietmic.enhance.arrays import Array
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files.formats import ending, is_foreign
 from quietmic.enhance.files.info import AudioInfo
 from quietmic.enhance.files.parts import PartFile
 from quietmic.enhance.files.storage import Location, Url
-
-Array = NDArray[np.float32]
 
 _MARKED = "mov,matroska,avi,asf,flv,ape,wv,tta,ogg,wav,w64,caf,aiff,au,flac"  # told by marks that chance does not make
 _BARE = "mpegts,mpeg,mp3,aac,ac3,eac3,dts,amr,amrnb,amrwb"  # told by a few bits: believed only where the name says so
@@ -86,7 +82,7 @@ class FfmpegDecoder:
     """The first sound track of a film or a sound file; see `LibraryDecoder`."""
 
     def __init__(self, path: Location) -> None:
-        """Starts the program.
+        """Looks at the file and starts the program.
 
         Raises:
             QuietmicError: ffmpeg is not installed, or finds no sound in the file.
@@ -125,7 +121,7 @@ class FfmpegDecoder:
             self.damage = f"damaged: ffmpeg says: {said or f'code {code}'}"
 
     def close(self) -> None:
-        """Ends the program."""
+        """Ends the program, whatever it still has to give."""
         self._stack.close()
 
 
@@ -194,7 +190,7 @@ class FfmpegWriter:
             raise self._failure() from error
         self._n_written += block.shape[1]
 
-    def __enter__(self) -> FfmpegWriter:
+    def __enter__(self) -> "FfmpegWriter":
         return self
 
     def __exit__(

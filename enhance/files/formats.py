@@ -1,7 +1,5 @@
 """Which endings are sound, and which format a name stands for."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What is known of an audio file before it is decoded."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 

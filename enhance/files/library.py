@@ -1,7 +1,5 @@
 """Reading through libsndfile, which is shown a header that can be believed."""
 
-from __future__ import annotations
-
 import os
 import re
 from contextlib import suppress
@@ -11,15 +9,14 @@ from typing import BinaryIO
 
 import numpy as np
 import soundfile
-from numpy.typing import NDArray
 
+from quietmic.enhance.arrays import Array
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files.bitrate import measure_bit_rate
 from quietmic.enhance.files.container import Part, Window, find_layout
 from quietmic.enhance.files.info import AudioInfo
 from quietmic.enhance.files.storage import Location, Url, stamp
 
-Array = NDArray[np.float32]
 LibraryError = (soundfile.SoundFileError, RuntimeError, TypeError)
 
 _SHORTER = re.compile(r"(?:data|SSND)\s*: (\d+) \(should be (\d+)\)")  # in what the library tells of a header
@@ -35,7 +32,7 @@ class _Sequential(soundfile.SoundFile):
     """Reads on until nothing comes: a file that can be sought is read no further than its header says."""
 
     def seekable(self) -> bool:
-        """Not by us."""
+        """Never, so that the library reads on where the header would stop it."""
         return False
 
 
@@ -49,7 +46,7 @@ class LibraryDecoder:
     """
 
     def __init__(self, path: Location) -> None:
-        """Opens the file.
+        """Opens a file and finds out where its sound lies.
 
         Raises:
             LibraryError: libsndfile cannot read it.
@@ -159,7 +156,7 @@ class LibraryDecoder:
             self.notes.append(f"its header counts {n_samples} samples, but {n_read} are there: all were read")
 
     def close(self) -> None:
-        """Closes the file."""
+        """Gives back what was opened for reading."""
         self._file.close()
         self._stream.close()
 

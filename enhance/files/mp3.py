@@ -1,7 +1,5 @@
 """Frames of MP3: where they begin, what their headers say, and the header of lengths that many encoders leave out."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import BinaryIO
 

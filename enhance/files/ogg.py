@@ -1,7 +1,5 @@
 """Pages of Ogg (RFC 3533): where the recordings that follow each other in one file begin and end."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -13,7 +11,7 @@ _FIRST, _LAST = 2, 4  # flags of a page
 
 @dataclass(frozen=True)
 class Page:
-    """One page.
+    """Where a page lies and what its flags say.
 
     Attributes:
         start: position.

@@ -4,8 +4,6 @@ The one who writes holds a lock on it that the system gives up when its process 
 such a file can tell whether somebody still writes it.
 """
 
-from __future__ import annotations
-
 import os
 from contextlib import suppress
 from hashlib import sha256
@@ -47,13 +45,13 @@ class PartFile:
                 fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def commit(self) -> None:
-        """Gives it its final name."""
+        """Gives the whole file its final name."""
         self.file.close()
         self.path.replace(self._target)
         _OPEN.discard(self.path)
 
     def discard(self) -> None:
-        """Removes it."""
+        """Removes the file, as after an error."""
         with suppress(OSError):  # a full disk shows here again
             self.file.close()
         self.path.unlink(missing_ok=True)

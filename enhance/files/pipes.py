@@ -1,18 +1,14 @@
 """Sound through standard input and output, so that quietmic can stand between other programs."""
 
-from __future__ import annotations
-
 import sys
 from types import TracebackType
 from typing import BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
+from quietmic.enhance.arrays import Array
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files.info import AudioInfo
-
-Array = NDArray[np.float32]
 
 _UNKNOWN = 0xFFFFFFFF
 _TYPES = {  # of WAV and of raw samples: (code in the header, bytes of a sample) -> name
@@ -30,7 +26,7 @@ class Pipe(str):
 
     raw: tuple[int, int] | None
 
-    def __new__(cls, name: str, raw: tuple[int, int] | None = None) -> Pipe:
+    def __new__(cls, name: str, raw: tuple[int, int] | None = None) -> "Pipe":
         pipe = super().__new__(cls, name)
         pipe.raw = raw
         return pipe
@@ -44,7 +40,7 @@ class PipeDecoder:
     """Standard input; see `LibraryDecoder`. It is read as far as it goes, whatever a header says."""
 
     def __init__(self, pipe: Pipe, stream: BinaryIO | None = None) -> None:
-        """Reads the header.
+        """Reads the header, where there is one.
 
         Raises:
             QuietmicError: neither raw samples are announced nor is it WAV.
@@ -105,14 +101,14 @@ class PipeDecoder:
             self.damage = f"cut off: {self._n_left} bytes of sound did not come"
 
     def close(self) -> None:
-        """Nothing is ours to close."""
+        """Does nothing, since standard input is not ours to close."""
 
 
 class PipeWriter:
     """Standard output: WAV of unknown length, or raw samples where these came in; in the coding of the input."""
 
     def __init__(self, pipe: Pipe, n_channels: int, sample_rate: int, like: AudioInfo) -> None:
-        """Writes the header."""
+        """Sends the header, where there is to be one."""
         self.notes: list[str] = []
         self._stream = sys.stdout.buffer
         self._subtype = like.subtype if like.subtype in _CODES else "PCM_16"
@@ -124,7 +120,7 @@ class PipeWriter:
         self._stream.write(_from_floats(np.ascontiguousarray(block.T), self._subtype))
         self._stream.flush()
 
-    def __enter__(self) -> PipeWriter:
+    def __enter__(self) -> "PipeWriter":
         return self
 
     def __exit__(

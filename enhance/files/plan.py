@@ -1,7 +1,5 @@
 """Which files a batch enhances, and where each of them goes."""
 
-from __future__ import annotations
-
 import glob
 from dataclasses import dataclass
 from pathlib import Path

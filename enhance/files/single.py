@@ -55,14 +55,14 @@ def denoise_file(
     """
     place, out = find_location(str(source)), find_location(str(target))
     if not place.is_file():
-        raise QuietmicError(f"{source}: no such file", exit_code=2, argument="source")
+        raise QuietmicError(f"{source}: no such file", exit_code=2)
     check_extension(out)
     if stereo not in STEREO:
         raise QuietmicError(f"stereo is {stereo!r}, but it must be one of {', '.join(STEREO)}", exit_code=2)
     options = Options(find_model(model), channels, array, attenuation_limit_db, stereo=stereo)
     batch = plan_batch([str(source)], out, options, BatchOptions(overwrite=overwrite))
     if batch.skipped:
-        raise QuietmicError(f"{target} exists: overwrite=True replaces it", exit_code=2, argument="overwrite")
+        raise QuietmicError(f"{target} exists: overwrite=True replaces it", exit_code=2)
     (result,) = run_batch(batch)
     if result.status == "failed":
         raise QuietmicError(f"{source}: {result.reason}", argument=result.argument or None)

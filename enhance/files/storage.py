@@ -26,34 +26,34 @@ class Url(str):
 
     @property
     def name(self) -> str:
-        """Last part."""
+        """Last part of the name, as of a path."""
         return self.rsplit("/", 1)[-1]
 
     @property
     def suffix(self) -> str:
-        """Extension with its point."""
+        """Extension with its point, as of a path."""
         return posixpath.splitext(self.name)[1]
 
     def absolute(self) -> "Url":
-        """Itself."""
+        """This name, as one in storage is always whole."""
         return self
 
     def resolve(self) -> "Url":
-        """Itself."""
+        """This name, as one in storage is always whole and no link."""
         return self
 
     def exists(self) -> bool:
-        """Whether there is a file or folder."""
+        """Whether there is a file or folder of this name."""
         with self._told():
             return bool(self._system.exists(self._path))
 
     def is_file(self) -> bool:
-        """Whether there is a file."""
+        """Whether there is a file of this name."""
         with self._told():
             return bool(self._system.isfile(self._path))
 
     def is_dir(self) -> bool:
-        """Whether there are names below."""
+        """Whether there are files below this name."""
         with self._told():
             return bool(self._system.isdir(self._path))
 
@@ -67,7 +67,7 @@ class Url(str):
         return int(info["size"]), ""
 
     def open(self) -> BinaryIO:
-        """For reading, in pieces."""
+        """The file, open for reading; it comes in pieces as they are read."""
         with self._told():
             return self._system.open(self._path, "rb", block_size=_BLOCK_BYTES, cache_type="readahead")
 

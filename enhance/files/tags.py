@@ -4,8 +4,6 @@ Files of chunks give their chunks as they are. Of the others, the library passes
 pictures, go over between files of one kind where mutagen is installed (the extra "tags").
 """
 
-from __future__ import annotations
-
 from contextlib import suppress
 from typing import IO, Any
 

@@ -1,7 +1,5 @@
 """Writing audio files: all of it under the final name, or nothing."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -9,8 +7,8 @@ from typing import IO, BinaryIO
 
 import numpy as np
 import soundfile
-from numpy.typing import NDArray
 
+from quietmic.enhance.arrays import Array
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files.bitrate import writing_options
 from quietmic.enhance.files.formats import choose_format
@@ -19,8 +17,6 @@ from quietmic.enhance.files.library import LibraryError, native_name
 from quietmic.enhance.files.parts import PartFile
 from quietmic.enhance.files.storage import Location
 from quietmic.enhance.files.tags import COMMON_TAGS, copy_tags, goes_as_chunks, write_count_of_fact
-
-Array = NDArray[np.float32]
 
 _WAV_LIMIT = (1 << 32) - (1 << 20)  # bytes of sound; a WAV header cannot count further, RF64 can
 _BYTES = {"PCM_S8": 1, "PCM_U8": 1, "ULAW": 1, "ALAW": 1, "PCM_16": 2, "PCM_24": 3, "DOUBLE": 8}  # of a sample; else 4
@@ -35,7 +31,7 @@ class _Sink:
         self.seek, self.tell, self.read = file.seek, file.tell, file.read
 
     def write(self, data: bytes) -> int:
-        """Like that of any file."""
+        """As a file of its own would do it."""
         n_written = 0
         try:
             while n_written < len(data):  # a system may take a part of it
@@ -124,7 +120,7 @@ class AudioWriter:
                 raise self._failure()
             self._n_written += block.shape[1]
 
-    def __enter__(self) -> AudioWriter:
+    def __enter__(self) -> "AudioWriter":
         return self
 
     def __exit__(

@@ -49,18 +49,25 @@ def _git(folder: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def _cpu_name() -> str | None:
+def read_cpuinfo(root: Path = Path("/")) -> dict[str, str]:
+    """What Linux tells of the processor (of its first core), by name; nothing on other systems.
+
+    Args:
+        root: where /proc lies; for tests.
+    """
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        lines = (root / "proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        return platform.processor() or None
+        return {}
+    pairs = (line.partition(":") for line in reversed(lines))  # so that the first core's stay
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _cpu_name() -> str | None:
+    told = read_cpuinfo()
     # x86 calls it "model name", boards of ARM "Model" or, at least, "CPU part".
-    for key in ("model name", "Model", "Hardware", "CPU part"):
-        for line in lines:
-            name, _, value = line.partition(":")
-            if name.strip() == key:
-                return value.strip()
-    return platform.processor() or None
+    names = (told.get(key) for key in ("model name", "Model", "Hardware", "CPU part"))
+    return next((name for name in names if name), None) or platform.processor() or None
 
 
 def _memory_bytes() -> int | None:

@@ -1,7 +1,8 @@
 """Objective measures of enhanced speech: SI-SDR, STOI, ESTOI, PESQ and DNSMOS.
 
 Every function gives a float, or None where the measure does not exist: its package is not installed, the reference is
-silent, the signal is too short. None means "not measured" and is never replaced by a number further on.
+silent, the signal is too short. None means "not measured" and is never replaced by a number further on. Silence where
+the reference speaks is measured: it is the worst there is, SI_SDR_WORST and PESQ_WORST.
 All signals are mono, [n_samples], at one rate; reference and estimate are aligned and of equal length.
 """
 
@@ -13,14 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soxr
 from numpy.typing import ArrayLike, NDArray
+
+from quietmic.enhance.measure.rates import at_rate
 
 METRIC_NAMES = ("si_sdr", "stoi", "estoi", "pesq_wb", "pesq_nb", "sig", "bak", "ovrl")
 REFERENCE_FREE = ("sig", "bak", "ovrl")
 METRIC_RATE = 16000
+SI_SDR_WORST = -60.0  # dB; estimates that are worse still count as silence does
+PESQ_WORST = 1.0  # MOS-LQO
 # Raised whenever a change here may change a figure; part of every cache key.
-METRICS_REVISION = 1
+METRICS_REVISION = 2
 
 
 def metric_versions() -> dict[str, str | None]:
@@ -42,18 +46,22 @@ def si_sdr(reference: ArrayLike, estimate: ArrayLike) -> float | None:
         estimate: [n_samples], aligned with the reference; its scale does not matter.
 
     Returns:
-        dB, at most 156.5 (a perfect estimate, at double precision); None if one of the two is silent or not finite.
+        dB, from SI_SDR_WORST (a silent estimate) to 156.5 (a perfect one, at double precision); None if the reference
+        is silent or one of the two not finite.
     """
     target, other = _pair(reference, estimate)
     energy = float(target @ target)
-    if not np.isfinite(energy) or not np.isfinite(other).all() or energy == 0.0 or not other.any():
+    if not np.isfinite(energy) or not np.isfinite(other).all() or energy == 0.0:
         return None
+    if not other.any():
+        return SI_SDR_WORST
     projection = (float(other @ target) / energy) * target
     error = other - projection
     signal = float(projection @ projection)
     tiny = float(np.finfo(np.float64).eps)
     # An estimate that is orthogonal to the reference has no signal part: the same floor keeps the logarithm finite.
-    return float(10.0 * np.log10((signal + tiny * float(error @ error)) / (float(error @ error) + tiny * signal)))
+    ratio = (signal + tiny * float(error @ error)) / (float(error @ error) + tiny * signal)
+    return max(SI_SDR_WORST, float(10.0 * np.log10(ratio)))
 
 
 def stoi(reference: ArrayLike, estimate: ArrayLike, sample_rate: int) -> float | None:
@@ -67,12 +75,12 @@ def estoi(reference: ArrayLike, estimate: ArrayLike, sample_rate: int) -> float 
 
 
 def pesq_wb(reference: ArrayLike, estimate: ArrayLike, sample_rate: int) -> float | None:
-    """Wide-band PESQ as MOS-LQO (ITU-T P.862.2), by the package pesq at 16 kHz; None if it finds no utterance."""
+    """Wide-band PESQ as MOS-LQO (ITU-T P.862.2), by the package pesq at 16 kHz; None without an utterance."""
     return _pesq(reference, estimate, sample_rate, "wb")
 
 
 def pesq_nb(reference: ArrayLike, estimate: ArrayLike, sample_rate: int) -> float | None:
-    """Narrow-band PESQ as MOS-LQO (ITU-T P.862.1), by the package pesq at 16 kHz; None if it finds no utterance."""
+    """Narrow-band PESQ as MOS-LQO (ITU-T P.862.1), by the package pesq at 16 kHz; None without an utterance."""
     return _pesq(reference, estimate, sample_rate, "nb")
 
 
@@ -90,10 +98,11 @@ def dnsmos(estimate: ArrayLike, sample_rate: int) -> dict[str, float | None]:
         {"sig", "bak", "ovrl"}, each 1 to 5, or None where the model is missing or the signal empty or not finite.
     """
     samples = np.asarray(estimate, dtype=np.float32)
-    session = _dnsmos_session()
-    if session is None or samples.size == 0 or not np.isfinite(samples).all():
+    spec = find_spec("speechmos")
+    if spec is None or spec.origin is None or samples.size == 0 or not np.isfinite(samples).all():
         return dict.fromkeys(REFERENCE_FREE)
-    samples = np.clip(_at_metric_rate(samples, sample_rate), -1.0, 1.0)
+    session = _dnsmos_session(Path(spec.origin).parent)
+    samples = np.clip(at_rate(samples, sample_rate, METRIC_RATE), -1.0, 1.0)
     segment = int(9.01 * METRIC_RATE)
     while samples.size < segment:
         samples = np.append(samples, samples)
@@ -125,10 +134,6 @@ def _pair(reference: ArrayLike, estimate: ArrayLike) -> tuple[NDArray[np.float64
     return target, other
 
 
-def _at_metric_rate(samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
-    return samples if sample_rate == METRIC_RATE else soxr.resample(samples, sample_rate, METRIC_RATE)
-
-
 def _pystoi(reference: ArrayLike, estimate: ArrayLike, sample_rate: int, extended: bool) -> float | None:
     target, other = _pair(reference, estimate)
     if find_spec("pystoi") is None or not target.any() or not np.isfinite(other).all():
@@ -146,27 +151,26 @@ def _pystoi(reference: ArrayLike, estimate: ArrayLike, sample_rate: int, extende
 
 def _pesq(reference: ArrayLike, estimate: ArrayLike, sample_rate: int, mode: str) -> float | None:
     target, other = _pair(reference, estimate)
-    if find_spec("pesq") is None or not target.any() or not other.any() or not np.isfinite(other).all():
+    if find_spec("pesq") is None or not target.any() or not np.isfinite(other).all():
         return None
     from pesq import PesqError, pesq
 
-    if sample_rate != METRIC_RATE:
-        target, other = (soxr.resample(x, sample_rate, METRIC_RATE) for x in (target, other))
+    target, other = (at_rate(x, sample_rate, METRIC_RATE) for x in (target, other))
     try:
+        if not other.any():
+            pesq(METRIC_RATE, target, target, mode)  # finds out whether the reference speaks
+            return PESQ_WORST
         return float(pesq(METRIC_RATE, target, other, mode))
     except PesqError:
         return None
 
 
 @cache
-def _dnsmos_session() -> Any:
-    """The P.835 model as an onnxruntime session of one thread, or None where speechmos is not installed."""
-    spec = find_spec("speechmos")
-    if spec is None or spec.origin is None:
-        return None
+def _dnsmos_session(package: Path) -> Any:
+    """The P.835 model of the package speechmos as an onnxruntime session of one thread."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    path = Path(spec.origin).parent / "dnsmos_models" / "sig_bak_ovr.onnx"
+    path = package / "dnsmos_models" / "sig_bak_ovr.onnx"
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

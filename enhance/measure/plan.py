@@ -63,7 +63,7 @@ def time_file(target: str, seconds: float) -> float:
 
 
 def plan_text(figures: dict[str, Any]) -> str:
-    """The plan in sentences."""
+    """The plan as sentences for a person."""
     return (
         f"{figures['hours']:,.0f} h of audio at {figures['audio_seconds_per_core_second']:.0f} s of audio per core "
         f"second (measured with {figures['cores_measured']} cores busy):\n"

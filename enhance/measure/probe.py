@@ -1,4 +1,6 @@
-"""Measurements in a process of their own: `python -m quietmic.enhance.measure.probe memory|rates ...` prints JSON.
+"""Measurements in a process of their own: `python -m quietmic.enhance.measure.probe WHAT ...` prints JSON.
+
+WHAT is memory, sessions or rates.
 
 Memory is only a model's when nothing else was loaded before; matrix products are only of one thread when the
 libraries were told so before they were loaded.
@@ -44,6 +46,30 @@ def measure_memory(path: str, n_mics: int) -> dict[str, float | int | None]:
     return {"load_ms": load_ms, "memory_before_bytes": before, "peak_memory_bytes": peak_memory_bytes()}
 
 
+def measure_session_memory(path: str, n_mics: int, n_sessions: int = 100) -> float | None:
+    """Resident bytes that each further stream of one network takes, once it has heard half a second."""
+    import numpy as np
+
+    from quietmic.enhance.network import OnnxNetwork
+    from quietmic.enhance.stream import Stream
+
+    network = OnnxNetwork(path)
+    rate = network.card.stft.sample_rate
+
+    def begin() -> Stream:
+        stream = Stream(network, n_mics, rate)
+        for _ in range(25):
+            stream.process(np.zeros((n_mics, rate // 50), np.float32))
+        return stream
+
+    first = begin()
+    before = _resident_bytes("VmRSS")
+    others = [begin() for _ in range(n_sessions)]
+    after = _resident_bytes("VmRSS")
+    assert first not in others  # so that all of them still live here
+    return None if before is None or after is None else (after - before) / n_sessions
+
+
 def measure_rates(sizes: list[int]) -> dict[str, Any]:
     """What one thread of this machine reaches: float32 matrix products, and reading weights of each size.
 
@@ -79,9 +105,14 @@ def _best_time(work: Any, seconds: float = 0.5) -> float:
 
 def peak_memory_bytes() -> int | None:
     """Most resident memory of this process so far; None where it is not told. (`ru_maxrss` begins at the parent's.)"""
+    return _resident_bytes("VmHWM")
+
+
+def _resident_bytes(name: str) -> int | None:
+    """What Linux tells of this process under a name: VmRSS for now, VmHWM for the most so far."""
     try:
         status = Path("/proc/self/status").read_text(encoding="utf-8")
-        return next(1024 * int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+        return next(1024 * int(line.split()[1]) for line in status.splitlines() if line.startswith(name))
     except (OSError, StopIteration):  # not Linux
         return None
 
@@ -89,5 +120,7 @@ def peak_memory_bytes() -> int | None:
 if __name__ == "__main__":
     if sys.argv[1] == "memory":
         print(json.dumps(measure_memory(sys.argv[2], int(sys.argv[3]))))
+    elif sys.argv[1] == "sessions":
+        print(json.dumps(measure_session_memory(sys.argv[2], int(sys.argv[3]))))
     else:
         print(json.dumps(measure_rates([int(size) for size in sys.argv[2:]])))

@@ -7,7 +7,7 @@ cache, so that a run that was stopped goes on where it was, and a second one cos
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -16,10 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import soxr
-from numpy.typing import NDArray
-
+from quietmic.enhance.arrays import Array
 from quietmic.enhance.cluster.connect import Cluster
 from quietmic.enhance.cluster.distribute import WorkerDied, run_on_cluster
 from quietmic.enhance.errors import QuietmicError
@@ -28,7 +25,8 @@ from quietmic.enhance.hashes import hash_file, hash_files
 from quietmic.enhance.jsonfile import write_json
 from quietmic.enhance.measure import metrics
 from quietmic.enhance.measure.metrics import metric_versions
-from quietmic.enhance.measure.recordings import Scene, find_scenes
+from quietmic.enhance.measure.rates import at_rate
+from quietmic.enhance.measure.recordings import Recording, find_recordings, pair_folders
 from quietmic.enhance.measure.records import DEFAULT_FOLDER, write_record
 from quietmic.enhance.measure.statistics import SEED
 from quietmic.enhance.measure.summary import GAIN_NAMES, Row, summarise_rows
@@ -44,7 +42,7 @@ _MAX_DIFFERENCE_S = 0.05  # noisy and clean file differ by more than this: one o
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """How an evaluation is run; nothing of it changes a figure.
+    """How an evaluation is run; nothing of it changes a figure of a recording.
 
     Attributes:
         n_jobs: processes.
@@ -52,6 +50,7 @@ class EvaluationOptions:
         records: folder where the record of the run goes.
         cluster: workers to use instead of processes.
         progress: hears of each result.
+        skip_bad: recordings that cannot be read or are damaged are left out and counted, in place of ending the run.
     """
 
     n_jobs: int = 1
@@ -59,48 +58,64 @@ class EvaluationOptions:
     records: Path = DEFAULT_FOLDER
     cluster: Cluster | None = None
     progress: Progress = silent
+    skip_bad: bool = False
 
 
 @dataclass(frozen=True)
 class Job:
-    """One scene through one system.
+    """One recording through one system.
 
     Attributes:
-        scene: the recording.
+        recording: what is enhanced.
         system: what enhances it.
         key: SHA-256 over the files, the system and the versions of the measures.
     """
 
-    scene: Scene
+    recording: Recording
     system: System
     key: str
 
 
-def evaluate(scenes: list[Scene], systems: list[System], options: EvaluationOptions) -> dict[str, Any]:
-    """Figures of every system on every scene, and what they come to.
+def evaluate(recordings: list[Recording], systems: list[System], options: EvaluationOptions) -> dict[str, Any]:
+    """Figures of every system on every recording, and what they come to.
 
     Args:
-        scenes: the recordings; those with fewer channels than a system needs are left out for it, with a warning.
+        recordings: the recordings; those with fewer channels than a system needs are left out for it, with a warning.
         systems: what to compare; the noisy signal is added.
         options: how to run it.
 
     Returns:
-        {"systems", "rows", "summary", "splits", "paired"}: plain data for JSON.
+        {"systems", "rows", "summary", "splits", "paired", "skipped"}: plain data for JSON.
 
     Raises:
-        QuietmicError: a file cannot be read or is damaged, a system needs more channels than any recording has, or a
-            worker died.
+        QuietmicError: a file cannot be read or is damaged (all of them, where bad ones are skipped), a system needs
+            more channels than any recording has, or a worker died.
     """
     systems = [noisy_system(), *systems]
-    jobs = _plan(scenes, systems)
+    skipped: dict[str, str] = {}
+
+    def leave_out(recording: Recording, error: QuietmicError) -> None:
+        if not options.skip_bad:
+            raise error
+        skipped[recording.name] = str(error)
+        logger.warning("left out: %s", error)
+        if len(skipped) == len(recordings):
+            raise QuietmicError(f"none of the {len(recordings)} recordings can be read, the last one: {error}")
+
+    jobs = _plan(recordings, systems, leave_out)
     rows = {job.key: row for job in jobs if (row := _read_cached(options.cache, job)) is not None}
     todo = [job for job in jobs if job.key not in rows]
-    for job, row in _run(todo, options.n_jobs, options.cluster):
-        write_json(row, _cache_path(options.cache, job.key))
-        rows[job.key] = row
-        options.progress("evaluating", len(rows), len(jobs), f"{job.scene.name[:24]} {job.system.label}")
-    ordered = _add_gains([_label(rows[job.key], job) for job in jobs])
-    return {"systems": [describe_system(system) for system in systems], "rows": ordered} | summarise_rows(ordered)
+    for job, result in _run(todo, options.n_jobs, options.cluster):
+        if isinstance(result, QuietmicError):
+            leave_out(job.recording, result)
+            continue
+        write_json(result, _cache_path(options.cache, job.key))
+        rows[job.key] = result
+        options.progress("evaluating", len(rows), len(jobs), f"{job.recording.name[:24]} {job.system.label}")
+    ordered = _add_gains([_label(rows[job.key], job) for job in jobs if job.recording.name not in skipped])
+    told = [{"scene": name, "reason": reason} for name, reason in skipped.items()]
+    described = {"systems": [describe_system(system) for system in systems], "rows": ordered, "skipped": told}
+    return described | summarise_rows(ordered)
 
 
 def evaluate_job(job: Job) -> Row:
@@ -108,12 +123,12 @@ def evaluate_job(job: Job) -> Row:
 
     Measures are taken at 16 kHz; both signals are cut to the shorter one.
     """
-    noisy, sample_rate = audio.read_undamaged(job.scene.noisy)
+    noisy, sample_rate = audio.read_undamaged(job.recording.noisy)
     begin = time.perf_counter()
     enhanced = run_system(job.system, noisy, sample_rate)
     elapsed_s = time.perf_counter() - begin
-    clean = _read_clean(job.scene.clean)
-    enhanced = _at_metric_rate(enhanced, sample_rate)
+    clean = _read_clean(job.recording.clean)
+    enhanced = at_rate(enhanced, sample_rate, metrics.METRIC_RATE)
     if clean is not None:
         n_samples = min(clean.size, enhanced.size)
         clean, enhanced = clean[:n_samples], enhanced[:n_samples]
@@ -122,34 +137,49 @@ def evaluate_job(job: Job) -> Row:
     return {"seconds": seconds, "pool_rtf": rtf} | metrics.measure(clean, enhanced, metrics.METRIC_RATE)
 
 
-def _plan(scenes: list[Scene], systems: list[System]) -> list[Job]:
-    counts = [_check_scene(scene) for scene in scenes]
-    _tell_left_out(systems, counts)
+def try_job(job: Job) -> Row | QuietmicError:
+    """The same, or why there are no measures: what a worker gives back."""
+    try:
+        return evaluate_job(job)
+    except QuietmicError as error:
+        return error
+
+
+def _plan(
+    recordings: list[Recording], systems: list[System], leave_out: Callable[[Recording, QuietmicError], None]
+) -> list[Job]:
+    counted: list[tuple[Recording, int]] = []
+    for recording in recordings:
+        try:
+            counted.append((recording, _check_recording(recording)))
+        except QuietmicError as error:
+            leave_out(recording, error)
+    _tell_left_out(systems, [n_channels for _, n_channels in counted])
     versions = json.dumps(metrics.metric_versions(), sort_keys=True)
     jobs = []
-    for scene, n_channels in zip(scenes, counts, strict=True):
-        files = hash_file(scene.noisy) + (hash_file(scene.clean) if scene.clean else "")
+    for recording, n_channels in counted:
+        files = hash_file(recording.noisy) + (hash_file(recording.clean) if recording.clean else "")
         for system in systems:
             if system.n_mics <= n_channels:
                 text = "\n".join([files, system.kind, system.fingerprint, str(system.n_mics), versions])
-                jobs.append(Job(scene, system, sha256(text.encode()).hexdigest()))
+                jobs.append(Job(recording, system, sha256(text.encode()).hexdigest()))
     return jobs
 
 
-def _check_scene(scene: Scene) -> int:
+def _check_recording(recording: Recording) -> int:
     """Channels of the recording; warns of a clean file of another length.
 
     Raises:
         QuietmicError: a file cannot be read, or is damaged as far as its header tells.
     """
-    noisy = read_info(scene.noisy)
-    if scene.clean:
-        clean = read_info(scene.clean)
+    noisy = read_info(recording.noisy)
+    if recording.clean:
+        clean = read_info(recording.clean)
         noisy_s, clean_s = noisy.n_samples / noisy.sample_rate, clean.n_samples / clean.sample_rate
         if abs(noisy_s - clean_s) > _MAX_DIFFERENCE_S:
             logger.warning(
                 "%s has %.2f s, %s %.2f s: only as much as both have is measured",
-                scene.noisy, noisy_s, scene.clean, clean_s,
+                recording.noisy, noisy_s, recording.clean, clean_s,
             )  # fmt: skip
     return noisy.n_channels
 
@@ -187,22 +217,22 @@ def _tell_left_out(systems: list[System], counts: list[int]) -> None:
             )  # fmt: skip
 
 
-def _run(jobs: list[Job], n_jobs: int, cluster: Cluster | None) -> Iterator[tuple[Job, Row]]:
+def _run(jobs: list[Job], n_jobs: int, cluster: Cluster | None) -> Iterator[tuple[Job, Row | QuietmicError]]:
     """Results as they come; a few jobs per worker are handed out at a time."""
     if cluster:
         yield from _on_cluster(jobs, cluster)
         return
     if n_jobs <= 1:
         for job in jobs:
-            yield job, evaluate_job(job)
+            yield job, try_job(job)
         return
     pending = iter(jobs)
-    running: dict[Future[Row], Job] = {}
+    running: dict[Future[Row | QuietmicError], Job] = {}
     with worker_pool(n_jobs, "spawn") as pool:
         try:
             while True:
                 for job in islice(pending, 4 * n_jobs - len(running)):
-                    running[pool.submit(evaluate_job, job)] = job
+                    running[pool.submit(try_job, job)] = job
                 if not running:
                     return
                 for done in wait(running, return_when=FIRST_COMPLETED).done:
@@ -211,27 +241,29 @@ def _run(jobs: list[Job], n_jobs: int, cluster: Cluster | None) -> Iterator[tupl
             raise QuietmicError("a worker process died; the same command goes on where this one stopped") from error
 
 
-def _on_cluster(jobs: list[Job], cluster: Cluster) -> Iterator[tuple[Job, Row]]:
+def _on_cluster(jobs: list[Job], cluster: Cluster) -> Iterator[tuple[Job, Row | QuietmicError]]:
     """The same on a cluster, whose workers get absolute paths, since they run elsewhere."""
     asked = {job.key: job for job in jobs}
     models = {Path(job.system.target).absolute() for job in jobs if job.system.kind == "model"}
     finished = run_on_cluster(
-        evaluate_job, map(_absolute, jobs), cluster, models, lambda job: job.scene.noisy.stat().st_size
+        try_job, map(_absolute, jobs), cluster, models, lambda job: job.recording.noisy.stat().st_size
     )
     for job, row in finished:
         if isinstance(row, WorkerDied):
-            raise QuietmicError(f"{job.scene.name} with {job.system.label}: {row.reason}")
+            raise QuietmicError(f"{job.recording.name} with {job.system.label}: {row.reason}")
         yield asked[job.key], row
 
 
 def _absolute(job: Job) -> Job:
-    scene, system = job.scene, job.system
-    scene = replace(scene, noisy=scene.noisy.absolute(), clean=scene.clean and scene.clean.absolute())
+    """The same job for a worker whose current folder is another."""
+    recording, system = job.recording, job.system
+    clean = recording.clean and recording.clean.absolute()
+    recording = replace(recording, noisy=recording.noisy.absolute(), clean=clean)
     if system.kind == "model":
         system = replace(system, target=str(Path(system.target).absolute()))
     elif system.weights:
         system = replace(system, weights=system.weights.absolute())
-    return Job(scene, system, job.key)
+    return Job(recording, system, job.key)
 
 
 def _cache_path(cache: Path, key: str) -> Path:
@@ -247,8 +279,8 @@ def _read_cached(cache: Path, job: Job) -> Row | None:
 
 def _label(row: Row, job: Job) -> Row:
     """The names come first as columns, and once more because a manifest's columns may have the same names."""
-    names = {"scene": job.scene.name, "system": job.system.label}
-    return names | job.scene.facts | names | {"mics_used": job.system.n_mics} | row
+    names = {"scene": job.recording.name, "system": job.system.label}
+    return names | job.recording.facts | names | {"mics_used": job.system.n_mics} | row
 
 
 def _add_gains(rows: list[Row]) -> list[Row]:
@@ -261,24 +293,29 @@ def _add_gains(rows: list[Row]) -> list[Row]:
     return rows
 
 
-def _read_clean(path: Path | None) -> NDArray[np.float32] | None:
+def _read_clean(path: Path | None) -> Array | None:
     if path is None:
         return None
     samples, sample_rate = audio.read_undamaged(path)
-    return _at_metric_rate(samples[0], sample_rate)
+    return at_rate(samples[0], sample_rate, metrics.METRIC_RATE)
 
 
-def _at_metric_rate(samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
-    return samples if sample_rate == metrics.METRIC_RATE else soxr.resample(samples, sample_rate, metrics.METRIC_RATE)
+def run_evaluation(
+    folder: Path, systems: list[System], options: EvaluationOptions, clean: Path | None = None
+) -> dict[str, Any]:
+    """Evaluates a folder and leaves a record; the record is what is returned, with its path.
 
-
-def run_evaluation(folder: Path, systems: list[System], options: EvaluationOptions) -> dict[str, Any]:
-    """Evaluates a folder and leaves a record; the record is what is returned, with its path."""
-    scenes = find_scenes(folder)
-    result = evaluate(scenes, systems, options)
+    Args:
+        folder: of recordings; with `clean`, of the noisy ones alone.
+        systems: what to compare.
+        options: how to run it.
+        clean: folder of the clean files, under the same names.
+    """
+    recordings = pair_folders(folder, clean) if clean else find_recordings(folder)
+    result = evaluate(recordings, systems, options)
     facts = {
         "data": str(folder),
-        "data_sha256": hash_files(_files_of(scenes)),
+        "data_sha256": hash_files(_files_of(recordings)),
         "seed": SEED,
         "metric_versions": metric_versions(),
     }
@@ -286,5 +323,5 @@ def run_evaluation(folder: Path, systems: list[System], options: EvaluationOptio
     return {"kind": "evaluate", **facts, "figures": result, "path": str(path)}
 
 
-def _files_of(scenes: list[Scene]) -> list[Path]:
-    return [path for scene in scenes for path in (scene.noisy, scene.clean) if path]
+def _files_of(recordings: list[Recording]) -> list[Path]:
+    return [path for recording in recordings for path in (recording.noisy, recording.clean) if path]

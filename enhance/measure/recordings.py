@@ -4,19 +4,19 @@
 - VoiceBank-DEMAND: `noisy_testset_wav/`, `clean_testset_wav/`, optionally log_testset.txt (name, noise, SNR)
 - DNS challenge: `noisy/..._snr15_..._fileid_7.wav` with `clean/clean_fileid_7.wav`
 - `NAME_noisy.*` beside `NAME_clean.*`, in any folder below
+- the folders `noisy` and `clean` of any of these at any depth, as in `no_reverb/noisy` and `with_reverb/noisy`
 - anything else: every sound file below is a noisy one without a pair
 
 NAME is the path below the folder, "spk1/001" being another recording than "spk2/001"; manifests may add the extension.
 """
 
-import csv
-import io
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from quietmic.enhance.csvfile import read_table, read_text
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files.formats import is_audio_name
 
@@ -29,8 +29,8 @@ Facts = dict[str, float | str]
 
 
 @dataclass(frozen=True)
-class Scene:
-    """One noisy recording.
+class Recording:
+    """One noisy recording to be measured or heard, with its clean pair where there is one.
 
     Attributes:
         name: unique in its folder: the path below it without the extension.
@@ -45,20 +45,70 @@ class Scene:
     facts: Facts = field(default_factory=dict)
 
 
-def find_scenes(folder: Path) -> list[Scene]:
+def find_recordings(folder: Path) -> list[Recording]:
     """Scenes of a folder, sorted by name.
 
     Raises:
-        QuietmicError: no such folder, no sound in it, a noisy file of a paired layout without its pair, two files of
-            one name, or a manifest that cannot be understood.
+        QuietmicError: no such folder, no sound in it, a noisy file of a paired layout without its pair, sounds that
+            belong to no pair beside pairs, two files of one name, or a manifest that cannot be understood.
     """
     if not folder.is_dir():
         raise QuietmicError(f"{folder} is no folder", exit_code=2)
-    for noisy_name, clean_name in _PAIRED_FOLDERS:
-        noisy, clean = _nested(folder / noisy_name), _nested(folder / clean_name)
-        if noisy.is_dir():
-            return _add_told(_paired(noisy, clean) if clean.is_dir() else _alone(noisy), folder)
-    return _side_by_side(folder) or _add_told(_alone(folder), folder)
+    roots = _layouts(folder)
+    if not roots:
+        return _side_by_side(folder) or _add_told(_without_clean(folder), folder)
+    for path in _sounds(folder):
+        if not any(path.is_relative_to(root) for root in roots):
+            found = ", ".join(str(root / _noisy_of(root)[0]) for root in roots)
+            raise QuietmicError(f"{path} belongs to none of {found}: name one folder, or take it away", exit_code=2)
+    recordings = []
+    for root in roots:
+        noisy_name, clean_name = _noisy_of(root)
+        noisy, clean = _nested(root / noisy_name), _nested(root / clean_name)
+        place = "" if root == folder else f"{root.relative_to(folder).as_posix()}/"
+        told = _add_told(_paired(noisy, clean) if clean.is_dir() else _alone(noisy), root)
+        recordings += [replace(one, name=f"{place}{one.name}") for one in told]
+    return sorted(recordings, key=lambda one: one.name)
+
+
+def pair_folders(noisy: Path, clean: Path) -> list[Recording]:
+    """Recordings of a folder of noisy files and one of clean files under the same names.
+
+    Raises:
+        QuietmicError: as `find_recordings`.
+    """
+    for folder in (noisy, clean):
+        if not folder.is_dir():
+            raise QuietmicError(f"{folder} is no folder", exit_code=2)
+    return _add_told(_paired(noisy, clean), noisy)
+
+
+def _noisy_of(root: Path) -> tuple[str, str]:
+    """Names of the folders of noisy and clean files of a layout; empty where this is none."""
+    return next((names for names in _PAIRED_FOLDERS if (root / names[0]).is_dir()), ("", ""))
+
+
+def _layouts(folder: Path) -> list[Path]:
+    """Folders of a paired layout: this one, or those below it, none within another."""
+    if _noisy_of(folder)[0]:
+        return [folder]
+    below = sorted({path.parent for names in _PAIRED_FOLDERS for path in folder.rglob(names[0]) if path.is_dir()})
+    shown = [root for root in below if not any(part.startswith(".") for part in root.relative_to(folder).parts)]
+    return [root for root in shown if not any(other in root.parents for other in shown)]
+
+
+def _without_clean(folder: Path) -> list[Recording]:
+    """All sounds as noisy ones.
+
+    Raises:
+        QuietmicError: some lie in a folder for clean ones.
+    """
+    recordings = _alone(folder)
+    for one in recordings:
+        if named := {clean for _, clean in _PAIRED_FOLDERS} & {*one.noisy.relative_to(folder).parts[:-1]}:
+            message = f"{one.noisy} lies in a folder '{named.pop()}', but there is none called 'noisy' beside it"
+            raise QuietmicError(message, exit_code=2)
+    return recordings
 
 
 def _nested(folder: Path) -> Path:
@@ -72,32 +122,32 @@ def _sounds(folder: Path) -> list[Path]:
     return sorted(p for p in paths if not any(part.startswith(".") for part in p.relative_to(folder).parts))
 
 
-def _paired(noisy: Path, clean: Path) -> list[Scene]:
+def _paired(noisy: Path, clean: Path) -> list[Recording]:
     targets = _unique((_key(_name(path, clean)), path) for path in _sounds(clean))
-    scenes = []
-    for scene in _alone(noisy):
-        if _key(scene.name) not in targets:
+    recordings = []
+    for recording in _alone(noisy):
+        if _key(recording.name) not in targets:
             raise QuietmicError(
-                f"{scene.noisy} has no pair in {clean}: the same name at the same place below that folder"
+                f"{recording.noisy} has no pair in {clean}: the same name at the same place below that folder"
             )
-        scenes.append(replace(scene, clean=targets[_key(scene.name)]))
-    return scenes
+        recordings.append(replace(recording, clean=targets[_key(recording.name)]))
+    return recordings
 
 
-def _side_by_side(folder: Path) -> list[Scene]:
+def _side_by_side(folder: Path) -> list[Recording]:
     sounds = [(_name(path, folder), path) for path in _sounds(folder)]
     noisy, clean = (
         _unique((name.removesuffix(ending), path) for name, path in sounds if name.endswith(ending))
         for ending in ("_noisy", "_clean")
     )
-    return [Scene(name, path, clean.get(name)) for name, path in noisy.items()]
+    return [Recording(name, path, clean.get(name)) for name, path in noisy.items()]
 
 
-def _alone(folder: Path) -> list[Scene]:
+def _alone(folder: Path) -> list[Recording]:
     paths = _unique((_name(path, folder), path) for path in _sounds(folder))
     if not paths:
         raise QuietmicError(f"no sound files in {folder}", exit_code=2)
-    return [Scene(name, path, None, _facts_of_name(path)) for name, path in paths.items()]
+    return [Recording(name, path, None, _facts_of_name(path)) for name, path in paths.items()]
 
 
 def _name(path: Path, folder: Path) -> str:
@@ -124,35 +174,25 @@ def _facts_of_name(path: Path) -> Facts:
     return {"snr_db": float(match[1])} if match else {}
 
 
-def _add_told(scenes: list[Scene], folder: Path) -> list[Scene]:
+def _add_told(recordings: list[Recording], folder: Path) -> list[Recording]:
     """Scenes with what the manifest or the log in the folder says of them."""
     path = next((folder / name for name in ("manifest.csv", "log_testset.txt") if (folder / name).is_file()), None)
     if path is None:
-        return scenes
+        return recordings
     told = _read_manifest(path) if path.suffix == ".csv" else _read_log(path)
-    facts = [told.get(scene.name, told.get(f"{scene.name}{scene.noisy.suffix}")) for scene in scenes]
+    facts = [told.get(one.name, told.get(f"{one.name}{one.noisy.suffix}")) for one in recordings]
     if told and all(entry is None for entry in facts):
         raise QuietmicError(
-            f"{path}: none of its names is that of a recording; the first recording is '{scenes[0].name}'", exit_code=2
+            f"{path}: none of its names is that of a recording; the first recording is '{recordings[0].name}'",
+            exit_code=2,
         )
-    return [replace(scene, facts=scene.facts | (entry or {})) for scene, entry in zip(scenes, facts, strict=True)]
+    return [replace(one, facts=one.facts | (entry or {})) for one, entry in zip(recordings, facts, strict=True)]
 
 
 def _read_manifest(path: Path) -> dict[str, Facts]:
-    """Facts by name."""
-    rows = _read_rows(path)
-    _, columns = next(rows, (0, []))
-    if "name" not in columns:
-        found = ",".join(columns)
-        raise QuietmicError(
-            f"{path}: the first line must name the columns, with commas between, one of them 'name'; it is '{found}'",
-            exit_code=2,
-        )
+    """Facts of each recording by its name, from a CSV file."""
     told: dict[str, Facts] = {}
-    for line, cells in rows:
-        if len(cells) != len(columns):
-            raise QuietmicError(f"{path}, line {line}: {len(cells)} cells for {len(columns)} columns", exit_code=2)
-        row = dict(zip(columns, cells, strict=True))
+    for line, row in read_table(path, "name"):
         name = row.pop("name")
         if not name or name in told:
             what = f"'{name}' stands in an earlier line too" if name else "the name is missing"
@@ -161,28 +201,9 @@ def _read_manifest(path: Path) -> dict[str, Facts]:
     return told
 
 
-def _read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Line numbers and cells of a CSV file, without the empty rows that spreadsheets leave at the end."""
-    reader = csv.reader(io.StringIO(_read_text(path), newline=""))
-    try:
-        for cells in reader:
-            if any(cells):
-                yield reader.line_num, cells
-    except csv.Error as error:
-        raise QuietmicError(f"{path}, line {reader.line_num}: {error}", exit_code=2) from error
-
-
 def _read_log(path: Path) -> dict[str, Facts]:
-    lines = (line.split() for line in _read_text(path).splitlines())
+    lines = (line.split() for line in read_text(path).splitlines())
     return {line[0]: {"noise": line[1], "snr_db": _number(line[2])} for line in lines if len(line) == 3}
-
-
-def _read_text(path: Path) -> str:
-    """UTF-8, with or without the mark that Excel puts in front."""
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise QuietmicError(f"{path} is not in UTF-8: save it as UTF-8", exit_code=2) from error
 
 
 def _number(text: str) -> float | str:

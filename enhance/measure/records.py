@@ -37,11 +37,7 @@ def write_record(kind: str, figures: dict[str, Any], folder: Path = DEFAULT_FOLD
         "figures": figures,
     }
     path = folder / f"{kind}-{now:%Y%m%dT%H%M%S.%fZ}.json"
-    part = path.with_suffix(".part")
-    folder.mkdir(parents=True, exist_ok=True)
-    part.touch(mode=0o600)  # the command may name places that are nobody else's business
-    write_json(record, part)
-    part.replace(path)
+    write_json(record, path, is_private=True)  # the command may name places that are nobody else's business
     return path
 
 

@@ -12,13 +12,14 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from quietmic.enhance.arrays import Array
 from quietmic.enhance.cluster.cores import usable_cores
 from quietmic.enhance.measure.machine import describe_machine, package_versions
 from quietmic.enhance.measure.peers import find_peer, run_peer
 from quietmic.enhance.measure.probe import probe
 from quietmic.enhance.measure.records import DEFAULT_FOLDER, write_record
+from quietmic.enhance.measure.sessions import count_sessions
 from quietmic.enhance.measure.statistics import summarise
 from quietmic.enhance.measure.systems import System, describe_system
 from quietmic.enhance.network import OnnxNetwork
@@ -29,16 +30,17 @@ from quietmic.enhance.stream import Stream
 N_ROUNDS = 5
 WEIGHT_BYTES = 4  # of a float32 parameter
 
-Array = NDArray[np.float32]
 
-
-def bench(systems: list[System], seconds: float = 20.0, max_threads: int | None = None) -> dict[str, Any]:
-    """Times of every system.
+def bench(
+    systems: list[System], seconds: float = 20.0, max_threads: int | None = None, sessions: bool = False
+) -> dict[str, Any]:
+    """How fast every system is, live and on files, and how near a model comes to what the machine can do.
 
     Args:
         systems: models and peers.
         seconds: of audio that each one gets in each mode, spread over the rounds.
         max_threads: threads are measured from 1 to here; all usable cores by default.
+        sessions: also count how many sessions of a model one core carries.
 
     Returns:
         {"systems": [...], "ratios": [...], "rates", "load_average"}: plain data for JSON; "not measured" is None.
@@ -52,6 +54,8 @@ def bench(systems: list[System], seconds: float = 20.0, max_threads: int | None 
         result = describe_system(system) | _times(system, hops, chunks, seconds)
         if system.kind == "model":
             result |= _model_figures(system, seconds, max_threads or usable_cores(), rates)
+            if sessions:
+                result["sessions"] = count_sessions(Path(system.target), system.n_mics, seconds / N_ROUNDS)
         results.append(result)
     return {"systems": results, "ratios": _ratios(systems, live), "rates": rates, "load_average": load_average}
 
@@ -138,7 +142,7 @@ def _model_figures(system: System, seconds: float, max_threads: int, rates: dict
         "memory_before_bytes": probes[0]["memory_before_bytes"],
         "peak_memory_bytes": probes[0]["peak_memory_bytes"],
         "threads": {str(n): _thread_figures(system, n, seconds) for n in range(1, max_threads + 1)},
-        "limit": _limit(system, network_ms, stft.sample_rate / stft.hop_length, rates),
+        "limit": hop_limit(system, network_ms, stft.sample_rate / stft.hop_length, rates),
     }
 
 
@@ -152,18 +156,18 @@ def _thread_figures(system: System, threads: int, seconds: float) -> dict[str, f
 def _network_ms(system: System) -> float:
     """Median time of the graph alone for one frame, in ms."""
     network = OnnxNetwork(system.target)
-    n_freqs = network.card.stft.n_freqs
-    noisy = _signal(system.n_mics * n_freqs, 2).reshape(1, system.n_mics, n_freqs, 1, 2)
-    beam = noisy[:, 0] if network.uses_beam else None
+    hop = network.bind(system.n_mics)
+    hop.noisy[...] = _signal(system.n_mics, hop.noisy.shape[1])
+    hop.beam[...] = hop.noisy[0]
     state, times = network.initial_state(), []
     for _ in range(200):
         begin = time.perf_counter()
-        state = network.step(noisy, beam, state)[2]
+        state = hop.run(state)
         times.append(time.perf_counter() - begin)
     return 1e3 * median(times)
 
 
-def _limit(system: System, network_ms: float, hops_per_second: float, rates: dict[str, Any]) -> dict[str, Any]:
+def hop_limit(system: System, network_ms: float, hops_per_second: float, rates: dict[str, Any]) -> dict[str, Any]:
     """Roofline (Williams et al. 2009) of one hop: the longer of its multiplications and of reading its weights."""
     facts = dict(system.facts)
     if not facts["macs_per_second"] or not facts["parameters"]:
@@ -203,10 +207,11 @@ def _time(work: Callable[..., Any], *arguments: Any) -> float:
 
 
 def run_bench(
-    systems: list[System], seconds: float, max_threads: int | None, records: Path = DEFAULT_FOLDER
-) -> dict[str, Any]:
+    systems: list[System], seconds: float, max_threads: int | None, records: Path = DEFAULT_FOLDER,
+    sessions: bool = False,
+) -> dict[str, Any]:  # fmt: skip
     """Times the systems and leaves a record, which is returned with its path."""
-    result = bench(systems, seconds, max_threads)
+    result = bench(systems, seconds, max_threads, sessions)
     path = write_record("bench", result, records, seconds=seconds)
     machine, versions = describe_machine(), package_versions()
     return {"kind": "bench", "machine": machine, "versions": versions, "figures": result, "path": str(path)}

@@ -27,6 +27,7 @@ def bench_tables(result: dict[str, Any]) -> list[Table]:
     if models:
         rate = result["rates"]["macs_per_second"]
         tables += [_cost_table(models), _limit_table(models, rate), _thread_table(models)]
+        tables += session_tables(models)
     if result["ratios"]:
         tables.append(_ratio_table(result["ratios"]))
     return tables
@@ -85,6 +86,20 @@ def _thread_table(models: list[dict[str, Any]]) -> Table:
     counts = list(models[0]["threads"])
     rows = [[model["label"], *(_number(model["threads"][n]["p50"], 3) for n in counts)] for model in models]
     return Table("Threads: median time of a hop in ms, live", ["", *counts], rows)
+
+
+def session_tables(models: list[dict[str, Any]]) -> list[Table]:
+    """How many sessions one core carries; no table where that was not counted."""
+    counting = [model for model in models if "sessions" in model]
+    rows = []
+    for model in counting:
+        counted = model["sessions"]
+        times = [_number(counted[name], 2) for name in ("p50_ms", "p99_ms")]
+        load, memory = _number(counted["load"], 2), _number(counted["memory_bytes"], 2, 1e-6)
+        rows.append([model["label"], str(counted["n_sessions"]), *times, load, memory])
+    title = "Sessions that one core carries; times from the arrival of a frame of 20 ms to its result"
+    headings = ["", "sessions", "p50 ms", "p99 ms", "load", "MB a session"]
+    return [Table(title, headings, rows)] if rows else []
 
 
 def _ratio_table(ratios: list[dict[str, Any]]) -> Table:

@@ -18,7 +18,13 @@ Grouping = Callable[[Row], list[str]]
 
 
 def summarise_rows(rows: list[Row]) -> dict[str, Any]:
-    """{"summary", "splits", "paired"} of rows that hold `scene`, `system`, figures, and facts of the recording."""
+    """{"summary", "splits", "paired"} of rows that hold `scene`, `system`, figures, and facts of the recording.
+
+    Means of several systems run over the recordings that all of them could be measured on: a system gains nothing by
+    what it leaves out. A system for which a figure was measured nowhere does not count for it.
+    """
+    everything = rows
+    rows = _comparable(rows)
     summary = {name: _summary(group, (*FIGURE_NAMES, "pool_rtf")) for name, group in _by_system(rows).items()}
     groupings = {"snr_db": _snr_grouping(rows), "noise": _noise_classes, "n_mics": lambda row: [str(row["n_mics"])]}
     splits = {}
@@ -29,7 +35,23 @@ def summarise_rows(rows: list[Row]) -> dict[str, Any]:
                 name: {system: _summary(part, SPLIT_NAMES) for system, part in _by_system(group).items()}
                 for name, group in sorted(groups.items(), key=lambda item: _sort_key(item[0]))
             }
-    return {"summary": summary, "splits": splits, "paired": _paired(rows)}
+    return {"summary": summary, "splits": splits, "paired": _paired(everything)}
+
+
+def _comparable(rows: list[Row]) -> list[Row]:
+    """The same rows, their figures None where another system's was not measured on the same recording."""
+    kept = [dict(row) for row in rows]
+    for name in FIGURE_NAMES:
+        measured = {
+            system: {row["scene"] for row in group if row[name] is not None}
+            for system, group in _by_system(rows).items()
+        }
+        common = [scenes for scenes in measured.values() if scenes]
+        shared = set.intersection(*common) if common else set()
+        for row in kept:
+            if row["scene"] not in shared:
+                row[name] = None
+    return kept
 
 
 def paired_figures(rows: list[Row], first: str, second: str) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from quietmic.enhance.arrays import Array
 from quietmic.enhance.card import ModelCard
 from quietmic.enhance.catalogue import find_model, list_models
 from quietmic.enhance.cluster.remote import find_weights
@@ -85,7 +85,7 @@ def peer_system(name: str, weights: Path | None = None) -> System:
     return System(label, "peer", name, 1, peer.fingerprint(), "", weights, tuple(facts.items()))
 
 
-def run_system(system: System, samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
+def run_system(system: System, samples: Array, sample_rate: int) -> Array:
     """Enhanced mono signal, aligned with channel 0 of the input and as long.
 
     Args:

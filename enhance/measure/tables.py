@@ -92,7 +92,9 @@ def summary_table(result: dict[str, Any]) -> Table:
         for system, figures in result["summary"].items()
     ]
     headings = ["", "files", *_headings(SUMMARY_COLUMNS)[1:]]
-    return Table(f"{n_scenes} recordings: mean [95% bootstrap interval]", headings, rows)
+    n_skipped = len(result.get("skipped", []))
+    left_out = f" ({n_skipped} bad ones left out)" if n_skipped else ""
+    return Table(f"{n_scenes} recordings{left_out}: mean [95% bootstrap interval]", headings, rows)
 
 
 def count_files(figures: dict[str, Any]) -> str:

@@ -3,9 +3,7 @@
 from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
+from quietmic.enhance.arrays import Array
 from quietmic.enhance.catalogue import find_model
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files.audio import read
@@ -13,8 +11,6 @@ from quietmic.enhance.files.batch import FileJob, Options, enhance_file
 from quietmic.enhance.files.formats import is_audio_name
 from quietmic.enhance.measure.metrics import pesq_wb, si_sdr, stoi
 from quietmic.enhance.report.spectrogram import save_spectrograms
-
-Array = NDArray[np.float32]
 
 FIGURES = ("SI-SDR dB", "PESQ", "STOI")
 

@@ -5,11 +5,12 @@ from typing import Any
 
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files import audio
-from quietmic.enhance.measure.recordings import Scene, find_scenes
+from quietmic.enhance.measure.recordings import Recording, find_recordings
 from quietmic.enhance.measure.records import git_commit
 from quietmic.enhance.measure.systems import System, run_system
-from quietmic.enhance.report.media import peak_db, sound_uri, spectrogram_uri
+from quietmic.enhance.report.media import sound_uri
 from quietmic.enhance.report.pages import render
+from quietmic.enhance.report.spectrogram import peak_db, spectrogram_uri
 
 _FACTS = {"snr_db": "input SNR {} dB", "rt60_s": "reverberation {} s", "n_mics": "{} microphones"}
 
@@ -20,12 +21,12 @@ def colour_name(kind: str, facts: dict[str, Any]) -> str:
 
 
 def listening_card(
-    scene: Scene, systems: list[System], codec: str = "flac", figures: dict[str, str] | None = None
+    recording: Recording, systems: list[System], codec: str = "flac", figures: dict[str, str] | None = None
 ) -> dict[str, Any]:
     """One recording with all its sounds and pictures on one scale.
 
     Args:
-        scene: the recording; systems that need more channels than it has are left out.
+        recording: what is heard; systems that need more channels than it has are left out.
         systems: what enhances it.
         codec: see `quietmic.enhance.report.media.sound_uri`.
         figures: system's label -> text printed beside its player.
@@ -34,15 +35,15 @@ def listening_card(
         {"name", "facts", "seconds", "khz", "sounds": [{"label", "kind", "sound", "picture", "figures"}]} for the
         template.
     """
-    noisy, sample_rate = audio.read(scene.noisy)
+    noisy, sample_rate = audio.read(recording.noisy)
     signals = [("noisy", "noisy", noisy[0])]
     for system in systems:
         if system.n_mics <= len(noisy):
             signals.append(
                 (system.label, colour_name(system.kind, dict(system.facts)), run_system(system, noisy, sample_rate))
             )
-    if scene.clean:
-        signals.append(("clean", "clean", audio.read(scene.clean)[0][0]))
+    if recording.clean:
+        signals.append(("clean", "clean", audio.read(recording.clean)[0][0]))
     top_db = peak_db(noisy[0])
     sounds = [
         {
@@ -54,9 +55,10 @@ def listening_card(
         }
         for label, kind, samples in signals
     ]
+    facts = [_FACTS.get(name, name + " {}").format(value) for name, value in recording.facts.items() if value != ""]
     return {
-        "name": scene.name,
-        "facts": [_FACTS.get(name, name + " {}").format(value) for name, value in scene.facts.items() if value != ""],
+        "name": recording.name,
+        "facts": facts,
         "seconds": noisy.shape[1] / sample_rate,
         "khz": sample_rate / 2000,
         "sounds": sounds,
@@ -69,7 +71,7 @@ def write_listening_page(
     """Writes one static page of scenes to listen to, in Opus so that it stays small enough for a repository.
 
     Args:
-        folder: scenes in any layout that `find_scenes` knows.
+        folder: scenes in any layout that `find_recordings` knows.
         systems: ours and peers, in the order of the page.
         path: the HTML file.
         count: scenes, spread evenly over the folder.
@@ -78,15 +80,15 @@ def write_listening_page(
     Raises:
         QuietmicError: a name that is not in the folder.
     """
-    scenes = find_scenes(folder)
-    known = {scene.name: scene for scene in scenes}
+    recordings = find_recordings(folder)
+    known = {recording.name: recording for recording in recordings}
     if missing := [name for name in names if name not in known]:
         raise QuietmicError(f"no scene {', '.join(missing)} in {folder}", exit_code=2)
     if names:
         chosen = [known[name] for name in names]
     else:
-        count = min(count, len(scenes))
-        chosen = [scenes[i * len(scenes) // count] for i in range(count)]
-    cards = [listening_card(scene, systems, codec="opus") for scene in chosen]
+        count = min(count, len(recordings))
+        chosen = [recordings[i * len(recordings) // count] for i in range(count)]
+    cards = [listening_card(recording, systems, codec="opus") for recording in chosen]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(render("listen.html", cards=cards, commit=git_commit()), encoding="utf-8")

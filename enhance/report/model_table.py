@@ -42,7 +42,7 @@ def compared_markdown(entries: list[ModelEntry], quality: dict[str, Any], speed:
     """
     peers = {system["label"]: system for system in quality["systems"] if system["kind"] == "peer"}
     if not peers:
-        raise QuietmicError("the evaluation holds no other denoiser: run `evaluate` with --peer")
+        raise QuietmicError("the evaluation holds no other denoiser: run it with peers")
     means = {label: {name: part["mean"] for name, part in each.items()} for label, each in quality["summary"].items()}
     rtf = {system["label"]: system["rtf_live"] for system in speed["systems"]}
     rows = []

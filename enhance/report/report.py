@@ -7,7 +7,7 @@ from typing import Any
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.jsonfile import write_json
 from quietmic.enhance.measure.quality import EvaluationOptions, run_evaluation
-from quietmic.enhance.measure.recordings import RECORDINGS, find_scenes
+from quietmic.enhance.measure.recordings import RECORDINGS, find_recordings
 from quietmic.enhance.measure.records import read_records
 from quietmic.enhance.measure.speed import run_bench
 from quietmic.enhance.measure.speed_tables import bench_markdown, bench_tables, machine_text
@@ -62,7 +62,7 @@ def write_report(evaluation: dict[str, Any], path: Path, records: Path) -> list[
         runs=runs,
         quality_axes=QUALITY_AXES,
         cost_axes=COST_AXES,
-        data=script_json(_script_data(figures, bench)),
+        data=script_json(script_data(figures, bench)),
         stem=path.stem,
     )
     path.write_text(page, encoding="utf-8")
@@ -94,7 +94,7 @@ def _new_bench(evaluation: dict[str, Any], records: Path) -> dict[str, Any] | No
     return run_bench(systems, BENCH_SECONDS, None, records) if systems else None
 
 
-def _script_data(figures: dict[str, Any], bench: dict[str, Any] | None) -> dict[str, Any]:
+def script_data(figures: dict[str, Any], bench: dict[str, Any] | None) -> dict[str, Any]:
     """What the page's script draws from: a point for each system, a row for each file and system."""
     speed = {system["label"]: system for system in bench["figures"]["systems"]} if bench else {}
     points = []
@@ -123,7 +123,7 @@ def _cards(evaluation: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     measure = "si_sdr_gain" if figures["summary"][NOISY]["si_sdr"]["n"] else "ovrl_gain"
     chosen = [label for kind in ("model", "peer") if (label := _best_system(figures, kind, measure))]
     try:
-        scenes = {scene.name: scene for scene in find_scenes(Path(evaluation["data"]))}
+        recordings = {recording.name: recording for recording in find_recordings(Path(evaluation["data"]))}
     except QuietmicError:
         return []
     described = {system["label"]: system for system in figures["systems"]}
@@ -132,13 +132,13 @@ def _cards(evaluation: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
         return []
     by_system = {(row["scene"], row["system"]): row for row in figures["rows"]}
     rows = [row for row in figures["rows"] if row["system"] == systems[0].label and row[measure] is not None]
-    rows = sorted((row for row in rows if row["scene"] in scenes), key=lambda row: -row[measure])
+    rows = sorted((row for row in rows if row["scene"] in recordings), key=lambda row: -row[measure])
     picks = dict(zip(("Best", "Median", "Worst"), (0, len(rows) // 2, len(rows) - 1), strict=True)) if rows else {}
     cards = []
     for title, index in picks.items():
         name = rows[index]["scene"]
         texts = {label: _caption(by_system[name, label]) for label in (NOISY, *chosen) if (name, label) in by_system}
-        cards.append((title, listening_card(scenes[name], systems, figures=texts)))
+        cards.append((title, listening_card(recordings[name], systems, figures=texts)))
     return cards
 
 
@@ -174,7 +174,7 @@ def _markdown(evaluation: dict[str, Any], bench: dict[str, Any] | None, tables: 
 def run_report(
     folder: Path | None, choose: Callable[[], list[System]], path: Path, options: EvaluationOptions
 ) -> list[Path]:
-    """Writes a report.
+    """Evaluates and times what is missing, then writes the page with its tables.
 
     Args:
         folder: evaluated first (finished results come from the cache); None for the newest record there is, and

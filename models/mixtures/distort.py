@@ -4,8 +4,6 @@ A few hours of noise are heard a hundred times over in a long run. Changed like 
 twice: what is learned is what noises have in common and not these recordings.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

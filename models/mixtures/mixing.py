@@ -1,7 +1,5 @@
 """Scenes to audio on the training device: rooms, levels, SNR, microphones and distortions, a whole batch at a time."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, fields
 
 import numpy as np

@@ -1,7 +1,5 @@
 """One noise of a scene: recordings changed and layered, crowds of training speakers, or a sound made by a generator."""
 
-from __future__ import annotations
-
 from typing import Protocol
 
 import numpy as np
@@ -22,11 +20,14 @@ class Recordings(Protocol):
     n_samples: int
     generators: tuple[str, ...]
 
-    def draw_speech(self, rng: np.random.Generator, n_samples: int) -> tuple[np.ndarray, str]: ...
+    def draw_speech(self, rng: np.random.Generator, n_samples: int) -> tuple[np.ndarray, str]:
+        """Speech [n_samples] of a talker, for babble, and who it is."""
 
-    def draw_recording(self, rng: np.random.Generator, n_samples: int) -> tuple[np.ndarray, str]: ...
+    def draw_recording(self, rng: np.random.Generator, n_samples: int) -> tuple[np.ndarray, str]:
+        """A recorded noise, [n_samples] or fewer, and its class."""
 
-    def draw_noise_file(self, rng: np.random.Generator, n_samples: int) -> tuple[np.ndarray, str]: ...
+    def draw_noise_file(self, rng: np.random.Generator, n_samples: int) -> tuple[np.ndarray, str]:
+        """A recorded noise [n_samples], repeated where it is shorter, and its class."""
 
 
 def draw_noise(rng: np.random.Generator, source: Recordings) -> tuple[np.ndarray, str]:

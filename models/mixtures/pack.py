@@ -1,9 +1,6 @@
 """Folders of audio files packed once into one 16-bit array, so that training reads memory instead of decoding files."""
 
-from __future__ import annotations
-
-import csv
-import hashlib
+import logging
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -12,13 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 
+from quietmic.enhance.csvfile import read_table
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files import audio
+from quietmic.enhance.hashes import hash_contents
 from quietmic.enhance.processes import worker_pool
 from quietmic.enhance.progress import Progress, silent
 
+logger = logging.getLogger(__name__)
+
 SAMPLE_RATE = 16000
+PART = ".part"  # ending of what is not whole yet
 AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff"}
 
 
@@ -27,27 +30,40 @@ class Pack:
     """All samples [n_total] int16 of a set of files, and a table of the files.
 
     `starts` [n_files + 1] bounds each file; `rows` holds its manifest row (at least path; speaker, source, class...).
+    `sha256` is that of names and contents, sampled where `is_sampled`.
     """
 
     samples: np.ndarray
     starts: np.ndarray
     rows: list[dict[str, str]]
     sha256: str
+    is_sampled: bool = False
 
     @property
     def lengths(self) -> np.ndarray:
+        """Samples of each file, [n_files]."""
         return np.diff(self.starts)
 
     def column(self, name: str, default: str = "") -> list[str]:
+        """One column of the manifest, a value for each file."""
         return [row.get(name, default) or default for row in self.rows]
 
 
 def list_files(folder: Path, split: str) -> list[dict[str, str]]:
-    """Rows of `folder`/manifest.csv of `split` (all, if it has no such column), or every audio file without one."""
+    """Rows of `folder`/manifest.csv of `split` (all, if it has no such column), or every audio file without one.
+
+    Raises:
+        QuietmicError: a manifest that cannot be understood or names what is not there, or nothing of this split.
+    """
     manifest = folder / "manifest.csv"
     if manifest.exists():
-        with manifest.open(newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.DictReader(file) if row.get("split", split) == split]
+        rows = []
+        for line, row in read_table(manifest, "path"):
+            if row.get("split", split).lower() != split.lower():
+                continue
+            if not (folder / row["path"]).is_file():
+                raise QuietmicError(f"{manifest}, line {line}: '{row['path']}' is not there", exit_code=2)
+            rows.append(row)
     else:
         files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
         rows = [{"path": str(p.relative_to(folder)), "speaker": str(p.parent.relative_to(folder))} for p in files]
@@ -71,45 +87,52 @@ def _decode(path: Path) -> np.ndarray:
 
 @contextmanager
 def written_whole(target: Path) -> Iterator[Path]:
-    """A folder to write into that takes the place of `target` when all is in it: several runs may share a cache."""
+    """A folder to write into that takes the place of `target` when all is in it.
+
+    Several runs may share a cache: they write one after the other, so that whatever unfinished folder lies there was
+    left by one that was killed, and is removed.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(dir=target.parent, prefix=f"{target.name}."))
-    try:
-        yield part
-        part.chmod(0o755)
-        shutil.rmtree(target, ignore_errors=True)
-        part.rename(target)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    with FileLock(target.parent / ".lock"):
+        for left in target.parent.glob(f"*{PART}"):
+            shutil.rmtree(left, ignore_errors=True)
+        part = Path(tempfile.mkdtemp(dir=target.parent, prefix=f"{target.name}.", suffix=PART))
+        try:
+            yield part
+            part.chmod(0o755)
+            shutil.rmtree(target, ignore_errors=True)
+            part.rename(target)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
 
 
 def pack_folder(folder: Path, split: str, cache: Path, jobs: int = 1, progress: Progress = silent) -> Pack:
-    """Decode a folder into the cache, or take it from there when the list of files is the same.
+    """Decode a folder into the cache, or take it from there when the files are the same.
 
     Args:
         folder: audio files, with an optional manifest.csv (path, split, speaker, source, class, licence).
         split: the manifest's split to take.
-        cache: where packs are kept; each is named by a hash over the names and sizes of the files.
+        cache: where packs are kept; each is named by a hash over the names and contents of the files.
         jobs: processes that decode.
         progress: hears of each file.
+
+    Raises:
+        QuietmicError: as `list_files`.
     """
     rows = list_files(folder, split)
-    digest = hashlib.sha256()
-    for row in rows:
-        path = folder / row["path"]
-        if not path.exists():
-            raise QuietmicError(f"{path}: named in {folder / 'manifest.csv'} but not there.")
-        digest.update(f"{row['path']} {path.stat().st_size}\n".encode())
-    key = digest.hexdigest()
+    names = [row["path"] for row in rows]
+    key, is_sampled = hash_contents(folder, names)
     target = cache / f"pack-{split}-{key[:16]}"
     if not target.exists():
+        size = sum((folder / name).stat().st_size for name in names)
+        logger.info("%s: %d files, %.1f GB, are decoded once, into %s", folder, len(names), size / 1e9, cache)
         with worker_pool(jobs) as pool:
             pieces = []
-            for piece in pool.map(_decode, [folder / row["path"] for row in rows], chunksize=16):
+            for piece in pool.map(_decode, [folder / name for name in names], chunksize=16):
                 pieces.append(piece)
                 progress(f"decoding {folder.name}", len(pieces), len(rows))
         with written_whole(target) as part:
             np.save(part / "starts.npy", np.cumsum([0] + [len(p) for p in pieces]))
             np.save(part / "samples.npy", np.concatenate(pieces))
     samples = np.load(target / "samples.npy", mmap_mode="r")
-    return Pack(samples, np.load(target / "starts.npy"), rows, key)
+    return Pack(samples, np.load(target / "starts.npy"), rows, key, is_sampled)

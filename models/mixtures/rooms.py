@@ -4,9 +4,8 @@ A cache is a folder with `rooms.npy` (float16, all responses one after the other
 Each room has one talker, N_NOISES point noises and an array of 1 to 8 microphones. Microphone 0 is the reference.
 """
 
-from __future__ import annotations
-
 import json
+import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,6 +14,8 @@ import numpy as np
 from quietmic.enhance.processes import worker_pool
 from quietmic.enhance.progress import Progress, silent
 from quietmic.models.mixtures.pack import written_whole
+
+logger = logging.getLogger(__name__)
 
 SAMPLE_RATE = 16000
 N_NOISES = 3
@@ -51,6 +52,7 @@ class Room:
 
     @property
     def n_mics(self) -> int:
+        """Number of microphones in the room."""
         return int(self.responses.shape[1])
 
 
@@ -148,6 +150,7 @@ def build_rooms(
     index = target / "rooms.json"
     if index.exists() and json.loads(index.read_text())["facts"] == json.loads(json.dumps(facts)):
         return target
+    logger.info("%d rooms are simulated once, into %s", count, target)
     entries, flat, offset = [], [], 0
     with worker_pool(jobs) as pool:
         made = pool.map(_simulate_entry, [(seed * 1_000_003 + i, ranges) for i in range(count)], chunksize=4)
@@ -182,6 +185,7 @@ class RoomCache:
         return len(self._entries)
 
     def n_mics(self, i: int) -> int:
+        """Number of microphones in room i, without reading its responses."""
         return int(self._entries[i]["shape"][1])
 
     def __getitem__(self, i: int) -> Room:

@@ -1,7 +1,5 @@
 """A scene before it is mixed, and what scenes look like."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -45,8 +43,8 @@ class MixConfig:
 
 
 def no_augmentation(config: MixConfig) -> MixConfig:
-    """The same scenes without distortions and rarities: for validation."""
-    off = [f.name for f in fields(MixConfig) if f.type == "float" and f.name not in ("segment_s", "diffuse")]
+    """Settings without distortions and rarities, so that validation hears plain scenes."""
+    off = [f.name for f in fields(MixConfig) if f.type is float and f.name not in ("segment_s", "diffuse")]
     values: dict[str, Any] = dict.fromkeys(off, 0.0)
     return replace(config, **values)
 

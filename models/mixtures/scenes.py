@@ -1,11 +1,10 @@
 """Fixed sets of noisy scenes with their clean references: what every quoted figure is measured on."""
 
-from __future__ import annotations
-
 import csv
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -43,8 +42,8 @@ class SceneSet:
     """A fixed set of scenes; equal seeds and data give equal files.
 
     Attributes:
-        speech: folder with a manifest.csv, or a plain folder of audio files.
-        noise: likewise.
+        speech: folder of clean speech, with a manifest.csv or plain.
+        noise: folder of noise, with a manifest.csv or plain.
         folder: where the set goes: noisy/, clean/, manifest.csv.
         count: number of scenes; each has its own room.
         seed: decides everything drawn.
@@ -86,17 +85,22 @@ def make_scene(job: SceneJob) -> Row:
     """Write one scene (noisy/NAME.flac with all microphones, clean/NAME.flac) and return its manifest row."""
     torch.set_num_threads(1)
     wanted = job.scenes
-    speech = pack_folder(wanted.speech, wanted.split, wanted.cache)
-    noise = pack_folder(wanted.noise, wanted.split, wanted.cache)
-    rooms = RoomCache(build_rooms(wanted.cache, wanted.count, wanted.seed, ROOMS))
-    source = SceneSource(speech, noise, rooms, wanted.config)
-    scene = source.draw_scene(np.random.default_rng((wanted.seed, job.index)), N_MICS, room=job.index)
+    scene = _open_source(wanted).draw_scene(np.random.default_rng((wanted.seed, job.index)), N_MICS, room=job.index)
     batch = mix(stack_scenes([scene]), torch.device("cpu"), seed=job.index)
     name = f"scene-{job.index:03d}"
     audio.write(wanted.folder / "noisy" / f"{name}.flac", batch.noisy[0].numpy(), SAMPLE_RATE)
     audio.write(wanted.folder / "clean" / f"{name}.flac", batch.target.numpy(), SAMPLE_RATE)
     facts = {k: round(v, 3) if isinstance(v, float) else v for k, v in scene.facts.items()}
     return {"name": name, **facts, "n_mics": N_MICS}
+
+
+@lru_cache(maxsize=1)
+def _open_source(wanted: SceneSet) -> SceneSource:
+    """What the scenes of a set are drawn from, opened once by each process."""
+    speech = pack_folder(wanted.speech, wanted.split, wanted.cache)
+    noise = pack_folder(wanted.noise, wanted.split, wanted.cache)
+    rooms = RoomCache(build_rooms(wanted.cache, wanted.count, wanted.seed, ROOMS))
+    return SceneSource(speech, noise, rooms, wanted.config)
 
 
 def make_scenes(
@@ -112,10 +116,17 @@ def make_scenes(
 
     Returns:
         The manifest's path.
+
+    Raises:
+        QuietmicError: the set's folder is one of the inputs, data that cannot be read, or a worker that died.
     """
     if cluster:
         speech, noise, folder = wanted.speech.absolute(), wanted.noise.absolute(), wanted.folder.absolute()
         wanted = replace(wanted, speech=speech, noise=noise, folder=folder)
+    for data in (wanted.speech, wanted.noise):
+        if wanted.folder.resolve() == data.resolve():
+            message = f"{wanted.folder} is where the sound comes from: scenes would replace its manifest.csv"
+            raise QuietmicError(message, exit_code=2)
     for data in (wanted.speech, wanted.noise):
         if not (data / "manifest.csv").exists():
             logger.warning("%s has no manifest.csv: all its files may be in scenes, so train on others", data)

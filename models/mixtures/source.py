@@ -4,8 +4,7 @@ A scene is one talker, up to three point noises and a diffuse part, in a room, h
 arrays and makes noises; convolution, levels and distortions run on the training device.
 """
 
-from __future__ import annotations
-
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +25,8 @@ from quietmic.models.mixtures.rooms import (
 from quietmic.models.mixtures.scene import MixConfig, Scene
 from quietmic.models.mixtures.sounds.table import GENERATORS
 
+logger = logging.getLogger(__name__)
+
 SPEECH_OCTAVES = 0.2  # a talker's speed and pitch go up or down by so much at most
 ACROSS = 32  # samples: direct sound is at every microphone within them of its first arrival at an array
 N_WAVES = 8  # plane waves that stand for a diffuse field at an array; one is enough for a single microphone
@@ -45,7 +46,9 @@ def choose_classes(noise: Pack, config: MixConfig) -> tuple[list[int], tuple[str
     def is_wanted(name: str) -> bool:
         return name not in config.leave_classes and (not config.classes or name in config.classes)
 
-    files = [i for i, name in enumerate(classes) if is_wanted(name)]
+    if empty := sorted({noise.rows[i]["path"] for i in np.flatnonzero(noise.lengths == 0)}):
+        logger.warning("%d noise files hold no sound and are never drawn: %s", len(empty), ", ".join(empty[:3]))
+    files = [i for i, name in enumerate(classes) if is_wanted(name) and noise.lengths[i]]
     if not files:
         raise QuietmicError("No recorded noise is left to draw: see classes and leave_classes.", exit_code=2)
     return files, tuple(name for name in GENERATORS if is_wanted(name))
@@ -65,6 +68,8 @@ class SceneSource:
         self.speech, self.noise, self.rooms, self.config = speech, noise, rooms, config
         self.measured = measured or []
         self.n_samples = int(config.segment_s * SAMPLE_RATE)
+        if not speech.lengths.sum():
+            raise QuietmicError("The speech files hold no sound.", exit_code=2, argument="speech")
         weights = np.array([config.source_weights.get(s, 1.0) for s in speech.column("source")])
         self._speech_odds = np.cumsum(weights * speech.lengths / np.sum(weights * speech.lengths))
         self._noise_files, self.generators = choose_classes(noise, config)
@@ -78,6 +83,19 @@ class SceneSource:
             self._by_speaker.setdefault(speaker, []).append(i)
         self._speakers = speech.column("speaker")
         self._with_mics: dict[int, list[int]] = {}
+
+    def rooms_with(self, n_mics: int) -> list[int]:
+        """Indices of the rooms whose array has at least so many microphones.
+
+        Raises:
+            QuietmicError: there is none.
+        """
+        if n_mics not in self._with_mics:
+            self._with_mics[n_mics] = [i for i in range(len(self.rooms)) if self.rooms.n_mics(i) >= n_mics]
+        if not self._with_mics[n_mics]:
+            message = f"none of the {len(self.rooms)} rooms has {n_mics} microphones: simulate more, or train on fewer"
+            raise QuietmicError(message, exit_code=2, argument="rooms")
+        return self._with_mics[n_mics]
 
     def draw(self, seed: tuple[int, ...], batch: int, n_mics: int) -> list[Scene]:
         """A batch of scenes with the same number of microphones; equal seeds give equal scenes."""
@@ -193,9 +211,7 @@ class SceneSource:
         The second early part is that of the last place if the talker can go there, else zeros: a dry or a measured
         response has no other place.
         """
-        if n_mics not in self._with_mics:
-            self._with_mics[n_mics] = [i for i in range(len(self.rooms)) if self.rooms.n_mics(i) >= n_mics]
-        room = self.rooms[int(rng.choice(self._with_mics[n_mics])) if index is None else index]
+        room = self.rooms[int(rng.choice(self.rooms_with(n_mics))) if index is None else index]
         mics = rng.permutation(room.n_mics)[:n_mics]
         responses = np.zeros((1 + N_NOISES, n_mics, MAX_TAPS), np.float32)
         responses[:, :, : room.responses.shape[2]] = room.responses[:, mics]

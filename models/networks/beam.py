@@ -3,8 +3,6 @@
 Souden et al. 2010; covariances are recursive means over the frames before, driven by a given mask.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

@@ -3,8 +3,6 @@
 A state is what a layer remembers of the past; zeros at the start of a stream.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 
@@ -86,6 +84,7 @@ class CausalConv2d(nn.Module):
         self.act = nn.LeakyReLU(0.1)
 
     def initial_state(self, batch: int, n_freqs: int) -> Tensor:
+        """Zeros [batch, n_in, n_freqs, kernel - 1]: the frames before the first."""
         return torch.zeros(batch, self.conv.in_channels, n_freqs, self.conv.kernel_size[1] - 1)
 
     def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
@@ -121,6 +120,7 @@ class DilatedBlock(nn.Module):
         self.project = nn.Conv1d(n_units, n_channels, 1)
 
     def initial_state(self, batch: int) -> Tensor:
+        """Zeros [batch, n_channels, length]: the frames before the first that the kernel spans."""
         length = (self.depthwise.kernel_size[0] - 1) * self.depthwise.dilation[0]
         return torch.zeros(batch, self.depthwise.in_channels, length)
 

@@ -6,8 +6,6 @@ running normalisation, no look-ahead, compressed magnitudes, the unit's complex 
 on the lower frequencies (deep filtering, Schroeter et al. 2022), the beamformer's output and the other microphones.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch
@@ -29,6 +27,8 @@ class FullSubNetConfig:
     groups: (width, number) of the units, from the lowest frequency up; frequencies beyond the last are silenced.
     taps: for each width, how many frames the complex filter of a frequency spans, the newest included.
     attention: whether a unit also attends to the other microphones, beside taking their mean.
+    heard, masked: the beamformer's share of what features are made of, and of what the filters go on. With one
+        microphone both are the reference, so that arrays gain without training on them.
     """
 
     n_freqs: int = 257
@@ -39,6 +39,8 @@ class FullSubNetConfig:
     groups: tuple[tuple[int, int], ...] = ((1, 32), (4, 24), (8, 16))
     taps: tuple[int, ...] = (3, 3, 1)
     attention: bool = True
+    heard: float = 0.7
+    masked: float = 0.5
 
     @property
     def n_past(self) -> int:
@@ -79,25 +81,25 @@ class Band(nn.Module):
         self.out.bias[: self.width] = 0.7
 
     def forward(
-        self, heard: Tensor, magnitude: Tensor, noisy: Tensor, state: State, new: State, units: Tensor | None
+        self, features: Tensor, magnitude: Tensor, noisy: Tensor, state: State, new: State, units: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Complex filters, and the frequencies [n] that they are for.
 
         Args:
-            heard: [B, F, T, 5] full-band output, complex spectrum, and complex change by the beamformer.
+            features: [B, F, T, 5] full-band output, complex spectrum, and complex change by the beamformer.
             magnitude: [B, F, T].
             noisy: [B, n_mics, F, T, 2].
             state, new: from which and into which the LSTMs' states go.
             units: [n_chosen], or all.
 
         Returns:
-            [B, n, T, taps + 1, 2]: the taps on the reference from the newest back, and the factor on the change.
+            [B, n, T, taps + 1, 2]: the taps over time from the newest back, and the factor on the change.
         """
         own, around, frequency = self.own, self.around, self.frequency
         if units is not None:
             own, around, frequency = own[units], around[units], frequency[units]
         flat = own.flatten()
-        mono, change = _by_unit(heard[:, flat], self.width).split([3 * self.width, 2 * self.width], dim=-1)
+        mono, change = _by_unit(features[:, flat], self.width).split([3 * self.width, 2 * self.width], dim=-1)
         mono = torch.cat([magnitude[:, around].transpose(2, 3), mono], dim=-1)  # [B, U, around, T] -> [B, U, T, .]
         array = self.array(noisy[:, :, flat].unflatten(2, (-1, self.width)), frequency, mono)
         inputs = torch.cat([mono, change, array], dim=-1)  # [B, U, T, n_in]
@@ -114,6 +116,7 @@ class FullSubNet(nn.Module):
     """
 
     family = "fullsubnet"
+    KEPT_OUTPUTS = ("full_out",)  # layers whose outputs are frequencies, beside others that no cut can shrink
 
     def __init__(self, config: FullSubNetConfig | None = None) -> None:
         super().__init__()
@@ -155,31 +158,32 @@ class FullSubNet(nn.Module):
 
         With `units` (training) the outputs have the frequencies of these units only.
         """
-        reference = noisy[:, 0]
+        difference = beam - noisy[:, 0]
+        heard, masked = (noisy[:, 0] + share * difference for share in (self.config.heard, self.config.masked))
         new: State = {}
-        level, new["level"] = self.level(reference.square().sum(dim=-1).mean(dim=1), state["level"])
-        spectrum, magnitude = compress(normalise(reference, level))
-        change, _ = compress(normalise(beam - reference, level))
+        level, new["level"] = self.level(heard.square().sum(dim=-1).mean(dim=1), state["level"])
+        spectrum, magnitude = compress(normalise(heard, level))
+        change, _ = compress(normalise(difference, level))
         full = run_lstms(self.full, magnitude.permute(2, 0, 1), "full", state, new)  # [T, B, F]
         full = torch.relu(self.full_out(full)).permute(1, 2, 0)  # [B, F, T]
-        heard = torch.cat([full[..., None], spectrum, change], dim=-1)
-        past = self._past(reference, state, new)
-        filtered, everywhere = [], beam - reference
+        features = torch.cat([full[..., None], spectrum, change], dim=-1)
+        past = self._past(masked, state, new)
+        filtered = []
         for i, band in enumerate(self.bands):
-            filters, own = band(heard, magnitude, noisy, state, new, None if units is None else units[i])
-            filtered.append(_filter(filters, past[:, own], everywhere[:, own], self.config.n_past))
-        masked, added = (torch.cat(parts, dim=1) for parts in zip(*filtered, strict=True))
-        kept = reference if units is None else reference[:, self.frequencies(units)]
+            filters, own = band(features, magnitude, noisy, state, new, None if units is None else units[i])
+            filtered.append(_filter(filters, past[:, own], difference[:, own], self.config.n_past))
+        kept, added = (torch.cat(parts, dim=1) for parts in zip(*filtered, strict=True))
+        given = masked if units is None else masked[:, self.frequencies(units)]
         if units is None:
-            rest = (0, 0, 0, 0, 0, reference.shape[1] - masked.shape[1])
-            masked, added = (nn.functional.pad(x, rest) for x in (masked, added))
-        return masked + added, _presence(masked, kept), new
+            rest = (0, 0, 0, 0, 0, masked.shape[1] - kept.shape[1])
+            kept, added = (nn.functional.pad(x, rest) for x in (kept, added))
+        return kept + added, _presence(kept, given), new
 
-    def _past(self, reference: Tensor, state: State, new: State) -> Tensor:
-        """The reference [B, F, n_past + T, 2] with the frames before it."""
+    def _past(self, masked: Tensor, state: State, new: State) -> Tensor:
+        """What the filters go on, with the frames before it: [B, F, n_past + T, 2]."""
         if not self.config.n_past:
-            return reference
-        past = torch.cat([state["past"], reference], dim=2)
+            return masked
+        past = torch.cat([state["past"], masked], dim=2)
         new["past"] = past[:, :, -self.config.n_past :]
         return past
 
@@ -204,11 +208,11 @@ def _by_unit(x: Tensor, width: int) -> Tensor:
 
 
 def _filter(filters: Tensor, past: Tensor, change: Tensor, n_past: int) -> tuple[Tensor, Tensor]:
-    """Filtered reference and weighted change, [B, n, T, 2] each.
+    """Filtered signal and weighted change, [B, n, T, 2] each.
 
     Args:
         filters: [B, n, T, taps + 1, 2].
-        past: [B, n, n_past + T, 2] reference, the newest T frames last.
+        past: [B, n, n_past + T, 2] of the signal, the newest T frames last.
         change: [B, n, T, 2].
         n_past: frames before the first.
     """
@@ -219,9 +223,9 @@ def _filter(filters: Tensor, past: Tensor, change: Tensor, n_past: int) -> tuple
     return masked, complex_mask(filters[..., n_taps, :], change)
 
 
-def _presence(masked: Tensor, reference: Tensor) -> Tensor:
-    """Speech presence [B, F, T] in 0..1: how much of the reference's magnitude the filter keeps."""
-    kept, given = masked.square().sum(dim=-1), reference.square().sum(dim=-1)
+def _presence(kept: Tensor, given: Tensor) -> Tensor:
+    """Speech presence [B, F, T] in 0..1: how much of the magnitude the filters keep."""
+    kept, given = kept.square().sum(dim=-1), given.square().sum(dim=-1)
     return ((kept + MIN_POWER) / (given + MIN_POWER)).sqrt().clamp(max=1.0)
 
 

@@ -1,16 +1,13 @@
 """The networks by family name, and checkpoints that hold what it takes to build one again."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
-import torch
 from torch import nn
 
 from quietmic.enhance.errors import QuietmicError
+from quietmic.models.networks.files import load_plain, save_whole
 from quietmic.models.networks.fullsubnet import FullSubNet, FullSubNetConfig
 from quietmic.models.networks.structure import apply_changes, changes
 from quietmic.models.networks.tcn import Tcn, TcnConfig
@@ -22,7 +19,11 @@ FAMILIES: dict[str, tuple[type[nn.Module], type]] = {
 
 
 def check_family(family: str) -> None:
-    """Raises QuietmicError where no network is called so."""
+    """Refuses the name of a network family that does not exist.
+
+    Raises:
+        QuietmicError: no such family; the message names those that there are.
+    """
     if family not in FAMILIES:
         raise QuietmicError(f"There is no network '{family}'. Choose one of: {', '.join(FAMILIES)}.", exit_code=2)
 
@@ -58,29 +59,32 @@ def save_network(network: nn.Module, path: Path, facts: dict[str, Any] | None = 
     save_whole(content, path)
 
 
-def save_whole(content: Any, path: Path) -> None:
-    """torch.save to a temporary name, then renamed."""
-    temporary = path.with_suffix(".tmp")
-    torch.save(content, temporary)
-    temporary.replace(path)
-
-
 def load_network(path: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """A network written by save_network, in evaluation mode, and its facts. Nothing is unpickled but tensors."""
-    if not path.exists():
-        raise QuietmicError(f"{path}: no such checkpoint.", exit_code=2)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, UnpicklingError, EOFError) as error:
-        raise QuietmicError(f"{path}: no checkpoint: {error}", exit_code=2) from error
+    """A network written by save_network, in evaluation mode, and its facts.
+
+    The file may come from anyone: nothing is unpickled but tensors, and no layer is made that is not in a closed list.
+
+    Raises:
+        QuietmicError: no checkpoint, a damaged one, or one that names or holds what a network of ours has not.
+    """
+    content = load_plain(path)
     if not isinstance(content, dict) or "family" not in content:
         raise QuietmicError(
             f"{path} holds no network: give a run's network.pt, or the .pt beside a model.", exit_code=2
         )
-    content = _of_today(content)
+    try:
+        return _network_of(_of_today(content))
+    except QuietmicError as error:
+        raise QuietmicError(f"{path}: {error}", exit_code=2) from error
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        told = " ".join(str(error).split())[:200]
+        raise QuietmicError(f"{path}: damaged, or of another version: {told}", exit_code=2) from error
+
+
+def _network_of(content: dict[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
     network = apply_changes(build(content["family"], **content["sizes"]), content.get("changes", {}))
     network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in content["weights"].items()})
-    return network.eval(), content["facts"]
+    return network.eval(), dict(content["facts"])
 
 
 def _of_today(content: dict[str, Any]) -> dict[str, Any]:
@@ -88,6 +92,7 @@ def _of_today(content: dict[str, Any]) -> dict[str, Any]:
     if content["family"] != "fullsubnet" or "groups" in content["sizes"]:
         return content
     sizes = content["sizes"] | {"groups": ((1, content["sizes"]["n_freqs"]),), "taps": (1,), "attention": False}
+    sizes |= {"heard": 0.0, "masked": 0.0}
     parts = {"sub.": "bands.0.sub.", "sub_out": "bands.0.out", "pairs.": "bands.0.array."}
 
     def today(name: str) -> str:

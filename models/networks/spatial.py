@@ -1,7 +1,5 @@
 """What the microphones tell beside the reference, pooled so that their number and order do not matter."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -1,7 +1,5 @@
 """Analysis and synthesis in torch, frame for frame the same as the run time's (enhance/stft.py)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

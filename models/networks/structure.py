@@ -1,11 +1,10 @@
 """Layers as plain values, so that a checkpoint can hold a network whose layers were narrowed, factored or folded.
 
 A compressed network is the network of its sizes with some layers exchanged. `changes` names these, `apply_changes`
-makes them again on a fresh network; weights come from the state dict. Classes of other packages (the factored layers
-of the compression) are named by their path, so that this file need not know them.
+makes them again on a fresh network; weights come from the state dict. A checkpoint may come from anyone: what it names
+is compared with closed lists before anything is imported or called. Classes of other packages (the factored layers of
+the compression) stand there by their path, so that this file need not import them.
 """
-
-from __future__ import annotations
 
 from importlib import import_module
 from typing import Any
@@ -33,7 +32,17 @@ SETTINGS: dict[str, tuple[str, ...]] = {  # layers of torch.nn and the arguments
     "Identity": (),
 }
 HAS_BIAS = ("Linear", "Conv1d", "Conv2d", "ConvTranspose1d", "ConvTranspose2d", "LSTM", "GRU")
-PACKAGES = ("torch.nn.", "quietmic.models.", "quietmic.compression.")  # where a checkpoint may take classes from
+CLASSES: dict[str, tuple[str, ...]] = {  # the other layers that a checkpoint may name, by their modules
+    "torch.nn.modules.activation": ("LeakyReLU",),
+    "torch.nn.modules.container": ("ModuleList", "ParameterList", "Sequential"),
+    "quietmic.models.networks.blocks": ("CausalConv2d", "DilatedBlock", "RunningLevel", "UpConv2d"),
+    "quietmic.models.networks.fullsubnet": ("Band",),
+    "quietmic.models.networks.spatial": ("ArrayFeatures",),
+    "quietmic.compression.criteria.blocks": ("Skip",),
+    "quietmic.compression.factor.factored": ("FactoredLstm", "ReducedInputRnn"),
+    "quietmic.compression.factor.lowrank_conv": ("FactoredConv",),
+    "quietmic.compression.structure.rnn": ("StackedRnn",),
+}
 MOVED = {  # modules by the names that older checkpoints know them by
     "compression.blocks": "quietmic.compression.criteria.blocks",
     "compression.factored": "quietmic.compression.factor.factored",
@@ -42,7 +51,6 @@ MOVED = {  # modules by the names that older checkpoints know them by
     "models.blocks": "quietmic.models.networks.blocks",
     "models.fullsubnet": "quietmic.models.networks.fullsubnet",
     "models.spatial": "quietmic.models.networks.spatial",
-    "models.tcn": "quietmic.models.networks.tcn",
 }
 _OF_EVERY_MODULE = set(vars(nn.Module()))
 
@@ -75,22 +83,54 @@ def make(plain: Plain) -> nn.Module:
     """A module from its description, weights undefined.
 
     Raises:
-        QuietmicError: a class from elsewhere.
+        QuietmicError: a class or a setting that is not in the lists above; nothing was called.
     """
-    package, _, name = plain["class"].rpartition(".")
-    package = MOVED.get(package, package)
-    if not f"{package}.".startswith(PACKAGES):
-        raise QuietmicError(f"the checkpoint names a layer '{plain['class']}' that is none of ours", exit_code=2)
-    kind = getattr(import_module(package), name)
+    _check(plain)
+    return _make(plain)
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Module and name of a class, by the module's name of today."""
+    module, _, kind = name.rpartition(".")
+    return MOVED.get(module, module), kind
+
+
+def _check(plain: Plain) -> None:
+    """A description is refused unless it and its children are made of what the lists name."""
+    name = plain.get("class") if isinstance(plain, dict) else None
+    module, kind = _split(name) if isinstance(name, str) else ("", "")
+    if module == "torch.nn" and kind in SETTINGS:
+        settings = plain.get("settings")
+        known = {*SETTINGS[kind], "bias"} if kind in HAS_BIAS else {*SETTINGS[kind]}
+        if not isinstance(settings, dict) or not known.issuperset(settings) or not _is_plain(tuple(settings.values())):
+            raise QuietmicError(f"the checkpoint gives a layer '{name}' settings that it does not have", exit_code=2)
+        return
+    if kind not in CLASSES.get(module, ()):
+        raise QuietmicError(f"the checkpoint names a layer '{name}' that is none of ours", exit_code=2)
+    values, shapes, children = (plain.get(part) for part in ("values", "parameters", "children"))
+    if not (isinstance(values, dict) and isinstance(shapes, dict) and isinstance(children, dict)):
+        raise QuietmicError(f"the checkpoint does not describe its layer '{name}' in full", exit_code=2)
+    if _OF_EVERY_MODULE & {*values} or not _is_plain(tuple(values.values())):
+        raise QuietmicError(f"the checkpoint gives a layer '{name}' values that it does not have", exit_code=2)
+    for child in children.values():
+        _check(child)
+
+
+def _make(plain: Plain) -> nn.Module:
+    """The module of a description that was checked."""
+    module_name, name = _split(plain["class"])
+    kind = getattr(import_module(module_name), name)
     if "settings" in plain:
         return kind(**plain["settings"])
+    if shadowed := [key for key in plain["values"] if hasattr(kind, key)]:
+        raise ValueError(f"{name} cannot hold {', '.join(shadowed)}")
     module = kind.__new__(kind)
     nn.Module.__init__(module)
     vars(module).update(plain["values"])
     for key, shape in plain["parameters"].items():
         module.register_parameter(key, nn.Parameter(torch.empty(shape)))
     for key, child in plain["children"].items():
-        module.add_module(key, make(child))
+        module.add_module(key, _make(child))
     return module
 
 
@@ -115,11 +155,12 @@ def apply_changes(network: nn.Module, found: dict[str, Plain]) -> nn.Module:
     """Exchanges the named modules of a fresh network, in place.
 
     Raises:
-        QuietmicError: the network itself would have to be exchanged.
+        QuietmicError: the network itself would have to be exchanged, it has no such module, or a layer is none
+            of ours; nothing was exchanged.
     """
-    for path, plain in found.items():
-        if not path:
-            raise QuietmicError("the checkpoint holds a network of another kind than its family", exit_code=2)
-        parent, _, name = path.rpartition(".")
-        network.get_submodule(parent).add_module(name, make(plain))
+    paths = {path for path, _ in network.named_modules()} - {""}
+    if not paths.issuperset(found):
+        raise QuietmicError("the checkpoint holds a network of another kind than its family", exit_code=2)
+    for path, module in {path: make(plain) for path, plain in found.items()}.items():
+        network.set_submodule(path, module)
     return network

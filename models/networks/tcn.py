@@ -3,8 +3,6 @@
 Layout after Pandey and Wang 2019 (TCNN), on spectra; depthwise blocks as in Conv-TasNet (Luo and Mesgarani 2019).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -21,6 +19,7 @@ from quietmic.models.networks.blocks import (
     normalise,
     presence,
 )
+from quietmic.models.networks.tcn_hop import TcnHop
 
 State = dict[str, Tensor]
 
@@ -83,6 +82,10 @@ class Tcn(nn.Module):
         for _ in self.config.encoder:
             freqs.append((freqs[-1] + 1) // 2)
         return freqs
+
+    def for_hops(self) -> nn.Module:
+        """What `export` writes for streams: the same for one frame at a time, once its norms are folded."""
+        return TcnHop(self)
 
     def initial_state(self, batch: int = 1) -> State:
         """Zeros: what every layer remembers before the first frame."""

@@ -1,14 +1,15 @@
 """The wall clock of a training run, the same for all processes of a team."""
 
-from __future__ import annotations
-
 import time
 
 from quietmic.models.training.parallel import Team
 
 
 class Clock:
-    """Says how much time is left, how far the learning rate has fallen, and what is due.
+    """Says how much time is left for steps, how far the learning rate has fallen, and what is due.
+
+    Attributes:
+        reserve: minutes at the end that steps leave to what comes after them; the same for all processes.
 
     Args:
         minutes: wall clock of the run.
@@ -20,6 +21,7 @@ class Clock:
         self._minutes, self._decay_minutes, self._team = minutes, decay_minutes, team
         self._start = self._now = team.same(time.monotonic())
         self._done: dict[str, float] = {}
+        self.reserve = 0.0
 
     def tick(self) -> None:
         """Reads the clock; between two ticks it stands still."""
@@ -27,8 +29,13 @@ class Clock:
 
     @property
     def left(self) -> float:
-        """Minutes that are left, negative beyond the end."""
-        return self._minutes - (self._now - self._start) / 60
+        """Minutes that are left for steps, negative beyond their end."""
+        return self._minutes - self.reserve - self.passed
+
+    @property
+    def passed(self) -> float:
+        """Minutes from the start to the last tick."""
+        return (self._now - self._start) / 60
 
     @property
     def decay(self) -> float:
@@ -40,7 +47,7 @@ class Clock:
         return (time.monotonic() - self._start) / 60
 
     def due(self, what: str, every_minutes: float) -> bool:
-        """Whether `what` was last due at least so long ago; then it is taken as done."""
+        """Whether it is time for `what`, which happens every so many minutes; asking takes it as done."""
         if self._now - self._done.setdefault(what, self._start) <= 60 * every_minutes:
             return False
         self._done[what] = self._now

@@ -1,7 +1,5 @@
 """How to train: the settings of a run, and the TOML file that changes them."""
 
-from __future__ import annotations
-
 import tomllib
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -48,6 +46,7 @@ class TrainConfig:
 
     @property
     def perceptual(self) -> Perceptual:
+        """The weights of the terms that follow PESQ and STOI."""
         return Perceptual(self.pesq_weight, self.stoi_weight)
 
     def perceptual_at(self, step: int) -> Perceptual:

@@ -1,7 +1,5 @@
 """The training loss: compressed spectra at several resolutions, SNR in time, and what PESQ and STOI find missing."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cache
 
@@ -10,7 +8,7 @@ from torch import Tensor, nn
 
 from quietmic.enhance.card import StftConfig
 from quietmic.models.networks.blocks import compress
-from quietmic.models.networks.spectra import synthesis
+from quietmic.models.networks.spectra import analysis, synthesis
 
 RESOLUTIONS = ((1024, 512), (512, 256), (256, 128))  # window and hop in samples
 SPECTRAL_WEIGHT = 10.0
@@ -22,7 +20,7 @@ FILTER_TAPS = 4096  # by then the responses of PESQ's filters have fallen below 
 
 @dataclass(frozen=True)
 class Perceptual:
-    """Weights of the terms that follow PESQ and STOI; both need all bands."""
+    """Weights of the terms that follow PESQ and STOI; both need all frequencies."""
 
     pesq: float = 0.0
     stoi: float = 0.0
@@ -130,9 +128,24 @@ def wave_loss(enhanced: Tensor, target: Tensor, noisy: Tensor) -> Tensor:
 
 
 def spectra_loss(
-    enhanced: Tensor, target: Tensor, noisy: Tensor, stft: StftConfig, perceptual: Perceptual | None = None
-) -> Tensor:
-    """The loss of whole spectra [B, F, T, 2] against audio [B, n_samples]: `wave_loss` and the weighted terms."""
+    enhanced: Tensor, target: Tensor, noisy: Tensor, stft: StftConfig, freqs: Tensor | None = None,
+    perceptual: Perceptual | None = None,
+) -> Tensor:  # fmt: skip
+    """The loss that networks are trained by; all training and compression goes through here.
+
+    Whole spectra become audio: `wave_loss` and the weighted terms. Of some frequencies no audio can be made: their loss
+    is `band_loss`, and nothing is perceived.
+
+    Args:
+        enhanced: [B, n, T, 2] of all frequencies, or of `freqs`.
+        target: audio [B, n_samples].
+        noisy: audio of the reference microphone [B, n_samples].
+        stft: of the network.
+        freqs: [n], where a network was trained on some of them.
+        perceptual: weights of the terms that need all frequencies.
+    """
+    if freqs is not None:
+        return band_loss(enhanced, target, noisy, stft, freqs)
     weights = perceptual or Perceptual()
     wave = synthesis(enhanced, stft)
     n_samples = wave.shape[1]
@@ -145,8 +158,10 @@ def spectra_loss(
     return loss
 
 
-def band_loss(enhanced: Tensor, target: Tensor, noisy: Tensor) -> Tensor:
-    """The loss of some bands [B, F, T, 2] of the network's own spectra: for training with band dropping."""
+def band_loss(enhanced: Tensor, target: Tensor, noisy: Tensor, stft: StftConfig, freqs: Tensor | None = None) -> Tensor:
+    """The loss of the network's own spectra [B, n, T, 2] at `freqs` [n], or at all, against audio [B, n_samples]."""
+    chosen = slice(None) if freqs is None else freqs
+    target, noisy = (analysis(wave, stft)[:, chosen] for wave in (target, noisy))
     scale = scale_of(target, noisy)[:, None, None, None]
     spectral = spectral_loss(enhanced / scale, target / scale).mean()
     return SPECTRAL_WEIGHT * spectral + SNR_WEIGHT * negative_snr(enhanced, target, noisy).mean()

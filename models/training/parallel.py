@@ -1,7 +1,5 @@
 """Training on several processes, one model each, started by torchrun: each takes a share of every batch."""
 
-from __future__ import annotations
-
 import gc
 import os
 from dataclasses import dataclass
@@ -30,6 +28,7 @@ class Team:
 
     @property
     def leads(self) -> bool:
+        """Whether this process writes files and shows progress."""
         return self.rank == 0
 
     def share(self, batch_size: int) -> slice:
@@ -45,7 +44,7 @@ class Team:
         return slice(self.rank * batch_size // self.size, (self.rank + 1) * batch_size // self.size)
 
     def mean(self, value: Tensor) -> Tensor:
-        """Mean over the processes."""
+        """Mean of each process's value over all processes."""
         if self.size > 1:
             value = value.clone()
             distributed.all_reduce(value)
@@ -102,20 +101,24 @@ class NoLog:
     """What the processes that do not lead show and keep: nothing."""
 
     def step(self, trainer: object, loss: float) -> None:
-        """Nothing."""
+        """Leaves the log of this step to the process that leads."""
+
+    def estimate_validation(self, trainer: object, scenes: object) -> float:
+        """No time, as they do not validate."""
+        return 0.0
 
     def validate(self, trainer: object, scenes: object) -> None:
-        """Nothing."""
+        """Leaves the validation to the process that leads."""
 
     def close(self) -> None:
-        """Nothing."""
+        """Has nothing to close, as this process wrote nothing."""
 
 
 class SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
     """Batch norm over the shares of all processes, on any device; torch's SyncBatchNorm needs GPUs."""
 
     def _check_input_dim(self, input: Tensor) -> None:
-        """Any."""
+        """Takes any number of dimensions, as one class stands for BatchNorm1d and 2d."""
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, ...] -> the same; equal shares are assumed."""

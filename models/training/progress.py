@@ -1,8 +1,8 @@
 """What a training run tells and keeps: log.csv, log.png, and validation figures."""
 
-from __future__ import annotations
-
 import csv
+import math
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,14 +12,18 @@ import torch
 from torch import Tensor
 
 from quietmic.enhance.card import StftConfig
+from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files import audio
 from quietmic.enhance.measure import metrics
+from quietmic.enhance.measure.rates import at_rate
+from quietmic.enhance.measure.recordings import find_recordings
 from quietmic.enhance.progress import Progress
 from quietmic.models.networks.spectra import analysis, synthesis
 from quietmic.models.training.config import TrainConfig
 
 COLUMNS = ("minutes", "step", "audio_hours", "loss", "n_mics", "si_sdr", "stoi", "pesq_wb")
 LOG_EVERY = 50
+N_SCENES = 20
 Scores = tuple[float, float, float]  # SI-SDR in dB, STOI, PESQ-WB
 
 
@@ -32,6 +36,7 @@ class Run(Protocol):
         stft: of its networks.
         average: holds the averaged network as `module`.
         step, minutes, audio_s: how far it is.
+        skipped: steps whose loss or gradient was no number.
     """
 
     config: TrainConfig
@@ -39,6 +44,7 @@ class Run(Protocol):
     stft: StftConfig
     average: Any
     step: int
+    skipped: int
     minutes: float
     audio_s: float
 
@@ -58,24 +64,40 @@ class TrainLog:
         self._first_minutes: float | None = None
 
     def step(self, trainer: Run, loss: float) -> None:
+        """Takes in the loss of one step, and tells how far the run is."""
         if self._first_minutes is None:
             self._first_minutes = trainer.minutes
-        self._losses.append(loss)
-        note = f"step {trainer.step}, loss {np.mean(self._losses[-LOG_EVERY:]):.3f}"
+        if math.isfinite(loss):
+            self._losses.append(loss)
+        note = f"step {trainer.step}, loss {np.mean(self._losses[-LOG_EVERY:] or [math.nan]):.3f}"
+        if trainer.skipped:
+            note += f", {trainer.skipped} steps skipped: no numbers"
         self._progress("training", trainer.minutes - self._first_minutes, self._minutes, note)
         if len(self._losses) >= LOG_EVERY:
             self._write((*_how_far(trainer), f"{np.mean(self._losses):.4f}", "", "", "", ""))
             self._losses.clear()
 
-    def validate(self, trainer: Run, scenes: Path, n_scenes: int = 20) -> None:
+    def estimate_validation(self, trainer: Run, scenes: Path) -> float:
+        """Minutes that `validate` will take, by what the first scene takes; finds out whether there is one."""
+        begin = time.perf_counter()
+        n_mics = _numbers_of_mics(trainer)[-1]
+        for noisy, clean in read_scenes(scenes, 1):
+            score(trainer, noisy[:n_mics], clean)
+        return N_SCENES * len(_numbers_of_mics(trainer)) * (time.perf_counter() - begin) / 60
+
+    def validate(self, trainer: Run, scenes: Path) -> None:
         """Means over the first scenes, with one microphone and, where the run trains on arrays, with all of them."""
-        for n_mics in (1, 4) if max(trainer.config.mics) > 1 else (1,):
-            rows = [score(trainer, noisy[:n_mics], clean) for noisy, clean in read_scenes(scenes, n_scenes)]
-            means = [f"{np.mean([row[k] for row in rows]):.4f}" for k in range(3)]
+        for n_mics in _numbers_of_mics(trainer):
+            rows: list[Scores] = []
+            for noisy, clean in read_scenes(scenes, N_SCENES):
+                rows.append(score(trainer, noisy[:n_mics], clean))
+                self._progress(f"validating, {n_mics} mic", len(rows), N_SCENES)
+            means = [f"{np.nanmean([row[k] for row in rows]):.4f}" for k in range(3)]
             self._write((*_how_far(trainer), "", n_mics, *means))
         plot(self._path)
 
     def close(self) -> None:
+        """Draws the log a last time."""
         plot(self._path)
 
     def _write(self, row: tuple[object, ...]) -> None:
@@ -83,14 +105,28 @@ class TrainLog:
             csv.writer(file).writerow(row)
 
 
+def _numbers_of_mics(trainer: Run) -> tuple[int, ...]:
+    return (1, 4) if max(trainer.config.mics) > 1 else (1,)
+
+
 def _how_far(trainer: Run) -> tuple[str, int, str]:
     return f"{trainer.minutes:.2f}", trainer.step, f"{trainer.audio_s / 3600:.3f}"
 
 
 def read_scenes(folder: Path, count: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Pairs of noisy [n_mics, n_samples] and clean [n_samples] of a scenes folder, the first `count` or all."""
-    for path in sorted((folder / "noisy").glob("*.flac"))[:count]:
-        yield audio.read(path)[0], audio.read(folder / "clean" / path.name)[0][0]
+    """Pairs of noisy [n_mics, n_samples] and clean [n_samples] at 16 kHz of a folder, the first `count` or all.
+
+    Raises:
+        QuietmicError: no pairs, in none of the layouts that `find_recordings` knows, or a file that cannot be read.
+    """
+    for recording in find_recordings(folder)[:count]:
+        if recording.clean is None:
+            raise QuietmicError(f"{recording.noisy} has no clean file: what is scored needs pairs", exit_code=2)
+        noisy, clean = (audio.read(path) for path in (recording.noisy, recording.clean))
+        channels = [at_rate(channel, noisy[1], metrics.METRIC_RATE) for channel in noisy[0]]
+        target = at_rate(clean[0][0], clean[1], metrics.METRIC_RATE)
+        n_samples = min(len(channels[0]), len(target))
+        yield np.stack(channels)[:, :n_samples], target[:n_samples]
 
 
 def score(trainer: Run, noisy: np.ndarray, clean: np.ndarray) -> Scores:

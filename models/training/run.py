@@ -1,7 +1,6 @@
 """A training run from paths and settings: data opened, processes joined, the loop run, a record left."""
 
-from __future__ import annotations
-
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,9 @@ from quietmic.enhance.hashes import hash_file
 from quietmic.enhance.measure.records import write_record
 from quietmic.enhance.progress import Progress, silent
 from quietmic.models.networks.registry import load_network
-from quietmic.models.training.config import read_config
-from quietmic.models.training.parallel import close_team, open_team
+from quietmic.models.training.config import TrainConfig, read_config
+from quietmic.models.training.folder import one_run
+from quietmic.models.training.parallel import Team, close_team, open_team
 from quietmic.models.training.sources import Sources, open_source
 from quietmic.models.training.train import RunPlan, train
 
@@ -27,7 +27,7 @@ def describe_start(checkpoint: Path) -> dict[str, Any]:
 
 
 def choose_facts(facts: dict[str, Any], *names: str) -> dict[str, Any]:
-    """Those of the facts that are there, by name."""
+    """The named facts out of all that a run keeps, as far as they are there."""
     return {name: facts[name] for name in names if name in facts}
 
 
@@ -50,11 +50,26 @@ def run_training(
 
     Returns:
         The path of the averaged weights, and that of the record, which only the first process writes.
+
+    Raises:
+        QuietmicError: another run works in the folder, or as `train` and `open_source`.
     """
     config = read_config(where.config, model)
     if config.model != model:
         raise QuietmicError(f"{where.config} is for the network '{config.model}', not '{model}'.", exit_code=2)
     team = open_team(plan.device)
+    with one_run(plan.folder) if team.leads else nullcontext():
+        path, summary, facts = _run(config, where, plan, teacher, team, progress)
+    close_team(team)
+    if not team.leads:
+        return path, None
+    return path, write_record("train", summary, model=model, seed=config.seed, config=asdict(config), **facts)
+
+
+def _run(
+    config: TrainConfig, where: Sources, plan: RunPlan, teacher: Path | None, team: Team, progress: Progress
+) -> tuple[Path, dict[str, float], dict[str, Any]]:
+    """Data opened and the loop run: the averaged weights, the run's figures and the facts of the data."""
     if not team.leads:
         team.wait()  # the first process packs and simulates, the others find it done
     source, data = open_source(where, config, progress)
@@ -77,7 +92,4 @@ def run_training(
     if plan.first:
         facts |= describe_start(plan.first)
     path, summary = train(source, config, plan, enhance_by, facts, team, progress)
-    close_team(team)
-    if not team.leads:
-        return path, None
-    return path, write_record("train", summary, model=model, seed=config.seed, config=asdict(config), **facts)
+    return path, summary, facts

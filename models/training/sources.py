@@ -1,7 +1,5 @@
 """Training scenes from folders of speech and noise, and what is told of the data."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,7 @@ class Sources:
 
     Attributes:
         speech: folder of clean speech; None where nothing is to be trained.
-        noise: folder of noise; likewise.
+        noise: folder of noise; None where nothing is to be trained.
         measured: folder of measured room responses.
         n_rooms: rooms to simulate, once.
         config: TOML file of the training, which says how scenes are mixed; None for the defaults.
@@ -60,9 +58,10 @@ def open_source(
 
 
 def describe_pack(pack: Pack) -> dict[str, Any]:
-    """Hours, hash, and each source with its licences: what a card says of the training data."""
+    """Hours, hash of contents, and each source with its licences: what a card says of the training data."""
     licences: dict[str, set[str]] = {}
     for source, licence in zip(pack.column("source", "unnamed"), pack.column("licence", "unknown"), strict=True):
         licences.setdefault(source, set()).add(licence)
     hours = float(pack.lengths.sum() / 16000 / 3600)
-    return {"hours": hours, "sha256": pack.sha256, "sources": {s: sorted(v) for s, v in sorted(licences.items())}}
+    name = "sha256_sampled" if pack.is_sampled else "sha256"
+    return {"hours": hours, name: pack.sha256, "sources": {s: sorted(v) for s, v in sorted(licences.items())}}

@@ -5,8 +5,6 @@ is already where causal convolutions and recurrent layers want it, so the surger
 every cache becomes a state of its own, the last frame becomes all frames. Many times faster than frame by frame.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Progress on standard error: bars on a terminal, else a line now and then."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

@@ -1,7 +1,5 @@
 """The commands about speed: `bench` and `plan`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +38,7 @@ def link_options(hidden: bool = False) -> Any:
 @selection_options
 @click.option("--seconds", type=click.FloatRange(min=1), default=20, show_default=True, help="Audio for each system.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads are tried from 1 to here; default: all cores.")
+@click.option("--sessions", is_flag=True, help="Also count the callers that one core carries at once.")
 @json_option
 @markdown_option
 @records_option
@@ -52,8 +51,8 @@ def link_options(hidden: bool = False) -> Any:
     link_options(hidden=True),
 )
 def bench(
-    selection: Selection, seconds: float, threads: int | None, json_path: str | None, markdown_path: Path | None,
-    records: Path, archive: tuple[float | None, tuple[int, float]],
+    selection: "Selection", seconds: float, threads: int | None, sessions: bool, json_path: str | None,
+    markdown_path: Path | None, records: Path, archive: tuple[float | None, tuple[int, float]],
 ) -> None:  # fmt: skip
     """Time models and peers on this machine."""
     from quietmic.enhance.measure.speed import run_bench
@@ -63,7 +62,7 @@ def bench(
     if hours:
         cost_archive(hours, (selection.models or ("default",))[0], machines, json_path)
         return
-    record = run_bench(bench_systems(selection), seconds, threads, records)
+    record = run_bench(bench_systems(selection), seconds, threads, records, sessions)
     show_bench(record, json_path, markdown_path)
 
 

@@ -1,7 +1,5 @@
 """Models of the catalogue in the form in which devices/ knows them."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from quietmic.devices.engine import Candidate, Engine

@@ -1,7 +1,5 @@
 """The commands that make networks small: `compress`, `compare-criteria` and `sweep`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +42,7 @@ def parse_seeds(context: click.Context, parameter: click.Parameter, value: str) 
     return tuple(int(number) for number in parse_numbers(context, parameter, value))
 
 
-def make_budget(params: float | None, macs: float | None, rtf: float | None) -> Budget | None:
+def make_budget(params: float | None, macs: float | None, rtf: float | None) -> "Budget | None":
     """The budgets of the options; where several are given, all must hold."""
     from quietmic.compression.cost import Budget
 
@@ -55,7 +53,7 @@ def make_budget(params: float | None, macs: float | None, rtf: float | None) -> 
     return budget
 
 
-def make_request(model: str, recipe: Path, budget: Budget | None, board: str | None, sources: Sources) -> Request:
+def make_request(model: str, recipe: Path, budget: "Budget | None", board: str | None, sources: "Sources") -> "Request":
     """Parent, recipe, budget and data; tells whether the board's costs were measured."""
     from quietmic.compression.enhancer import request
     from quietmic.devices.board import find_board
@@ -101,7 +99,7 @@ seeds_option = click.option(
 @click.option("--dry-run", is_flag=True, help="Only predict parameters, MACs and RTF.")
 @json_option
 def compress(
-    request: Request, scenes: Path | None, out: Path, name: str | None, list_it: bool, dry_run: bool,
+    request: "Request", scenes: Path | None, out: Path, name: str | None, list_it: bool, dry_run: bool,
     json_path: str | None,
 ) -> None:  # fmt: skip
     """Make a trained enhancer smaller by a recipe: decide, cut, fine-tune, factor, export, quantise, measure."""
@@ -132,7 +130,7 @@ def show_prediction(rows: dict[str, Any]) -> None:
             click.echo(f"{name:12} " + "  ".join(str(Budget(kind, value)) for kind, value in rows[name].items()))
 
 
-def show_steps(made: Made, out: Path, err: bool) -> None:
+def show_steps(made: "Made", out: Path, err: bool) -> None:
     """What each step gave, and where the model and its record are."""
     for step in made.result.steps:
         click.echo(
@@ -151,8 +149,8 @@ def show_steps(made: Made, out: Path, err: bool) -> None:
 @seeds_option
 @json_option
 def compare_criteria(
-    request: Request, scenes: Path | None, out: Path, criteria: str, seeds: tuple[int, ...], cluster: Cluster | None,
-    json_path: str | None,
+    request: "Request", scenes: Path | None, out: Path, criteria: str, seeds: tuple[int, ...],
+    cluster: "Cluster | None", json_path: str | None,
 ) -> None:  # fmt: skip
     """Compress a parent by every criterion at one budget and with as many batches each: a table."""
     from quietmic.cli.bar import progress_bar
@@ -173,7 +171,7 @@ def compare_criteria(
 @seeds_option
 @json_option
 def sweep(
-    request: Request, scenes: Path | None, out: Path, over: str, values: tuple[float, ...], seeds: tuple[int, ...],
+    request: "Request", scenes: Path | None, out: Path, over: str, values: tuple[float, ...], seeds: tuple[int, ...],
     json_path: str | None,
 ) -> None:  # fmt: skip
     """Compress a parent with one setting changed step by step: a table and curves."""

@@ -1,7 +1,5 @@
 """The command `denoise`: a batch of files, with progress and a summary."""
 
-from __future__ import annotations
-
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +32,7 @@ def make_options(
     stereo: str,
     raw: tuple[int, int] | None,
     attenuation_limit_db: float | None,
-) -> Options:
+) -> "Options":
     """How every file is enhanced."""
     from quietmic.enhance.catalogue import find_model
     from quietmic.enhance.files.batch import Options
@@ -55,7 +53,7 @@ def parse_raw(context: click.Context, parameter: click.Parameter, value: str | N
     return rate, n_channels
 
 
-def make_batch_options(jobs: int, overwrite: bool, resume: bool, cluster: Cluster | None) -> BatchOptions:
+def make_batch_options(jobs: int, overwrite: bool, resume: bool, cluster: "Cluster | None") -> "BatchOptions":
     """How the batch is run."""
     from quietmic.enhance.files.run import BatchOptions
 
@@ -91,7 +89,7 @@ def make_batch_options(jobs: int, overwrite: bool, resume: bool, cluster: Cluste
     cluster_options,
 )  # fmt: skip
 @json_option
-def denoise(inputs: tuple[str, ...], out: str, options: Options, how: BatchOptions, json_path: str | None) -> int:
+def denoise(inputs: tuple[str, ...], out: str, options: "Options", how: "BatchOptions", json_path: str | None) -> int:
     """Enhance INPUTS: files, folders (to any depth), glob patterns, and URLs of storage such as s3://bucket/in.
 
     With one input file OUT may be a file; otherwise it is a folder that keeps the tree below each input folder. "-" is
@@ -118,7 +116,7 @@ def denoise(inputs: tuple[str, ...], out: str, options: Options, how: BatchOptio
     return 1 if summary["failed"] else 0
 
 
-def show_batch(batch: Batch, console: Console) -> list[FileResult]:
+def show_batch(batch: "Batch", console: "Console") -> list["FileResult"]:
     """Runs a batch: a bar on a terminal, else a line for each file. Results are in the order of the jobs."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -138,7 +136,7 @@ def show_batch(batch: Batch, console: Console) -> list[FileResult]:
     return [results[job.source] for job in batch.jobs]
 
 
-def describe(result: FileResult) -> str:
+def describe(result: "FileResult") -> str:
     """One line on what became of a file."""
     if result.status != "enhanced":
         return redact(f"{result.status}: {result.source}: {with_hint(result.reason, result.argument)}")
@@ -148,7 +146,7 @@ def describe(result: FileResult) -> str:
     return redact("".join([line, *(f"\nwarning: {result.source}: {warning}" for warning in result.warnings)]))
 
 
-def show_summary(console: Console, results: list[FileResult], summary: dict[str, Any]) -> None:
+def show_summary(console: "Console", results: list["FileResult"], summary: dict[str, Any]) -> None:
     """Counts and times, and the files that failed once more on standard error."""
     console.print(
         f"{summary['enhanced']} enhanced, {summary['skipped']} skipped, {summary['failed']} failed; "

@@ -1,7 +1,5 @@
 """The command `evaluate`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +8,7 @@ import click
 from quietmic.cli.options import (
     cluster_options,
     evaluation_options,
+    folder_in,
     json_option,
     markdown_option,
     path_type,
@@ -22,15 +21,18 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Measure the quality of models and peers.")
-@click.argument("folder", type=path_type)
+@click.argument("folder", type=path_type, required=False)
+@click.option("--noisy", type=folder_in, help="Folder of noisy files, in place of FOLDER; with --clean.")
+@click.option("--clean", type=folder_in, help="Folder of their clean files, under the same names.")
+@click.option("--skip-bad", is_flag=True, help="Leave out files that cannot be read, and count them.")
 @selection_options
 @json_option
 @click.option("--csv", "csv_path", type=path_type, help="Write the figures of each file as CSV.")
 @markdown_option
 @evaluation_options(cluster_options)
 def evaluate(
-    folder: Path, selection: Selection, how: EvaluationOptions, json_path: str | None, csv_path: Path | None,
-    markdown_path: Path | None,
+    folder: Path | None, noisy: Path | None, clean: Path | None, skip_bad: bool, selection: "Selection",
+    how: "EvaluationOptions", json_path: str | None, csv_path: Path | None, markdown_path: Path | None,
 ) -> None:  # fmt: skip
     """Measure models and peers on FOLDER: noisy/clean pairs in any usual layout, or noisy files alone."""
     from dataclasses import replace
@@ -39,9 +41,12 @@ def evaluate(
     from quietmic.enhance.measure.quality import run_evaluation
     from quietmic.enhance.measure.systems import choose_systems
 
+    data = folder or noisy
+    if data is None or (folder and noisy) or (noisy is None) != (clean is None):
+        raise click.UsageError("give a FOLDER, or --noisy and --clean")
     systems = choose_systems(selection)
     with progress_bar() as bar:
-        record = run_evaluation(folder, systems, replace(how, progress=bar))
+        record = run_evaluation(data, systems, replace(how, progress=bar, skip_bad=skip_bad), clean)
     write_files(record, json_path, csv_path, markdown_path)
     if json_path != "-":
         show_evaluation(record)

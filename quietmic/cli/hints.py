@@ -7,6 +7,7 @@ HINTS = {
     "models": "name one with --model",
     "n_mics": "choose with --channels",
     "overwrite": "--overwrite replaces it",
+    "rooms": "--rooms says how many there are",
     "speech": "give --speech and --noise",
     "weights": "give it by --peer-weights or QUIETMIC_PEERS",
 }

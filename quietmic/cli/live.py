@@ -1,18 +1,22 @@
 """The commands about sound devices: `live`, `devices` and `board`."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from quietmic.cli.options import json_option, limit_option, parse_channels
 
 if TYPE_CHECKING:
     from quietmic.devices.board import Board
     from quietmic.devices.choice import Choice
+
+NO_DEVICES = (
+    "there are no sound devices: the system has no sound card, and no sound server answers. On a desktop start it "
+    "(`systemctl --user restart pipewire-pulse` or `pulseaudio --start`); elsewhere `arecord -l` lists the cards"
+)
 
 
 @click.command(short_help="Enhance a microphone live and play the result.")
@@ -23,6 +27,9 @@ if TYPE_CHECKING:
 @click.option("--channels", callback=parse_channels, metavar="0,1,...", help="Input channels that are microphones.")
 @click.option("--array", metavar="NAME", help="Microphone array: a name of devices/boards.toml, or a geometry file.")
 @click.option("--virtual-mic", "virtual_microphone", is_flag=True, help="Be a microphone 'quietmic' (Linux).")
+@click.option("--virtual-speaker", is_flag=True, help="Be a loudspeaker 'quietmic-speaker' that cleans what it plays.")
+@click.option("--echo-cancel", is_flag=True, help="The sound server's echo canceller before the microphone (Linux).")
+@click.option("--always-on", is_flag=True, help="Do not rest while no program uses the virtual device.")
 @click.option("--record", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Record to FLAC.")
 @click.option("--duration", "duration_s", type=click.FloatRange(min=0, min_open=True), metavar="S", help="Seconds.")
 @click.option("--no-ui", is_flag=True, help="Plain messages instead of the terminal view.")
@@ -31,9 +38,20 @@ if TYPE_CHECKING:
 @click.option("--jitter", "jitter_ms", type=click.FloatRange(0, 1000), metavar="MS", help="Buffer; default: measured.")
 @click.option("--two-clocks", is_flag=True, help="Correct drift between input and output even on one card.")
 @click.option("--board", "board_name", metavar="NAME", help="Board profile; default: detected.")
+@click.option("--install", "service", flag_value="install", help="Be that microphone from each login on (systemd).")
+@click.option("--uninstall", "service", flag_value="uninstall", help="No longer.")
+@click.option("--status", "service", flag_value="status", help="Tell whether that is so.")
 @json_option
-def live(json_path: str | None, model: str | None, board_name: str | None, no_ui: bool, **choices: Any) -> None:
+@click.pass_context
+def live(
+    context: click.Context, json_path: str | None, model: str | None, board_name: str | None, no_ui: bool,
+    service: str | None, **choices: Any,
+) -> None:  # fmt: skip
     """Enhance a microphone live and play the result to a device."""
+    if choices["virtual_microphone"] and choices["virtual_speaker"]:
+        raise click.UsageError("one run is a microphone or a loudspeaker: start two for both")
+    if service:
+        return manage_service(service, given_options(context))
     from quietmic.cli.candidates import live_candidates
     from quietmic.cli.output import put_json
     from quietmic.cli.view import live_view
@@ -53,14 +71,61 @@ def live(json_path: str | None, model: str | None, board_name: str | None, no_ui
         put_json(summary, json_path)
 
 
+def given_options(context: click.Context) -> list[str]:
+    """The options that were typed, as they would be typed again, but those that a service has anyway."""
+    words: list[str] = []
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        value = context.params.get(parameter.name or "")
+        if source != ParameterSource.COMMANDLINE or parameter.name in ("service", "virtual_microphone", "no_ui"):
+            continue
+        words.append(parameter.opts[0])
+        if not getattr(parameter, "is_flag", False):
+            words.append(",".join(map(str, value)) if isinstance(value, tuple) else str(value))
+    return words
+
+
+def manage_service(action: str, options: list[str]) -> None:
+    """Installs, removes or describes the service."""
+    from quietmic.devices import service
+
+    if action == "install":
+        click.echo(service.install(options))
+    else:
+        click.echo(service.uninstall() if action == "uninstall" else service.status())
+
+
+@click.command()
+@click.argument("words", nargs=-1, required=True, metavar="bypass|mute|limit DB|status")
+@json_option
+def ctl(words: tuple[str, ...], json_path: str | None) -> None:
+    """Steer the running `live` and print its state."""
+    from quietmic.cli.output import put_json
+    from quietmic.devices.remote import send_command
+
+    state = send_command(list(words))
+    if json_path is not None:
+        put_json(state, json_path)
+        return
+    for name, value in state.items():
+        text = (
+            f"{value:.1f}" if isinstance(value, float) else {True: "on", False: "off", None: "none"}.get(value, value)
+        )
+        click.echo(f"{name.replace('_', ' '):10s}  {text}")
+
+
 @click.command()
 @json_option
 def devices(json_path: str | None) -> None:
     """List the sound devices, their channels and rates."""
     from quietmic.cli.output import put_json
-    from quietmic.devices.listing import format_devices, list_devices, load_backend
+    from quietmic.devices.listing import format_devices
+    from quietmic.devices.sound import Sound
+    from quietmic.enhance.errors import QuietmicError
 
-    found = list_devices(load_backend())
+    found = Sound.find().list_devices()
+    if not found:
+        raise QuietmicError(NO_DEVICES)
     if json_path is None:
         click.echo(format_devices(found))
     else:
@@ -92,7 +157,7 @@ def board(json_path: str | None) -> None:
         show_board(profile, reason, choice)
 
 
-def show_board(profile: Board, reason: str, choice: Choice | None) -> None:
+def show_board(profile: "Board", reason: str, choice: "Choice | None") -> None:
     """The profile, and the model in one more line."""
     from quietmic.devices.board import format_board
 

@@ -1,7 +1,5 @@
 """Options that several commands share, and how those that travel together become one argument."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import wraps
 from inspect import signature
@@ -108,7 +106,7 @@ records_option = click.option(
 
 def make_cluster(
     cluster: str | None, tls_ca: Path | None, tls_cert: Path | None, tls_key: Path | None, jobs: int
-) -> Cluster | None:
+) -> "Cluster | None":
     """The workers to use instead of processes, None without --cluster."""
     from quietmic.enhance.cluster.connect import choose_cluster
 
@@ -131,7 +129,7 @@ cluster_options = gather(
 
 def make_selection(
     models: tuple[str, ...], peers: tuple[str, ...], mics: tuple[int, ...], peer_weights: Path | None
-) -> Selection:
+) -> "Selection":
     """What evaluate, bench, report and listen compare."""
     from quietmic.enhance.measure.systems import Selection
 
@@ -153,7 +151,7 @@ selection_options = gather(
 )  # fmt: skip
 
 
-def make_evaluation(jobs: int, cache: Path, records: Path, cluster: Cluster | None = None) -> EvaluationOptions:
+def make_evaluation(jobs: int, cache: Path, records: Path, cluster: "Cluster | None" = None) -> "EvaluationOptions":
     """How an evaluation is run."""
     from quietmic.enhance.measure.quality import EvaluationOptions
 

@@ -1,7 +1,5 @@
 """Where figures and tables go: the screen, standard output, or files."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The commands that write pages: `report` and `listen`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +34,7 @@ def scene_options(hidden: bool = False) -> Any:
 @click.option("--listen", "only_listen", is_flag=True, hidden=True, help="The same as `listen FOLDER`.")
 @scene_options(hidden=True)
 def report(
-    folder: Path | None, out: Path, selection: Selection, how: EvaluationOptions, only_listen: bool,
+    folder: Path | None, out: Path, selection: "Selection", how: "EvaluationOptions", only_listen: bool,
     chosen: tuple[int, tuple[str, ...]],
 ) -> None:  # fmt: skip
     """Write one page of quality and cost, with Markdown, CSV and JSON beside it.
@@ -67,12 +65,12 @@ def report(
 @click.option("-o", "--out", type=path_type, default=Path("out/listen.html"), show_default=True, help="The page.")
 @selection_options
 @scene_options()
-def listen(folder: Path | None, out: Path, selection: Selection, chosen: tuple[int, tuple[str, ...]]) -> None:
+def listen(folder: Path | None, out: Path, selection: "Selection", chosen: tuple[int, tuple[str, ...]]) -> None:
     """Write one page to listen to: scenes of FOLDER, or the recordings of quietmic, enhanced by each."""
     write_page(folder, out, selection, chosen)
 
 
-def write_page(folder: Path | None, out: Path, selection: Selection, chosen: tuple[int, tuple[str, ...]]) -> None:
+def write_page(folder: Path | None, out: Path, selection: "Selection", chosen: tuple[int, tuple[str, ...]]) -> None:
     """The page of so many scenes, or of those named, and its path on the screen."""
     from quietmic.enhance.measure.recordings import RECORDINGS
     from quietmic.enhance.measure.systems import report_systems

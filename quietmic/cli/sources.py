@@ -1,7 +1,5 @@
 """Options of the commands that train: where scenes come from."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,19 +14,19 @@ path_in: Any = click.Path(path_type=Path, exists=True)
 
 
 def speech_option(required: bool) -> Decorator:
-    """--speech."""
+    """Adds --speech: the folder of clean speech."""
     return click.option("--speech", type=folder_in, required=required, help="Folder of clean speech.")
 
 
 def noise_option(required: bool) -> Decorator:
-    """--noise."""
+    """Adds --noise: the folder of noise."""
     return click.option("--noise", type=folder_in, required=required, help="Folder of noise.")
 
 
 def make_sources(
     speech: Path | None, noise: Path | None, measured: Path | None, rooms: int, config: Path | None, cache: Path,
     jobs: int,
-) -> Sources:  # fmt: skip
+) -> "Sources":  # fmt: skip
     """Where training scenes come from."""
     from quietmic.models.training.sources import Sources
 

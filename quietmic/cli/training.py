@@ -1,7 +1,5 @@
 """The commands that make a model: `scenes`, `train` and `export`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +15,7 @@ if TYPE_CHECKING:
     from quietmic.models.training.train import RunPlan
 
 
-def make_scene_set(speech: Path, noise: Path, out: Path, count: int, seed: int, split: str, classes: str) -> SceneSet:
+def make_scene_set(speech: Path, noise: Path, out: Path, count: int, seed: int, split: str, classes: str) -> "SceneSet":
     """The set that is asked for."""
     from quietmic.models.mixtures.scenes import SceneSet
 
@@ -38,7 +36,7 @@ def make_scene_set(speech: Path, noise: Path, out: Path, count: int, seed: int, 
 )  # fmt: skip
 @jobs_option
 @cluster_options
-def scenes(wanted: SceneSet, jobs: int, cluster: Cluster | None) -> None:
+def scenes(wanted: "SceneSet", jobs: int, cluster: "Cluster | None") -> None:
     """Make a fixed set of noisy scenes in simulated rooms, four microphones each, with their clean references."""
     from quietmic.cli.bar import progress_bar
     from quietmic.models.mixtures.scenes import make_scenes
@@ -48,7 +46,7 @@ def scenes(wanted: SceneSet, jobs: int, cluster: Cluster | None) -> None:
     click.echo(manifest)
 
 
-def make_plan(out: Path, minutes: float, device: str, valid: Path | None, first: Path | None) -> RunPlan:
+def make_plan(out: Path, minutes: float, device: str, valid: Path | None, first: Path | None) -> "RunPlan":
     """Where, how long and from which weights a training runs."""
     from quietmic.models.training.run import choose_device
     from quietmic.models.training.train import RunPlan
@@ -64,11 +62,11 @@ def make_plan(out: Path, minutes: float, device: str, valid: Path | None, first:
     click.option("-o", "--out", type=path_type, required=True, help="Folder of the run; goes on there."),
     click.option("--minutes", type=float, required=True, help="Wall clock of this run."),
     click.option("--device", default="auto", show_default=True, help="cpu, cuda or auto."),
-    click.option("--valid", type=folder_in, help="Scenes folder to score now and then."),
+    click.option("--valid", type=folder_in, help="Folder of noisy/clean pairs to score now and then."),
     click.option("--start", "first", type=path_in, help="Checkpoint to start a run from."),
 )  # fmt: skip
 @click.option("--teacher", type=path_in, help="Streaming ONNX of a peer to learn from.")
-def train(model: str, sources: Sources, plan: RunPlan, teacher: Path | None) -> None:
+def train(model: str, sources: "Sources", plan: "RunPlan", teacher: Path | None) -> None:
     """Train a network on mixtures of SPEECH and NOISE; a run in the same folder goes on where it stopped."""
     from quietmic.cli.bar import progress_bar
     from quietmic.models.training.run import run_training

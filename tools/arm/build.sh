@@ -4,6 +4,7 @@
 # Needs no root, chroot or binfmt: Debian's packages come from this machine's own package sources and are unpacked,
 # not installed; the wheels are downloaded for aarch64.
 set -euo pipefail
+case "${1:---help}" in -h | --help) sed -n '2,/^set /{/^#/s/^# \?//p}' "$0"; exit ;; esac
 
 dir=$(realpath -m "$1")
 project=$(realpath "$(dirname "$0")/../..")

@@ -3,6 +3,7 @@
 #
 # DIR comes from build.sh. Emulation is slow: a few seconds of sound take minutes.
 set -euo pipefail
+case "${1:---help}" in -h | --help) sed -n '2,/^set /{/^#/s/^# \?//p}' "$0"; exit ;; esac
 
 dir=$(realpath "$1")
 recording=$(realpath "$2")

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import soxr
-from numpy.typing import NDArray
 
+from quietmic.enhance.arrays import Array
 from quietmic.enhance.errors import QuietmicError
+from quietmic.enhance.measure.rates import at_rate
 
 EXAMPLES = Path(__file__).parent / "examples"
 _NAMED = {
@@ -50,7 +50,7 @@ class Peer(ABC):
     package: ClassVar[str | None] = None
 
     @abstractmethod
-    def enhance(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    def enhance(self, samples: Array) -> Array:
         """Enhanced signal [n_ready] of `samples` [n_samples]; a missing tail is filled with silence by the caller."""
 
     def fingerprint(self) -> str:
@@ -60,7 +60,7 @@ class Peer(ABC):
         return f"{self.package} {version(self.package)}" if self.package else type(self).__qualname__
 
 
-def run_peer(peer: Peer, samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
+def run_peer(peer: Peer, samples: Array, sample_rate: int) -> Array:
     """Output of a peer, at the input's rate and length and aligned with it.
 
     Args:
@@ -68,10 +68,10 @@ def run_peer(peer: Peer, samples: NDArray[np.float32], sample_rate: int) -> NDAr
         samples: [n_samples] at `sample_rate`.
         sample_rate: hertz; the signal is resampled to the peer's own rate and back (soxr, linear phase, no delay).
     """
-    inside = _resample(samples, sample_rate, peer.sample_rate)
+    inside = at_rate(samples, sample_rate, peer.sample_rate)
     padded = np.concatenate([inside, np.zeros(peer.delay, dtype=np.float32)])
     enhanced = _fit(np.asarray(peer.enhance(padded), dtype=np.float32)[peer.delay :], inside.size)
-    return _fit(_resample(enhanced, peer.sample_rate, sample_rate), samples.size)
+    return _fit(at_rate(enhanced, peer.sample_rate, sample_rate), samples.size)
 
 
 def list_peers() -> list[str]:
@@ -112,9 +112,5 @@ def find_peer(name: str, weights: Path | None = None) -> Peer:
     return kind()
 
 
-def _resample(samples: NDArray[np.float32], rate: int, wanted: int) -> NDArray[np.float32]:
-    return samples if rate == wanted else soxr.resample(samples, rate, wanted)
-
-
-def _fit(samples: NDArray[np.float32], n_samples: int) -> NDArray[np.float32]:
+def _fit(samples: Array, n_samples: int) -> Array:
     return np.pad(samples, (0, max(0, n_samples - samples.size)))[:n_samples]

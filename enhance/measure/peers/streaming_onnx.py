@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from quietmic.enhance.arrays import Array
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.measure.peers import Peer
 
@@ -42,11 +43,11 @@ class Stage:
     states: dict[str, str]
     shapes: dict[str, tuple[int, ...]]
 
-    def initial_state(self) -> dict[str, NDArray[np.float32]]:
+    def initial_state(self) -> dict[str, Array]:
         """Zeros in the shapes that the graph states."""
         return {name: np.zeros(self.shapes[name], dtype=np.float32) for name in self.states}
 
-    def step(self, block: NDArray[np.float64], state: dict[str, NDArray[np.float32]]) -> NDArray[np.float64]:
+    def step(self, block: NDArray[np.float64], state: dict[str, Array]) -> NDArray[np.float64]:
         """Next block [n_fft] from `block` [n_fft]; `state` is moved on in place."""
         spectrum = np.fft.rfft(block) if self.kind != "samples" else None
         if spectrum is None:
@@ -97,7 +98,7 @@ class StreamingOnnx(Peer):
         self.parameters = facts.get("parameters")
         self.source, self.licence = facts.get("source", ""), facts.get("licence", "")
 
-    def enhance(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    def enhance(self, samples: Array) -> Array:
         lead = self.n_fft - self.hop_length
         n_blocks = -(-(samples.size + lead) // self.hop_length)
         padded = np.pad(samples, (lead, n_blocks * self.hop_length - samples.size))

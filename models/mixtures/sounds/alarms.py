@@ -1,7 +1,5 @@
 """Signals and music: sounds [n_samples] of sirens, alarms, bells, beeps and random synthesisers."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from quietmic.models.mixtures.rooms import SAMPLE_RATE

@@ -5,8 +5,6 @@ training on one core, so that long random numbers are drawn as phases (cheaper t
 a table of one period, and whatever rings is made once and placed many times.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import lru_cache
 

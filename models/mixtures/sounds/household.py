@@ -1,7 +1,5 @@
 """Things that people do: sounds [n_samples] of dishes, keys, steps, doors, paper, tools, drawn anew each time."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from quietmic.models.mixtures.rooms import SAMPLE_RATE

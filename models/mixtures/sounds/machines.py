@@ -1,7 +1,5 @@
 """Machines: sounds [n_samples] of motors, fans, vehicles and currents, each with its own drawn parameters."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from quietmic.models.mixtures.rooms import SAMPLE_RATE

@@ -1,7 +1,5 @@
 """Weather, water and animals: sounds [n_samples] with drawn parameters."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from quietmic.models.mixtures.rooms import SAMPLE_RATE

@@ -1,7 +1,5 @@
 """The made sounds by name."""
 
-from __future__ import annotations
-
 from quietmic.models.mixtures.sounds import alarms, household, machines, nature
 from quietmic.models.mixtures.sounds.blocks import Generator
 

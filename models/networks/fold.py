@@ -1,6 +1,4 @@
-"""Batch norms folded into the convolutions in front of them, found by what flows where."""
-
-from __future__ import annotations
+"""Batch norms of any network folded into the convolutions in front of them, found by what flows where."""
 
 import copy
 from typing import Any
@@ -9,13 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from quietmic.compression.structure.count import CONVOLUTIONS, TRANSPOSED
-from quietmic.compression.structure.rnn import replace
-from quietmic.compression.structure.rules import BATCH_NORMS
+from quietmic.models.networks.count import CONVOLUTIONS, TRANSPOSED
+
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.InstanceNorm1d, nn.InstanceNorm2d)
 
 
 def norm_pairs(model: nn.Module, inputs: tuple) -> dict[str, str]:
-    """Convolution -> batch norm that takes its output and nothing else does, by path."""
+    """Convolution -> batch norm that takes its output, by path."""
     paths = {module: path for path, module in model.named_modules()}
     made: dict[int, str] = {}
     alive: list[Tensor] = []  # keeps ids from being used again
@@ -42,12 +40,19 @@ def norm_pairs(model: nn.Module, inputs: tuple) -> dict[str, str]:
     return pairs
 
 
-def fold_norms(model: nn.Module, inputs: tuple, convolutions: set[str]) -> nn.Module:
-    """A copy in which the batch norms behind some convolutions are folded into them; its output is the same."""
+def fold_norms(model: nn.Module, inputs: tuple, convolutions: set[str] | None = None) -> nn.Module:
+    """A copy in evaluation mode with batch norms folded into the convolutions before them; its output is the same.
+
+    Args:
+        model: any network; left as it is.
+        inputs: arguments of `model.forward`.
+        convolutions: paths of those into which to fold; None = all.
+    """
     model = copy.deepcopy(model).eval()
     for conv, norm in norm_pairs(model, inputs).items():
-        if conv in convolutions:
+        if convolutions is None or conv in convolutions:
             module = model.get_submodule(conv)
             fused = fuse_conv_bn_eval(module, model.get_submodule(norm), transpose=isinstance(module, TRANSPOSED))
-            replace(replace(model, conv, fused), norm, nn.Identity())
+            model.set_submodule(conv, fused)
+            model.set_submodule(norm, nn.Identity())
     return model

@@ -1,6 +1,4 @@
-"""Counts of parameters and multiply-accumulates (MACs), layer by layer, by hooks on one forward pass."""
-
-from __future__ import annotations
+"""Counts of parameters and multiply-accumulates (MACs) of any network, layer by layer, by hooks on one forward pass."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

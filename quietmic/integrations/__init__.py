@@ -1,0 +1,1 @@
+"""quietmic inside other frameworks; each module needs the extra of its name."""

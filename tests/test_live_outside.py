@@ -1,0 +1,170 @@
+"""What reaches a run from outside: commands over a socket, the service, the sound server's answers (a fake pactl)."""
+
+import os
+import socket
+import stat
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_portaudio import FakePortAudio
+
+from quietmic import cli
+from quietmic.devices import service
+from quietmic.devices.plan import plan_duplex
+from quietmic.devices.remote import Remote, send_command, socket_path
+from quietmic.devices.server.pactl import Node, NoServer, Snapshot, Stream, find_server, pactl, take_snapshot
+from quietmic.devices.server.virtual import real_default
+from quietmic.devices.server.watch import Wiring, count_users
+from quietmic.devices.sound import Sound
+from quietmic.enhance.errors import QuietmicError
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="sockets and programs as Unix has them")
+
+
+def test_a_command_reaches_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    said: list[str] = []
+
+    def obey(words: list[str]) -> dict[str, Any]:
+        if words == ["bad"]:
+            raise QuietmicError("there is no such command")
+        return {"words": words}
+
+    with Remote(obey, said.append) as remote:
+        assert stat.S_IMODE(socket_path().stat().st_mode) == 0o600
+        answers: list[Any] = []
+
+        def send() -> None:
+            answers.append(send_command(["limit", "12"]))
+            with pytest.raises(QuietmicError, match="no such command"):
+                send_command(["bad"])
+
+        thread = threading.Thread(target=send)
+        thread.start()
+        while thread.is_alive():
+            remote.poll()
+        assert answers == [{"words": ["limit", "12"]}]
+    assert not socket_path().exists()
+    with pytest.raises(QuietmicError, match="no quietmic is running"):
+        send_command(["status"])
+
+
+def test_a_second_run_leaves_the_socket_to_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    with socket.socket(socket.AF_UNIX) as dead:  # what a killed run leaves
+        dead.bind(str(socket_path()))
+    said: list[str] = []
+    with Remote(lambda words: {}, said.append):
+        assert said == []
+        with Remote(lambda words: {}, said.append):
+            assert "another run already answers it" in said[0]
+        assert socket_path().exists()
+
+
+@pytest.fixture
+def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A systemctl that writes down what it is asked, and fails when there is a file `fails`."""
+    program, log = tmp_path / "bin" / "systemctl", tmp_path / "log"
+    program.parent.mkdir()
+    program.write_text(
+        f'#!/bin/sh\necho "$@" >> {log}\n[ "$2" = is-active ] && echo active\n[ ! -e {tmp_path}/fails ]\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    return log
+
+
+def test_the_service_is_installed_and_removed(systemd: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["live", "--install", "--attenuation-limit", "12", "--input", "my 50% mic", "--auto"]) == 0
+    unit = service.unit_path().read_text()
+    command = next(line for line in unit.splitlines() if line.startswith("ExecStart="))
+    assert command.endswith('live --virtual-mic --no-ui --attenuation-limit 12.0 --input "my 50%% mic" --auto')
+    assert "--user enable quietmic.service" in systemd.read_text()
+    assert cli.main(["live", "--status"]) == 0
+    assert "active" in capsys.readouterr().out
+    assert cli.main(["live", "--uninstall"]) == 0
+    assert not service.unit_path().exists()
+    assert "--user disable --now quietmic.service" in systemd.read_text()
+
+
+def test_a_service_that_does_not_start_is_not_left_behind(systemd: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (systemd.parent / "fails").touch()
+    assert cli.main(["live", "--install"]) == 1
+    assert "systemctl --user" in capsys.readouterr().err
+    assert not service.unit_path().exists()
+
+
+def node(index: int, name: str, monitor_of: str = "") -> Node:
+    return Node(index, name, name, 1, "mono", 48000, monitor_of)
+
+
+def test_users_are_programs_that_record_and_no_level_meters() -> None:
+    sources = (node(1, "mic"), node(2, "quietmic"))
+    recording = (
+        Stream(1, 2, 7, False, False),  # a meeting
+        Stream(2, 2, 8, True, False),  # paused
+        Stream(3, 2, 9, False, True),  # a volume control
+        Stream(4, 1, 10, False, False),  # at another microphone
+    )
+    snapshot = Snapshot(sources, (), recording, ())
+    assert count_users(Wiring(offered="quietmic"), snapshot) == 1
+
+
+@pytest.fixture
+def fake_pactl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A pactl whose answers are files, named like its arguments."""
+    program = tmp_path / "bin" / "pactl"
+    program.parent.mkdir()
+    program.write_text(
+        f'#!/bin/sh\nfile="{tmp_path}/$(echo "$*" | tr " " _)"\n'
+        '[ -e "$file" ] && cat "$file" && exit 0\necho "Connection failure: Connection refused" >&2\nexit 1\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    for name in ("PULSE_SOURCE", "PULSE_SINK"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+LIST = """{"sources": [
+ {"index": 1, "name": "usb", "description": "Mikrofon für alle", "sample_specification": "s16le 2ch 44100Hz",
+  "channel_map": "front-left,front-right", "monitor_source": ""},
+ {"index": 2, "name": "out.monitor", "description": "Monitor of Out", "sample_specification": "s16le 2ch 48000Hz",
+  "channel_map": "front-left,front-right", "monitor_source": "out"},
+ {"index": 3, "name": "quietmic", "description": "quietmic", "sample_specification": "s16le 1ch 48000Hz",
+  "channel_map": "mono", "monitor_source": ""}],
+ "sinks": [{"index": 2, "name": "out", "description": "Out", "sample_specification": "s16le 2ch 48000Hz",
+  "channel_map": "front-left,front-right", "monitor_source": "out.monitor"}],
+ "source_outputs": [], "sink_inputs": []}"""
+
+
+def test_the_server_is_read(fake_pactl: Path) -> None:
+    assert find_server() is None
+    with pytest.raises(NoServer, match="is PulseAudio or PipeWire running"):
+        pactl("info")
+    (fake_pactl / "-f_json_info").write_text('{"server_name": "PulseAudio (on PipeWire 1.0)"}')
+    (fake_pactl / "-f_json_list").write_text(LIST)
+    (fake_pactl / "get-default-source").write_text("quietmic\n")
+    (fake_pactl / "get-default-sink").write_text("out\n")
+    assert find_server() == "PipeWire"
+    assert [source.n_channels for source in take_snapshot().sources] == [2, 2, 1]
+    assert real_default("source") == "usb"  # not our own, though the person made it the default
+    sound = Sound(FakePortAudio(), "PipeWire")
+    labels = {device.name: device.label for device in sound.list_devices()}
+    assert labels["usb"] == "Mikrofon für alle"
+    plan = plan_duplex(sound, 16000, input_name="mikrofon", output_name="out")
+    assert (plan.input.name, plan.n_input_channels, plan.output.name, plan.n_output_channels) == ("usb", 2, "out", 1)
+    with pytest.raises(QuietmicError, match="would hear itself"):
+        plan_duplex(sound, 16000, input_name="monitor", output_name="out")
+
+
+def test_no_devices_is_an_error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """`devices` printed an empty table, and 0."""
+    nothing = FakePortAudio()
+    nothing.unplugged = True
+    monkeypatch.setattr(Sound, "find", lambda: Sound(nothing))
+    assert cli.main(["devices"]) == 1
+    assert "no sound server answers" in capsys.readouterr().err

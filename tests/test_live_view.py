@@ -1,0 +1,81 @@
+"""The view at every size of the terminal, the losses in seconds, and what is told of them."""
+
+import pytest
+from fake_portaudio import FakePortAudio
+from live_session import make_session
+from rich.console import Console
+
+from quietmic.cli.view import render
+from quietmic.devices.controls import HELP
+from quietmic.devices.losses import Losses, advise
+from quietmic.devices.session import Session
+from quietmic.devices.tally import Tally
+
+
+def text_of(session: Session, width: int, height: int) -> list[str]:
+    console = Console(width=width, height=height, record=True)
+    console.print(render(session, width, height))
+    return console.export_text().splitlines()
+
+
+@pytest.mark.parametrize(("width", "height"), [(40, 24), (40, 16), (80, 14), (80, 24), (200, 50)])
+def test_nothing_needed_is_cut(backend: FakePortAudio, width: int, height: int) -> None:
+    session = make_session(backend)
+    for n in range(9):
+        session.log(f"fell {n}.5 s behind: dropped {n} blocks")
+    session.log("this is the newest message")
+    lines = text_of(session, width, height)
+    assert len(lines) < height and max(map(len, lines)) <= width
+    text = " ".join(line.strip("│ ") for line in lines)
+    for part in ("waiting for sound", "input", "output", "-100.0 dB", "this is the newest message", *HELP.split("  ")):
+        assert part in text, lines
+
+
+def test_before_the_first_block_nothing_is_enhanced(backend: FakePortAudio) -> None:
+    text = "\n".join(text_of(make_session(backend), 80, 24))
+    assert "waiting for sound" in text
+    assert "latency" not in text and "enhancing" not in text
+
+
+def test_one_message_for_one_cause_with_its_count(backend: FakePortAudio) -> None:
+    session = make_session(backend)
+    for n in range(3):
+        session.log(f"trying again in {n} s")
+    session.log("the sound devices are back")
+    lines = [line for line in text_of(session, 80, 24) if "again" in line or "back" in line]
+    assert len(lines) == 2
+    assert "are back" in lines[0] and "trying again in 2 s (3 times)" in lines[1]
+
+
+def test_losses_are_weighed_in_seconds() -> None:
+    """Two gaps of two seconds each were two events, and nothing was said."""
+    tally = Tally()
+    losses = Losses(tally, 0.01, window_s=5.0)
+    losses.open(100.0)
+    for _ in range(500):
+        tally.add_hop(0.001)
+    assert losses.judge(105.0) is None
+    for _ in range(300):
+        tally.add_hop(0.001)
+    assert losses.judge(109.0) is None  # the window lasts
+    assert losses.judge(110.0) == "2.0 of 5 s of sound were lost"
+    assert losses.lost_s(110.0) == pytest.approx(2.0)
+    losses.close(110.0)
+    assert losses.lost_s(200.0) == pytest.approx(2.0)
+    losses.open(200.0)
+    tally.underruns += 4
+    for _ in range(500):
+        tally.add_hop(0.001)
+    assert losses.judge(205.0) == "4 gaps in 5 s"
+
+
+@pytest.mark.parametrize(
+    ("latency", "has_jitter", "one_clock", "advice"),
+    [
+        ("low", False, True, "try a latency of 0.2 s or more jitter or two clocks"),
+        (0.2, False, False, "try more jitter"),
+        (0.2, True, False, "too busy for so short a buffer"),
+    ],
+)
+def test_followed_advice_is_not_repeated(latency: float | str, has_jitter: bool, one_clock: bool, advice: str) -> None:
+    assert advise(latency, has_jitter, one_clock).endswith(advice)

@@ -1,0 +1,101 @@
+"""Packed folders: named by what is in them, from manifests as people save them, without leftovers."""
+
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from quietmic.enhance import hashes
+from quietmic.enhance.errors import QuietmicError
+from quietmic.models.mixtures.pack import list_files, pack_folder, written_whole
+from quietmic.models.training.sources import describe_pack
+
+
+def write(folder: Path, level: float, n_files: int = 2) -> Path:
+    folder.mkdir(exist_ok=True)
+    for i in range(n_files):
+        soundfile.write(folder / f"{i}.wav", np.full(1600, level), 16000)
+    return folder
+
+
+def loudest(folder: Path, cache: Path) -> float:
+    return float(np.abs(pack_folder(folder, "train", cache).samples).max() / 32767)
+
+
+def test_packs_are_told_apart_by_contents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two folders with the same names and sizes shared one pack: the noise was the speech."""
+    for limit in (hashes.SAMPLED_BEYOND, 0):
+        monkeypatch.setattr(hashes, "SAMPLED_BEYOND", limit)
+        speech, noise = write(tmp_path / "speech", 0.5), write(tmp_path / "noise", 0.25)
+        cache = tmp_path / f"cache-{limit}"
+        assert (loudest(speech, cache), loudest(noise, cache)) == pytest.approx((0.5, 0.25), abs=1e-3)
+        assert loudest(write(speech, 0.1), cache) == pytest.approx(0.1, abs=1e-3)  # replaced in place
+        facts = describe_pack(pack_folder(speech, "train", cache))
+        assert [name for name in facts if "sha256" in name] == ["sha256_sampled" if limit == 0 else "sha256"]
+        copy = write(tmp_path / "copy", 0.1)
+        assert pack_folder(copy, "train", cache).sha256 == pack_folder(speech, "train", cache).sha256
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "path,split\n0.wav,train\n1.wav,valid\n",
+        "\ufeffsplit,path\r\ntrain,0.wav\r\nvalid,1.wav\r\n",
+        "Path,Split\n0.wav,Train\n1.wav,Valid\n",
+        "path, split\n0.wav, train\n1.wav, valid\n",
+        "path;split\n0.wav;train\n1.wav;valid\n;\n",
+        "path\tsplit\n0.wav\ttrain\n1.wav\tvalid\n",
+    ],
+)
+def test_held_out_rows_do_not_train_however_the_manifest_was_saved(tmp_path: Path, text: str) -> None:
+    """With a mark in front, "Split" or " split" there was no such column, and all rows trained."""
+    folder = write(tmp_path / "speech", 0.5)
+    (folder / "manifest.csv").write_bytes(text.encode())
+    assert [row["path"] for row in list_files(folder, "train")] == ["0.wav"]
+    assert [row["path"] for row in list_files(folder, "valid")] == ["1.wav"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"file,split\n0.wav,train\n", "one of them 'path'; it is 'file,split'"),
+        (b"path,split,speaker\n0.wav,train,J\xfcrgen\n", "not in UTF-8"),
+        (b"path,split\n0.wav\n", "line 2: 1 cells for 2 columns"),
+        (b"path,split\n,train\n", "line 2: '' is not there"),
+        (b"path,split\n7.wav,train\n", "line 2: '7.wav' is not there"),
+        (b"path,split\n0.wav,test\n", "no audio files of split 'train'"),
+        (b"", "the first line must name the columns"),
+    ],
+)
+def test_other_manifests_are_refused_by_name(tmp_path: Path, text: bytes, message: str) -> None:
+    folder = write(tmp_path / "speech", 0.5)
+    (folder / "manifest.csv").write_bytes(text)
+    with pytest.raises(QuietmicError, match=message) as told:
+        list_files(folder, "train")
+    assert str(folder) in str(told.value)
+
+
+def fill(target: Path) -> None:
+    with written_whole(target) as part:
+        (part / "half").touch()
+        time.sleep(60)
+
+
+def test_what_a_killed_packing_left_goes_with_the_next(tmp_path: Path) -> None:
+    packing = multiprocessing.get_context("spawn").Process(target=fill, args=(tmp_path / "pack-a",))
+    packing.start()
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("pack-a.*/half")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert packing.pid
+    os.kill(packing.pid, signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
+    packing.join()
+    assert list(tmp_path.glob("pack-a.*"))
+    with written_whole(tmp_path / "pack-b") as part:
+        (part / "all").touch()
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != ".lock") == ["pack-b"]

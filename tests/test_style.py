@@ -1,0 +1,87 @@
+"""How tests, tools and examples are written: through contracts, short, each tool saying what it is for."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+ROOMS = ("enhance", "devices", "models", "compression", "quietmic")
+FOLDERS = ("tests", "tools", "examples")
+FILES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
+PRIVATE = re.compile(r"(^|\.)_[A-Za-z]\w*$")
+
+
+def is_private(name: str) -> bool:
+    return bool(PRIVATE.search(name)) and not name.endswith("__")
+
+
+def programs(tree: ast.AST) -> Iterator[ast.AST]:
+    """The tree, and those of programs inside its strings, which a test runs in a process of their own."""
+    yield tree
+    for node in ast.walk(tree):
+        parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+        text = "".join(str(part.value) if isinstance(part, ast.Constant) else "0" for part in parts)
+        if "import " in text and "\n" in text:
+            try:
+                yield ast.parse(text)
+            except SyntaxError:
+                continue  # prose
+
+
+def private_members(tree: ast.AST) -> list[str]:
+    """Names with a leading underscore that a program takes from elsewhere, by import, attribute or patch."""
+    found: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            found += [alias.name for alias in node.names if is_private(alias.name)]
+        elif isinstance(node, ast.Attribute) and is_private(node.attr):
+            if not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")):
+                found.append(node.attr)
+        elif isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in (
+            "setattr", "getattr", "delattr", "patch",
+        ):  # fmt: skip
+            texts = [a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+            found += [text for text in texts if is_private(text)]
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_nothing_reaches_into_private_members(path: Path) -> None:
+    """A test of what nobody promised breaks with every change inside and proves nothing to a user."""
+    found = [name for tree in programs(ast.parse(path.read_text(encoding="utf-8"))) for name in private_members(tree)]
+    assert not found
+
+
+def test_reaching_in_is_noticed() -> None:
+    code = """
+from quietmic.enhance.stream import ~check
+stream.~push(self.~own, cls.~own, stream.__class__)
+monkeypatch.setattr("quietmic.devices.duplex.~SILENT_S", 1)
+program = f'''
+import quietmic
+recorder.~queue[{1}]
+'''
+""".replace("~", "_")  # so that this file itself is clean
+    found = {name for tree in programs(ast.parse(code)) for name in private_members(tree)}
+    assert found == {"_check", "_push", "quietmic.devices.duplex._SILENT_S", "_queue"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_files_stay_short(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 330
+
+
+LIBRARY = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
+
+
+@pytest.mark.parametrize("path", LIBRARY, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_docstrings_say_what_for(path: Path) -> None:
+    """ "Itself." and "Nothing." are true and tell a stranger nothing."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and (text := ast.get_docstring(node)):
+            first = text.splitlines()[0]
+            assert len(first.split()) >= 4, f"line {node.lineno}: {first}"
+            assert not first.startswith(("Raises ", "Args:", "Likewise")), f"line {node.lineno}: {first}"
