@@ -59,7 +59,7 @@ class PipeDecoder:
     def _read_header(self) -> AudioInfo:
         head = self._exactly(12)
         if head[:4] not in (b"RIFF", b"RF64") or head[8:] != b"WAVE":
-            raise QuietmicError("standard input is no WAV; for samples without a header give --raw RATE,CHANNELS")
+            raise QuietmicError("standard input is no WAV", argument="raw")
         form = b""
         while True:
             name = self._exactly(4)
