@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ROOMS := quietmic/__init__.py quietmic/cli quietmic/integrations enhance models compression devices
 
-.PHONY: demo test test-slow test-agents soak test-arm check clean
+.PHONY: demo test test-slow test-agents soak test-arm fuzz check clean
 
 demo: .venv/run-time.stamp
 	$(BIN)/python app.py demo
@@ -25,6 +25,10 @@ test-agents: .venv/agents.stamp
 test-arm: .venv/run-time.stamp
 	PYTHON=$(CURDIR)/$(BIN)/python tools/arm/build.sh build/arm
 	PYTHON=$(CURDIR)/$(BIN)/python tools/arm/compare.sh build/arm recordings/mono_keyboard_noisy.flac $(MODEL)
+
+# Mutated headers and cuts of every container, and what becomes of them; minutes.
+fuzz: .venv/test.stamp
+	$(BIN)/python tools/fuzz_files.py --count 2500 --markdown docs/robustness.md
 
 # mypy sees the packages where they are once installed: links to the folders of the checkout.
 check: .venv/test.stamp

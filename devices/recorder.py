@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from quietmic.enhance.arrays import Array
-from quietmic.enhance.files.audio import open_flac
+from quietmic.enhance.files.writer import open_flac
 
 _FLAC_BLOCK = 4096  # samples per frame of the encoder, which keeps one frame and one sample back
 _TOTAL_OFFSET = 21  # of "total samples" in a FLAC file: 36 bits, after 4 that belong to the bits per sample

@@ -1,7 +1,7 @@
 """Whole signals through the stream: as many samples out as in, in time with the input."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from quietmic.enhance.arrays import Array
 from quietmic.enhance.catalogue import find_model
 from quietmic.enhance.hashes import hash_once
 from quietmic.enhance.network import load_network
+from quietmic.enhance.stereo import LinkedStream
 from quietmic.enhance.stream import Stream
 
 _logger = logging.getLogger(__name__)
@@ -61,21 +62,21 @@ def denoise(
     return enhanced
 
 
-def enhance_signal(streams: list[Stream], blocks: Iterable[Array]) -> Iterable[Array]:
+def enhance_signal(streams: Sequence[Stream | LinkedStream], blocks: Iterable[Array]) -> Iterable[Array]:
     """Enhanced blocks in time with the input: the streams' delay is cut off, the tail flushed.
 
     Args:
-        streams: one for all channels (an array), or one for each channel.
+        streams: one for all channels (an array, or two that are linked), or one for each channel.
         blocks: [n_channels, n_samples] each.
 
     Yields:
-        [len(streams), n_ready]; as many samples in all as went in.
+        [n_outputs, n_ready]; as many samples in all as went in.
     """
     to_drop = streams[0].delay
     for block in blocks:
         channels = [block] if len(streams) == 1 else list(block)
-        ready = np.stack([stream.process(part) for stream, part in zip(streams, channels, strict=True)])
+        ready = np.vstack([stream.process(part) for stream, part in zip(streams, channels, strict=True)])
         drop = min(to_drop, ready.shape[1])
         to_drop -= drop
         yield ready[:, drop:]
-    yield np.stack([stream.flush() for stream in streams])[:, to_drop:]
+    yield np.vstack([stream.flush() for stream in streams])[:, to_drop:]

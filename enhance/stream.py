@@ -16,15 +16,16 @@ from quietmic.enhance.beamform import Beamformer, BeamState
 from quietmic.enhance.catalogue import find_model
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.network import OnnxNetwork, State
+from quietmic.enhance.offset import OffsetState, find_onset, initial_offset, remove_offset
 from quietmic.enhance.reference import ReferenceState, initial_reference, update_reference
 from quietmic.enhance.resample import ResamplerState, StreamResampler
+from quietmic.enhance.samples import silence_non_finite
 from quietmic.enhance.stft import Stft, StftState
 
 MAX_MICS = 8
 MIN_RATE, MAX_RATE = 8000, 192000
 
 _CHUNK_FRAMES = 62  # frames per call of the network where a block brings so many: about a second
-_LARGEST_SAMPLE = 1e6  # beyond it the power of a frame overflows; counted as not finite
 
 
 @dataclass
@@ -35,6 +36,7 @@ class StreamState:
         to_model: resampler of the input; None at the model's rate.
         from_model: resampler of the output; None at the model's rate.
         pending: [n_mics, n] samples at the model's rate that do not fill a hop yet.
+        offset: constant offsets of the microphones.
         stft: analysis and synthesis.
         network: the graph's states by name.
         beam: covariances; None with one microphone or a network without a beam.
@@ -48,6 +50,7 @@ class StreamState:
     to_model: ResamplerState | None
     from_model: ResamplerState | None
     pending: Array
+    offset: OffsetState
     stft: StftState
     network: State
     beam: BeamState | None
@@ -105,6 +108,7 @@ class Stream:
         if self._resamplers:
             to_model, from_model = self._resamplers
             self.delay = int((to_model.delay + self._stft.delay) * ratio + from_model.delay)
+        self._onset = find_onset(self._resamplers[0] if self._resamplers else None, card.stft.hop_length)
         self._hop = network.bind(n_mics)
         self._spectra = np.zeros((n_mics, card.stft.n_freqs), np.complex64)
         self._hop_at_rate = ceil(card.stft.hop_length * ratio)
@@ -119,6 +123,7 @@ class Stream:
             to_model=self._resamplers[0].state if self._resamplers else None,
             from_model=self._resamplers[1].state if self._resamplers else None,
             pending=np.zeros((self.n_mics, 0), np.float32),
+            offset=initial_offset(self.n_mics),
             stft=self._stft.initial_state(self.n_mics),
             network=self.network.initial_state(),
             beam=self.beamformer.initial_state() if self.beamformer else None,
@@ -174,7 +179,9 @@ class Stream:
         if samples.ndim != 2 or len(samples) != self.n_mics:
             raise ValueError(f"block of shape {np.shape(block)}, but this stream has {self.n_mics} microphones")
         self._state.n_in += samples.shape[1]
-        ready = self._push(self._replace_non_finite(samples))
+        good, n_bad = silence_non_finite(samples)
+        self._state.non_finite += n_bad
+        ready = self._push(good)
         self._state.n_out += len(ready)
         return ready
 
@@ -187,7 +194,8 @@ class Stream:
             [n_owed] float32; nothing the second time.
         """
         n_owed = self._state.n_in + self.delay - self._state.n_out
-        tail = self._push(np.zeros((self.n_mics, n_owed + self._hop_at_rate + 1), np.float32))[:n_owed]
+        silence = np.array(self._state.offset.offset, np.float32)[:, None]  # of a microphone with an offset
+        tail = self._push(np.repeat(silence, n_owed + self._hop_at_rate + 1, axis=1))[:n_owed]
         self._state.n_out += n_owed
         self._state.is_flushed = True
         return tail
@@ -200,15 +208,6 @@ class Stream:
         """Copied and pickled as what it was opened with and what it remembers."""
         return _go_on, (self.network, self.n_mics, self.sample_rate, self.attenuation_limit_db, self._state)
 
-    def _replace_non_finite(self, samples: Array) -> Array:
-        if np.vdot(samples, samples) <= _LARGEST_SAMPLE**2:  # no sample is larger than the root of their energy
-            return samples
-        good = np.abs(samples) <= _LARGEST_SAMPLE  # false for NaN as well
-        if good.all():
-            return samples
-        self._state.non_finite += int(good.size - np.count_nonzero(good))
-        return np.where(good, samples, np.float32(0))
-
     def _push(self, samples: Array) -> Array:
         state = self._state
         signal = self._resamplers[0].process(samples) if self._resamplers else samples
@@ -217,9 +216,10 @@ class Stream:
         hop_length = self._stft.config.hop_length
         n_whole = signal.shape[1] - signal.shape[1] % hop_length
         state.pending = signal[:, n_whole:].copy()
+        whole = remove_offset(signal[:, :n_whole], self._onset, state.offset)
         # The beamformer and the choice of the reference go hop by hop, so several microphones do.
         n_chunk = hop_length * (_CHUNK_FRAMES if self.n_mics == 1 else 1)
-        parts = [self._enhance(signal[:, i : min(i + n_chunk, n_whole)]) for i in range(0, n_whole, n_chunk)]
+        parts = [self._enhance(whole[:, i : i + n_chunk]) for i in range(0, n_whole, n_chunk)]
         enhanced = np.concatenate(parts) if parts else np.zeros(0, np.float32)
         return self._resamplers[1].process(enhanced[None])[0] if self._resamplers else enhanced
 

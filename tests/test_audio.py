@@ -7,7 +7,8 @@ import pytest
 import soundfile
 
 from quietmic.enhance.errors import QuietmicError
-from quietmic.enhance.files.audio import AudioReader, AudioWriter, is_audio_name, read, write
+from quietmic.enhance.files.audio import AudioReader, AudioWriter, read, write
+from quietmic.enhance.files.formats import is_audio_name
 
 
 def sound(n_channels: int, n_samples: int) -> np.ndarray:

@@ -212,6 +212,30 @@ def test_an_output_folder_inside_the_input_is_not_enhanced_again(denoise: Run, t
     assert [path.name for path in (tmp_path / "out").rglob("*")] == ["a.wav"]
 
 
+def test_every_ending_that_can_be_read_counts_in_folders(denoise: Run, tmp_path: Path) -> None:
+    """Sphere, broadcast and long WAV endings were passed over as "no audio", and so was what has no ending at all."""
+    folder = tmp_path / "in"
+    formats = {"a.sph": "NIST", "b.wave": "WAV", "c.bwf": "WAV", "d": "FLAC", "e.WAV": "WAV", "f.sd": "NIST"}
+    folder.mkdir()
+    for name, file_format in formats.items():
+        with (folder / name).open("wb") as file:
+            soundfile.write(file, sound().T, 16000, "PCM_16", format=file_format)
+    (folder / "notes.txt").write_text("words " * 1000)
+    (folder / "picture.jpg").write_bytes(b"\xff\xd8\xff\xe0" + bytes(1000))
+    assert denoise(folder, "-o", tmp_path / "out") == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == set(formats)
+    for name, file_format in formats.items():
+        info = soundfile.info(tmp_path / "out" / name)
+        assert (info.format, info.frames) == (file_format, 30_011)
+
+
+@pytest.mark.parametrize("name", ["clean_v1.2", "out.final", "Mr. Smith", "plain"])
+def test_an_output_with_a_dot_is_a_folder(denoise: Run, tmp_path: Path, name: str) -> None:
+    write(tmp_path / "a.wav", sound(), 16000)
+    assert denoise(tmp_path / "a.wav", "-o", tmp_path / name) == 0
+    assert read(tmp_path / name / "a.wav")[0].shape == (1, 30_011)
+
+
 def test_console_is_quiet_about_names_that_look_like_markup(
     denoise: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

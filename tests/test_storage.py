@@ -17,6 +17,8 @@ from quietmic import cli
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files.audio import AudioReader, write
 from quietmic.enhance.files.storage import Url, find_location, stamp
+from quietmic.enhance.measure.records import write_record
+from quietmic.enhance.redact import redact
 
 
 @pytest.fixture(autouse=True)
@@ -204,3 +206,109 @@ def test_s3_on_a_cluster(s3: Cutter, passthrough_model: Path, tmp_path: Path) ->
         assert denoise(passthrough_model, "s3://bucket/in", "-o", "s3://bucket/out", "--cluster", started.address) == 0
     assert_same(tmp_path / "here", "s3://bucket/out")
     assert stamp(Url("s3://bucket/out/0/000.wav"))[0] == 16044
+
+
+def test_an_endpoint_that_is_down_is_one_line(
+    passthrough_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It was a traceback of 168 lines."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1", "AWS_MAX_ATTEMPTS": "1",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("s3fs.S3FileSystem.retries", 1)
+    fsspec.filesystem("s3").clear_instance_cache()
+    write(tmp_path / "a.wav", np.zeros((1, 1000)), 16000)
+    for arguments in (["s3://bucket/in", "-o", "out"], ["a.wav", "-o", "s3://bucket/out"]):
+        assert denoise(passthrough_model, *arguments) == 1
+        (line,) = [line for line in capsys.readouterr().err.splitlines() if line]
+        assert f"127.0.0.1:{port}" in line
+        assert "AWS_ENDPOINT_URL" in line
+    fsspec.filesystem("s3").clear_instance_cache()
+
+
+@pytest.mark.parametrize("out", ["out", "memory://safe/out"])
+@pytest.mark.parametrize("key", ["../../../evil.wav", "/tmp/evil.wav", "a/../../evil.wav", "..", "../out2/evil.wav"])
+def test_no_key_leads_out_of_the_output(
+    passthrough_model: Path, tmp_path: Path, key: str, out: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An object named in/../../../evil.wav landed outside the output folder; the others are enhanced all the same."""
+    write(tmp_path / "good.wav", np.zeros((1, 1000)), 16000)
+    system = fsspec.filesystem("memory")
+    system.store.clear()
+    for name in (key, "good.wav"):
+        system.pipe_file(f"/bucket/in/{name}", (tmp_path / "good.wav").read_bytes())
+    before = set(tmp_path.parent.rglob("*"))
+    code = denoise(passthrough_model, "memory://bucket/in", "-o", out)
+    lines = capsys.readouterr()
+    if key == "..":
+        assert "skipped" in lines.out
+    elif not (key.startswith("/") and "://" in out):  # a key may begin with a slash: it is still below
+        assert code == 1
+        assert "its name leads out of" in lines.err
+    new = {path.relative_to(tmp_path).as_posix() for path in set(tmp_path.parent.rglob("*")) - before}
+    assert new == ({"out", "out/good.wav"} if out == "out" else set())
+    written = [name for name in system.store if not name.startswith("/bucket/in/")]
+    assert all(name.startswith("/safe/out/") and ".." not in name for name in written)
+
+
+def test_links_in_the_output_lead_nowhere(
+    passthrough_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder of the output that is a link to elsewhere is not written through; a file that is one is replaced."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "own.wav").write_text("precious")
+    for name in ("in/sub/a.wav", "in/b.wav"):
+        write(tmp_path / name, np.zeros((1, 1000)), 16000)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "sub").symlink_to(elsewhere)
+    (tmp_path / "out" / "b.wav").symlink_to(elsewhere / "own.wav")
+    assert denoise(passthrough_model, "in", "-o", "out", "--overwrite") == 1
+    assert "sub/a.wav: its name leads out of out" in capsys.readouterr().err
+    assert [path.name for path in elsewhere.iterdir()] == ["own.wav"]
+    assert (elsewhere / "own.wav").read_text() == "precious"
+    assert not (tmp_path / "out" / "b.wav").is_symlink()
+
+
+def test_passwords_in_addresses_are_shown_to_nobody(
+    passthrough_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They stood in clear in the journal, in --json and in records."""
+    write(tmp_path / "a.wav", np.zeros((1, 1000)), 16000)
+    fsspec.filesystem("memory").put_file(str(tmp_path / "a.wav"), "/user:s3cret@host/in/a.wav")
+    address = "memory://user:s3cret@host/in"
+    for _ in range(2):
+        assert denoise(passthrough_model, address, "-o", "out", "--resume", "--json", "a.json") == 0
+    assert denoise(passthrough_model, "memory://user:s3cret@host/none", "-o", "out") == 2
+    printed = capsys.readouterr()
+    assert "was made before" in printed.out
+    assert "memory://***@host" in printed.out
+    kept = [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix in (".json", ".jsonl")]
+    assert len(kept) == 2
+    for text in (printed.out, printed.err, *(path.read_text() for path in kept)):
+        assert "s3cret" not in text
+    (journal,) = (tmp_path / ".quietmic").iterdir()
+    assert journal.stat().st_mode & 0o777 == 0o600
+    monkeypatch.setattr("sys.argv", ["quietmic", "evaluate", "https://user:s3cret@host/x?X-Amz-Signature=s3cret&a=1"])
+    record = write_record("evaluate", {}, tmp_path / "records")
+    assert "s3cret" not in record.read_text()
+    assert "https://***@host/x?X-Amz-Signature=***&a=1" in record.read_text()
+    assert record.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("s3://key:se/cr+et@host/a.wav", "s3://***@host/a.wav"),
+        ("at http://localhost:8080/a@b.wav", "at http://localhost:8080/a@b.wav"),
+        ("s3://bucket/a:b.wav", "s3://bucket/a:b.wav"),
+        ("https://h/a?token=abc&x=1", "https://h/a?token=***&x=1"),
+        ("no address: me@here", "no address: me@here"),
+    ],
+)
+def test_redaction(text: str, expected: str) -> None:
+    assert redact(text) == expected

@@ -1,19 +1,31 @@
-"""Files and folders: the same stream run over a file, its delay removed."""
+"""One file of a batch: the same stream run over it, its delay removed."""
 
-import glob
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from pathlib import Path
 
+from quietmic.enhance.arrays import Array
 from quietmic.enhance.cluster.remote import find_weights
 from quietmic.enhance.errors import QuietmicError
-from quietmic.enhance.files.audio import AudioReader, AudioWriter, check_extension, is_audio_name
-from quietmic.enhance.files.storage import Location, Url, find_location
-from quietmic.enhance.network import load_network
+from quietmic.enhance.files.audio import AudioReader
+from quietmic.enhance.files.ffmpeg import FfmpegWriter, find_ffmpeg
+from quietmic.enhance.files.formats import ending, is_foreign
+from quietmic.enhance.files.pipes import Pipe, PipeWriter
+from quietmic.enhance.files.storage import Location, Url
+from quietmic.enhance.files.writer import AudioWriter
+from quietmic.enhance.network import OnnxNetwork, load_network
 from quietmic.enhance.signals import enhance_signal
+from quietmic.enhance.stereo import LINK_COHERENCE, LinkedStream, measure_likeness
 from quietmic.enhance.stream import Stream
+
+STEREO = ("auto", "linked", "separate")
+"""What may be done with two channels that are no array."""
+
+_LISTEN_S = 30  # of a file, before it is known whether its channels carry one scene
+_LISTEN_TO_PIPE_S = 3  # the same where somebody waits for the output
 
 
 @dataclass(frozen=True)
@@ -26,6 +38,8 @@ class Options:
         array: the channels are the microphones of one scene and give one output channel.
         attenuation_limit_db: nothing is attenuated by more than this; None for no limit.
         sha256: of the model, by which another machine finds its own copy; "" to take the path as it is.
+        stereo: one of STEREO: one mask for both of two channels, one for each, or as their likeness says.
+        raw: rate and channels of standard input without a header; None for WAV.
     """
 
     model: Path
@@ -33,6 +47,8 @@ class Options:
     array: bool = False
     attenuation_limit_db: float | None = None
     sha256: str = ""
+    stereo: str = "auto"
+    raw: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -45,8 +61,8 @@ class FileJob:
         options: how.
     """
 
-    source: Location
-    target: Location
+    source: Location | Pipe
+    target: Location | Pipe
     options: Options
 
 
@@ -63,16 +79,18 @@ class FileResult:
         warnings: what a listener should know of the output.
         audio_s: length of the sound, seconds.
         elapsed_s: time it took, seconds.
+        stereo: "linked" or "separate" where there were two channels, else "".
     """
 
-    source: Location
-    target: Location
+    source: Location | Pipe
+    target: Location | Pipe
     status: str
     reason: str = ""
     argument: str = ""
     warnings: list[str] = field(default_factory=list)
     audio_s: float = 0.0
     elapsed_s: float = 0.0
+    stereo: str = ""
 
 
 def enhance_file(job: FileJob, on_progress: Callable[[float], None] | None = None) -> FileResult:
@@ -85,16 +103,17 @@ def enhance_file(job: FileJob, on_progress: Callable[[float], None] | None = Non
     begin = time.perf_counter()
     try:
         with AudioReader(job.source) as reader:
-            warnings = _enhance_blocks(reader, job, on_progress)
+            stereo, warnings = _enhance(reader, job, on_progress or (lambda share: None))
             audio_s = reader.n_read / reader.info.sample_rate
     except Exception as error:  # whatever is wrong with one file must not stop the others
         reason = str(error).removeprefix(f"{job.source}: ") or type(error).__name__
         return FileResult(job.source, job.target, "failed", reason, getattr(error, "argument", None) or "")
     elapsed_s = time.perf_counter() - begin
-    return FileResult(job.source, job.target, "enhanced", "", "", warnings, audio_s, elapsed_s)
+    return FileResult(job.source, job.target, "enhanced", "", "", warnings, audio_s, elapsed_s, stereo)
 
 
-def _enhance_blocks(reader: AudioReader, job: FileJob, on_progress: Callable[[float], None] | None) -> list[str]:
+def _enhance(reader: AudioReader, job: FileJob, on_progress: Callable[[float], None]) -> tuple[str, list[str]]:
+    """(What was done with two channels, warnings)."""
     info, options = reader.info, job.options
     channels = list(range(info.n_channels) if options.channels is None else options.channels)
     if not channels:
@@ -103,100 +122,67 @@ def _enhance_blocks(reader: AudioReader, job: FileJob, on_progress: Callable[[fl
         raise QuietmicError(f"there is no channel {unknown[0]}: the file has {info.n_channels}, counted from 0")
     model = find_weights(options.model, options.sha256) if options.sha256 else options.model
     network = load_network(model, options.sha256)
-    n_streams, n_mics = (1, len(channels)) if options.array else (len(channels), 1)
-    streams = [Stream(network, n_mics, info.sample_rate, options.attenuation_limit_db) for _ in range(n_streams)]
-    blocks = (block[channels] for block in reader.blocks(info.sample_rate))
+    blocks: Iterable[Array] = (block[channels] for block in reader.blocks(info.sample_rate))
+    streams: list[Stream | LinkedStream]
+    stereo = ""
+    if len(channels) == 2 and not options.array:
+        stereo, streams, blocks = _open_pair(network, reader, options, blocks)
+    else:
+        n_streams, n_mics = (1, len(channels)) if options.array else (len(channels), 1)
+        streams = [Stream(network, n_mics, info.sample_rate, options.attenuation_limit_db) for _ in range(n_streams)]
     with ExitStack() as stack:
-        target = stack.enter_context(job.target.written_from()) if isinstance(job.target, Url) else job.target
-        writer = stack.enter_context(AudioWriter(target, n_streams, info.sample_rate, like=info))
+        writer = _open_writer(job, reader, 1 if options.array else len(channels), stack)
         for ready in enhance_signal(streams, blocks):
             writer.write(ready)
-            if on_progress and info.n_samples:
+            if info.n_samples:
                 on_progress(min(1.0, reader.n_read / info.n_samples))
-    warnings = [reader.damage] if reader.damage else []
+    warnings = [*reader.warnings, *writer.notes]
     if n_bad := sum(stream.non_finite for stream in streams):
         warnings.append(f"{n_bad} samples were NaN or infinite and count as silence")
-    return warnings
+    return stereo, warnings
 
 
-def plan_jobs(inputs: list[str], out: Location, options: Options) -> tuple[list[FileJob], list[Location]]:
-    """The jobs that the inputs stand for, and the files in folders that are no audio by their name.
+def _open_pair(
+    network: OnnxNetwork, reader: AudioReader, options: Options, blocks: Iterable[Array]
+) -> tuple[str, list[Stream | LinkedStream], Iterable[Array]]:
+    """Streams for two channels, which are listened to first; ("linked" or "separate", streams, all blocks)."""
 
-    Args:
-        inputs: files, folders (searched to any depth, hidden names left out) and glob patterns, here or in storage.
-        out: the output of a single file, else a folder that keeps the tree below each input folder.
-        options: how.
+    def make_stream() -> Stream:
+        return Stream(network, 1, reader.info.sample_rate, options.attenuation_limit_db)
 
-    Raises:
-        QuietmicError: exit code 2: an input that does not exist, an output that would overwrite an input or another
-            output, or a file where a folder must be.
-    """
-    found: dict[Location, Location] = {}
-    others: list[Location] = []
-    places = [find_location(name) for name in inputs]
-    single = len(places) == 1 and places[0].is_file()
-    for place in (match for given in places for match in _expand(given)):
-        targets: dict[Location, Location]
-        if isinstance(place, Url):
-            targets = _targets_in_storage(place, out)
-        elif place.is_dir():
-            targets = {path: out / path.relative_to(place) for path in _files_below(place, out)}
-        else:
-            found[place] = out / place.name
-            continue
-        others += [path for path in targets if not is_audio_name(path)]
-        found |= {path: target for path, target in targets.items() if is_audio_name(path)}
-    if not found:
-        raise QuietmicError(f"no audio files in {', '.join(inputs)}", exit_code=2)
-    if single and out.suffix and not out.is_dir():
-        check_extension(out)
-        found = dict.fromkeys(found, out)
-    elif out.exists() and not out.is_dir():
-        raise QuietmicError(f"{out} is a file, but the outputs need a folder", exit_code=2)
-    _check_targets(found)
-    return [FileJob(source, target, options) for source, target in found.items()], others
+    if options.stereo == "separate":
+        return "separate", [make_stream(), make_stream()], blocks
+    coming = iter(blocks)
+    heard = list(islice(coming, _LISTEN_TO_PIPE_S if isinstance(reader.path, Pipe) else _LISTEN_S))
+    coherence, polarity = measure_likeness(heard, reader.info.sample_rate)
+    every = chain(_used_up(heard), coming)
+    if options.stereo == "linked" or coherence > LINK_COHERENCE:
+        return "linked", [LinkedStream(make_stream(), polarity)], every
+    return "separate", [make_stream(), make_stream()], every
 
 
-def _targets_in_storage(place: Url, out: Location) -> dict[Location, Location]:
-    """The same for storage: a file, a pattern, or all that lies below a name."""
-    if place.is_file():
-        return {place: out / place.name}
-    files = [url for url in place.files_below() if not url.name.startswith(".") and not f"{url}/".startswith(f"{out}/")]
-    if not files:
-        raise QuietmicError(f"no such file or folder: {place}", exit_code=2)
-    return {url: out / (url.relative_to(place) if url.startswith(f"{place}/") else url.name) for url in files}
+def _used_up(blocks: list[Array]) -> Iterable[Array]:
+    """The blocks of a list, which does not keep them."""
+    blocks.reverse()
+    while blocks:
+        yield blocks.pop()
 
 
-def _files_below(folder: Path, out: Location) -> list[Path]:
-    """Files to any depth without hidden ones, and without outputs of an earlier run that lie inside the folder."""
-    below = out.resolve() if isinstance(out, Path) else None
-    inside = below is not None and below.is_relative_to(folder.resolve()) and below != folder.resolve()
-    return [
-        path
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and not (below and inside and path.resolve().is_relative_to(below))
-    ]
-
-
-def _expand(place: Location) -> list[Location]:
-    """The place itself, or what a pattern matches on this machine."""
-    if isinstance(place, Url) or place.exists():
-        return [place]
-    matches = sorted(glob.glob(str(place), recursive=True))
-    if not matches:
-        raise QuietmicError(f"no such file or folder: {place}", exit_code=2)
-    return [Path(match) for match in matches]
-
-
-def _check_targets(found: dict[Location, Location]) -> None:
-    sources = {source.resolve() for source in found}
-    taken: dict[Location, Location] = {}
-    for source, target in found.items():
-        place = target.resolve()
-        if place in sources:
-            raise QuietmicError(f"{target} would overwrite an input: choose another output", exit_code=2)
-        other = taken.setdefault(place, source)
-        if other.resolve() != source.resolve():
-            raise QuietmicError(f"{other} and {source} would both be written to {target}", exit_code=2)
+def _open_writer(
+    job: FileJob, reader: AudioReader, n_channels: int, stack: ExitStack
+) -> AudioWriter | FfmpegWriter | PipeWriter:
+    """The writer that the target needs."""
+    rate, info = reader.info.sample_rate, reader.info
+    if isinstance(job.target, Pipe):
+        return stack.enter_context(PipeWriter(job.target, n_channels, rate, info))
+    target = stack.enter_context(job.target.written_from()) if isinstance(job.target, Url) else job.target
+    if is_foreign(target):
+        return stack.enter_context(FfmpegWriter(target, n_channels, rate, reader.film))
+    tags_of = None if isinstance(job.source, Pipe) else job.source
+    try:
+        return stack.enter_context(AudioWriter(target, n_channels, rate, like=info, tags_of=tags_of))
+    except QuietmicError:
+        # What the library reads but cannot write, such as MPEG layer 2.
+        if tags_of is None or ending(target) != ending(tags_of) or find_ffmpeg() is None:
+            raise
+        return stack.enter_context(FfmpegWriter(target, n_channels, rate, None))

@@ -1,12 +1,14 @@
 """What a batch has done, kept on disk so that the same command can go on."""
 
 import json
+import os
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from quietmic.enhance.files.batch import FileJob
+from quietmic.enhance.files.pipes import Pipe
 from quietmic.enhance.files.storage import Location, stamp
 from quietmic.enhance.jsonfile import plain
 
@@ -24,7 +26,7 @@ class Journal:
             read: know what earlier runs have made.
             folder: of the journals.
         """
-        self._path = folder / f"{sha256(str(out.absolute()).encode()).hexdigest()[:16]}.jsonl"
+        self._path = folder / f"{sha256(os.fsencode(out.absolute())).hexdigest()[:16]}.jsonl"
         self._made: dict[str, Any] = {}
         if read and self._path.exists():
             for line in self._path.read_text(encoding="utf-8").splitlines():
@@ -36,17 +38,18 @@ class Journal:
 
     def has(self, job: FileJob) -> bool:
         """Whether the output is there, and made from the input as it is now with the same model and options."""
-        return job.target.exists() and self._made.get(str(job.target)) == _facts(job)
+        return job.target.exists() and self._made.get(plain(str(job.target))) == _facts(job)
 
     def add(self, job: FileJob) -> None:
         """Notes that the output was made."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.touch(mode=0o600)  # names of files are nobody else's business
         with self._path.open("a", encoding="utf-8") as file:
-            file.write("\n" + json.dumps([str(job.target), _facts(job)]))  # also after a line that was cut off
+            file.write("\n" + json.dumps([plain(str(job.target)), _facts(job)]))  # also after a line that was cut off
 
 
 def _facts(job: FileJob) -> dict[str, Any]:
     """Input size and time, hash of the model and options."""
-    size, changed = stamp(job.source)
+    size, changed = (0, "") if isinstance(job.source, Pipe) else stamp(job.source)
     options = {name: value for name, value in asdict(job.options).items() if name != "model"}
     return plain({"source": str(job.source), "size": size, "changed": changed} | options)

@@ -1,20 +1,23 @@
 """A batch of files over processes or a cluster."""
 
-import multiprocessing
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from typing import Any
 
 from quietmic.enhance.cluster.connect import Cluster
 from quietmic.enhance.cluster.distribute import WorkerDied, run_on_cluster
-from quietmic.enhance.files.audio import remove_parts
-from quietmic.enhance.files.batch import FileJob, FileResult, Options, enhance_file, plan_jobs
+from quietmic.enhance.errors import QuietmicError
+from quietmic.enhance.files.batch import FileJob, FileResult, Options, enhance_file
+from quietmic.enhance.files.parts import remove_parts
+from quietmic.enhance.files.pipes import Pipe
+from quietmic.enhance.files.plan import plan_jobs
 from quietmic.enhance.files.resume import Journal
 from quietmic.enhance.files.storage import Location, stamp
 from quietmic.enhance.hashes import hash_once
 from quietmic.enhance.onnxfile import read_card
+from quietmic.enhance.processes import worker_pool
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Batch:
     Attributes:
         model: its name.
         jobs: files to enhance.
-        skipped: results of the files that are left as they are.
+        skipped: results of the files that are left as they are, or refused.
         journal: of the folder that is written, None where none is kept.
         options: how it is run.
     """
@@ -63,14 +66,16 @@ def plan_batch(inputs: list[str], out: Location, options: Options, how: BatchOpt
         how: the batch is run.
 
     Raises:
-        QuietmicError: wrong use; see `quietmic.enhance.files.batch.plan_jobs`.
+        QuietmicError: wrong use; see `quietmic.enhance.files.plan.plan_jobs`.
     """
     name = read_card(options.model).name
-    jobs, others = plan_jobs(inputs, out, replace(options, sha256=hash_once(options.model)))
+    plan = plan_jobs(inputs, out, replace(options, sha256=hash_once(options.model)))
+    if how.cluster and any(isinstance(place, Pipe) for job in plan.jobs for place in (job.source, job.target)):
+        raise QuietmicError("standard input and output do not reach the workers of a cluster", exit_code=2)
     journal = Journal(out, read=how.resume) if how.cluster or how.resume else None
-    skipped = [FileResult(path, path, "skipped", "not an audio file by its name") for path in others]
+    skipped = list(plan.left_out)
     todo = []
-    for job in jobs:
+    for job in plan.jobs:
         kept = _kept(job, how.overwrite, journal if how.resume else None)
         skipped += [kept] if kept else []
         todo += [] if kept else [job]
@@ -120,11 +125,12 @@ def _on_cluster(jobs: list[FileJob], cluster: Cluster) -> Iterator[tuple[FileJob
 
 def _absolute(job: FileJob) -> FileJob:
     options = replace(job.options, model=job.options.model.absolute())
+    assert not isinstance(job.source, Pipe) and not isinstance(job.target, Pipe)
     return FileJob(job.source.absolute(), job.target.absolute(), options)
 
 
 def _n_bytes(job: FileJob) -> int:
-    return stamp(job.source)[0]
+    return 0 if isinstance(job.source, Pipe) else stamp(job.source)[0]
 
 
 def _finished(
@@ -135,16 +141,13 @@ def _finished(
             yield job, enhance_file(job, on_progress)
         return
     # Fresh processes: a fork would inherit the threads of ONNX Runtime half alive.
-    with ProcessPoolExecutor(min(n_jobs, len(jobs)), multiprocessing.get_context("spawn")) as pool:
+    with worker_pool(min(n_jobs, len(jobs)), "spawn") as pool:
         futures = {pool.submit(enhance_file, job): job for job in jobs}
-        try:
-            for future in as_completed(futures):
-                yield futures[future], _result_of(future, futures[future])
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C ends the batch, not only the file at hand
+        for future in as_completed(futures):
+            yield futures[future], _result_of(future, futures[future])
 
 
-def _result_of(future: "Future[FileResult]", job: FileJob) -> FileResult:
+def _result_of(future: Future[FileResult], job: FileJob) -> FileResult:
     try:
         return future.result()
     except BrokenProcessPool:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from quietmic.enhance.catalogue import find_model
 from quietmic.enhance.errors import QuietmicError
-from quietmic.enhance.files.audio import check_extension
-from quietmic.enhance.files.batch import Options
+from quietmic.enhance.files.batch import STEREO, Options
+from quietmic.enhance.files.formats import check_extension
 from quietmic.enhance.files.run import BatchOptions, plan_batch, run_batch
 from quietmic.enhance.files.storage import find_location
 
@@ -21,20 +21,25 @@ def denoise_file(
     channels: tuple[int, ...] | None = None,
     attenuation_limit_db: float | None = None,
     overwrite: bool = False,
+    stereo: str = "auto",
 ) -> list[str]:
     """One audio file without noise, its sample rate, length and sample format kept, in constant memory.
 
     The samples are those of the command `quietmic denoise`. The target appears when it is complete or not at all.
 
     Args:
-        source: file of any format that libsndfile reads, or a URL of storage such as s3://bucket/name.wav.
+        source: file of any format that libsndfile reads, a film or the sound of a phone where ffmpeg is
+            installed, or a URL of storage such as s3://bucket/name.wav.
         target: file, or URL; its extension chooses the format, folders are made.
         model: name of the catalogue (`list_models`), "default", or the path of an .onnx file.
         array: the channels are the microphones of one scene and give one output channel; else each is denoised on its
-            own.
+            own, or two by one mask (see `stereo`).
         channels: indices of the channels to use, counted from 0; None for all.
         attenuation_limit_db: nothing is attenuated by more than this; None for no limit.
         overwrite: replace a target that exists.
+        stereo: what is done with two channels that are no array: "linked" puts one mask on both, so that a voice stays
+            where it stands between them; "separate" denoises each on its own, as for a call with one party a side;
+            "auto" listens which of the two they are.
 
     Returns:
         What a listener should know of the output, also written to the log: that the source was cut off or damaged, or
@@ -52,7 +57,9 @@ def denoise_file(
     if not place.is_file():
         raise QuietmicError(f"{source}: no such file", exit_code=2)
     check_extension(out)
-    options = Options(find_model(model), channels, array, attenuation_limit_db)
+    if stereo not in STEREO:
+        raise QuietmicError(f"stereo is {stereo!r}, but it must be one of {', '.join(STEREO)}", exit_code=2)
+    options = Options(find_model(model), channels, array, attenuation_limit_db, stereo=stereo)
     batch = plan_batch([str(source)], out, options, BatchOptions(overwrite=overwrite))
     if batch.skipped:
         raise QuietmicError(f"{target} exists: overwrite=True replaces it", exit_code=2)

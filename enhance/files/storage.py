@@ -44,19 +44,23 @@ class Url(str):
 
     def exists(self) -> bool:
         """Whether there is a file or folder of this name."""
-        return bool(self._system.exists(self._path))
+        with self._told():
+            return bool(self._system.exists(self._path))
 
     def is_file(self) -> bool:
         """Whether there is a file of this name."""
-        return bool(self._system.isfile(self._path))
+        with self._told():
+            return bool(self._system.isfile(self._path))
 
     def is_dir(self) -> bool:
         """Whether there are files below this name."""
-        return bool(self._system.isdir(self._path))
+        with self._told():
+            return bool(self._system.isdir(self._path))
 
     def stamp(self) -> tuple[int, str]:
         """Bytes, and what changes with the contents: a tag or a time."""
-        info = self._system.info(self._path)
+        with self._told():
+            info = self._system.info(self._path)
         for key in ("ETag", "etag", "LastModified", "mtime", "created"):
             if key in info:
                 return int(info["size"]), str(info[key])
@@ -64,12 +68,14 @@ class Url(str):
 
     def open(self) -> BinaryIO:
         """The file, open for reading; it comes in pieces as they are read."""
-        return self._system.open(self._path, "rb", block_size=_BLOCK_BYTES, cache_type="readahead")
+        with self._told():
+            return self._system.open(self._path, "rb", block_size=_BLOCK_BYTES, cache_type="readahead")
 
     def files_below(self) -> list["Url"]:
         """Files to any depth, sorted; names that match where the text is a pattern."""
         pattern = any(sign in self for sign in "*?[")
-        found = self._system.glob(self._path) if pattern else self._system.find(self._path)
+        with self._told():
+            found = self._system.glob(self._path) if pattern else self._system.find(self._path)
         scheme = self.split("://")[0]
         return [Url(f"{scheme}://{str(path).lstrip('/')}") for path in sorted(found)]
 
@@ -83,13 +89,31 @@ class Url(str):
         with tempfile.TemporaryDirectory(prefix="quietmic-") as folder:
             part = Path(folder) / self.name
             yield part
-            if self.startswith(tuple(f"{scheme}://" for scheme in _ATOMIC)):
-                self._system.put_file(str(part), self._path)
-                return
-            self._system.makedirs(posixpath.dirname(self._path), exist_ok=True)
-            hidden = posixpath.join(posixpath.dirname(self._path), f".{self.name}.part")
-            self._system.put_file(str(part), hidden)
-            self._system.mv(hidden, self._path)
+            with self._told():
+                self._put(part)
+
+    def _put(self, part: Path) -> None:
+        if self.startswith(tuple(f"{scheme}://" for scheme in _ATOMIC)):
+            self._system.put_file(str(part), self._path)
+            return
+        self._system.makedirs(posixpath.dirname(self._path), exist_ok=True)
+        hidden = posixpath.join(posixpath.dirname(self._path), f".{self.name}.part")
+        self._system.put_file(str(part), hidden)
+        self._system.mv(hidden, self._path)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Makes one sentence of what goes wrong on the way; the libraries for storage have errors of many kinds."""
+        try:
+            yield
+        except QuietmicError:
+            raise
+        except Exception as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise QuietmicError(
+                f"{self}: the storage gives an error: {reason}; check its address (for s3 AWS_ENDPOINT_URL), the "
+                "network and the credentials"
+            ) from error
 
     @property
     def _system(self) -> Any:

@@ -1,8 +1,6 @@
 """What an archive of recordings would cost: core hours and bandwidth, from the throughput measured here."""
 
 import time
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -10,6 +8,7 @@ import numpy as np
 from quietmic.enhance.cluster.cores import usable_cores
 from quietmic.enhance.network import OnnxNetwork
 from quietmic.enhance.onnxfile import read_card
+from quietmic.enhance.processes import worker_pool
 from quietmic.enhance.signals import enhance_signal
 from quietmic.enhance.stream import Stream
 
@@ -30,7 +29,7 @@ def plan(target: str, hours: float, cores: int, link_mbit: float, seconds: float
         seconds: of audio for each core of the measurement.
     """
     n_workers = usable_cores()
-    with ProcessPoolExecutor(n_workers, mp_context=get_context("spawn")) as pool:
+    with worker_pool(n_workers, "spawn") as pool:
         times = list(pool.map(time_file, [target] * n_workers, [seconds] * n_workers))
     throughput = seconds / float(np.mean(times))
     rate = read_card(target).stft.sample_rate

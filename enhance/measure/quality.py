@@ -8,12 +8,11 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import islice
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from quietmic.enhance.measure.records import DEFAULT_FOLDER, write_record
 from quietmic.enhance.measure.statistics import SEED
 from quietmic.enhance.measure.summary import GAIN_NAMES, Row, summarise_rows
 from quietmic.enhance.measure.systems import NOISY, System, describe_system, noisy_system, run_system
+from quietmic.enhance.processes import worker_pool
 from quietmic.enhance.progress import Progress, silent
 
 logger = logging.getLogger(__name__)
@@ -191,6 +191,10 @@ def read_info(path: Path) -> audio.AudioInfo:
         QuietmicError: the file cannot be read, or is damaged as far as its header tells.
     """
     with audio.AudioReader(path) as reader:
+        if not reader.info.is_counted:  # the header does not tell the length
+            n_samples = sum(block.shape[1] for block in reader.blocks(reader.info.sample_rate))
+            reader.refuse_damage()
+            return replace(reader.info, n_samples=n_samples)
         reader.refuse_damage()
         return reader.info
 
@@ -224,7 +228,7 @@ def _run(jobs: list[Job], n_jobs: int, cluster: Cluster | None) -> Iterator[tupl
         return
     pending = iter(jobs)
     running: dict[Future[Row | QuietmicError], Job] = {}
-    with ProcessPoolExecutor(n_jobs, mp_context=get_context("spawn")) as pool:
+    with worker_pool(n_jobs, "spawn") as pool:
         try:
             while True:
                 for job in islice(pending, 4 * n_jobs - len(running)):
@@ -235,8 +239,6 @@ def _run(jobs: list[Job], n_jobs: int, cluster: Cluster | None) -> Iterator[tupl
                     yield running.pop(done), done.result()
         except BrokenProcessPool as error:
             raise QuietmicError("a worker process died; the same command goes on where this one stopped") from error
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _on_cluster(jobs: list[Job], cluster: Cluster) -> Iterator[tuple[Job, Row | QuietmicError]]:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from quietmic.enhance.csvfile import read_table, read_text
 from quietmic.enhance.errors import QuietmicError
-from quietmic.enhance.files.audio import is_audio_name
+from quietmic.enhance.files.formats import is_audio_name
 
 RECORDINGS = Path(__file__).resolve().parents[2] / "recordings"
 """Recordings that travel with quietmic: all of them in a checkout, one of them once installed."""

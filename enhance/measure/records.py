@@ -37,7 +37,7 @@ def write_record(kind: str, figures: dict[str, Any], folder: Path = DEFAULT_FOLD
         "figures": figures,
     }
     path = folder / f"{kind}-{now:%Y%m%dT%H%M%S.%fZ}.json"
-    write_json(record, path)
+    write_json(record, path, is_private=True)  # the command may name places that are nobody else's business
     return path
 
 

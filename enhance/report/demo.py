@@ -6,8 +6,9 @@ from pathlib import Path
 from quietmic.enhance.arrays import Array
 from quietmic.enhance.catalogue import find_model
 from quietmic.enhance.errors import QuietmicError
-from quietmic.enhance.files.audio import is_audio_name, read
+from quietmic.enhance.files.audio import read
 from quietmic.enhance.files.batch import FileJob, Options, enhance_file
+from quietmic.enhance.files.formats import is_audio_name
 from quietmic.enhance.measure.metrics import pesq_wb, si_sdr, stoi
 from quietmic.enhance.report.spectrogram import save_spectrograms
 

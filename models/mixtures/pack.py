@@ -4,7 +4,6 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from quietmic.enhance.csvfile import read_table
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files import audio
 from quietmic.enhance.hashes import hash_contents
+from quietmic.enhance.processes import worker_pool
 from quietmic.enhance.progress import Progress, silent
 
 logger = logging.getLogger(__name__)
@@ -126,7 +126,7 @@ def pack_folder(folder: Path, split: str, cache: Path, jobs: int = 1, progress: 
     if not target.exists():
         size = sum((folder / name).stat().st_size for name in names)
         logger.info("%s: %d files, %.1f GB, are decoded once, into %s", folder, len(names), size / 1e9, cache)
-        with ProcessPoolExecutor(jobs) as pool:
+        with worker_pool(jobs) as pool:
             pieces = []
             for piece in pool.map(_decode, [folder / name for name in names], chunksize=16):
                 pieces.append(piece)

@@ -6,12 +6,12 @@ Each room has one talker, N_NOISES point noises and an array of 1 to 8 microphon
 
 import json
 import logging
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
+from quietmic.enhance.processes import worker_pool
 from quietmic.enhance.progress import Progress, silent
 from quietmic.models.mixtures.pack import written_whole
 
@@ -152,7 +152,7 @@ def build_rooms(
         return target
     logger.info("%d rooms are simulated once, into %s", count, target)
     entries, flat, offset = [], [], 0
-    with ProcessPoolExecutor(jobs) as pool:
+    with worker_pool(jobs) as pool:
         made = pool.map(_simulate_entry, [(seed * 1_000_003 + i, ranges) for i in range(count)], chunksize=4)
         for room in made:
             data = room.responses.astype(np.float16)

@@ -3,7 +3,6 @@
 import csv
 import logging
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +14,7 @@ from quietmic.enhance.cluster.connect import Cluster
 from quietmic.enhance.cluster.distribute import WorkerDied, run_on_cluster
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files import audio
+from quietmic.enhance.processes import worker_pool
 from quietmic.enhance.progress import Progress, silent
 from quietmic.models.mixtures.mixing import mix, stack_scenes
 from quietmic.models.mixtures.pack import pack_folder
@@ -149,7 +149,7 @@ def make_scenes(
 
 
 def _in_processes(work: list[SceneJob], jobs: int) -> Iterator[tuple[SceneJob, Row]]:
-    with ProcessPoolExecutor(jobs) as pool:
+    with worker_pool(jobs) as pool:
         yield from zip(work, pool.map(make_scene, work), strict=True)
 
 

@@ -1,5 +1,7 @@
 """The command line: one group, whose commands are loaded when they are asked for."""
 
+import io
+import signal
 import sys
 from importlib import import_module
 
@@ -9,6 +11,7 @@ from quietmic import __version__
 from quietmic.cli.hints import with_hint
 from quietmic.cli.logs import shown_logs
 from quietmic.enhance.errors import QuietmicError
+from quietmic.enhance.redact import redact
 
 COMMANDS = {  # name of a command: module of this package that holds it, in the order of the help
     "denoise": "denoise",
@@ -56,6 +59,9 @@ def cli() -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one command; 0 = done, 1 = some of the work failed, 2 = wrong use."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that it cannot print must not end the work
+            stream.reconfigure(errors="backslashreplace")
     try:
         with shown_logs():
             result = cli.main(args=argv, prog_name="quietmic", standalone_mode=False)
@@ -64,10 +70,10 @@ def main(argv: list[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except QuietmicError as error:
-        click.echo(f"Error: {with_hint(str(error), error.argument)}", err=True)
+        click.echo(f"Error: {redact(with_hint(str(error), error.argument))}", err=True)
         return error.exit_code
     except OSError as error:  # a place that cannot be written, a full disk, a pipe that was closed
-        click.echo(f"Error: {error}", err=True)
+        click.echo(f"Error: {redact(str(error))}", err=True)
         return 1
     except (click.Abort, KeyboardInterrupt):
         click.echo("Stopped.", err=True)
@@ -76,4 +82,6 @@ def main(argv: list[str] | None = None) -> int:
 
 def run() -> None:
     """Entry point of the console script."""
+    # The default would end this process alone: its workers and what is half written would stay.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     sys.exit(main())

@@ -15,6 +15,7 @@ from quietmic.cli.options import (
     limit_option,
     model_option,
 )
+from quietmic.enhance.redact import redact
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,13 +26,31 @@ if TYPE_CHECKING:
 
 
 def make_options(
-    model: str, channels: tuple[int, ...] | None, array: bool, attenuation_limit_db: float | None
+    model: str,
+    channels: tuple[int, ...] | None,
+    array: bool,
+    stereo: str,
+    raw: tuple[int, int] | None,
+    attenuation_limit_db: float | None,
 ) -> "Options":
     """How every file is enhanced."""
     from quietmic.enhance.catalogue import find_model
     from quietmic.enhance.files.batch import Options
 
-    return Options(find_model(model), channels, array, attenuation_limit_db)
+    return Options(find_model(model), channels, array, attenuation_limit_db, stereo=stereo, raw=raw)
+
+
+def parse_raw(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    """Rate and channels from "48000,2"."""
+    if value is None:
+        return None
+    try:
+        rate, n_channels = map(int, value.split(","))
+    except ValueError:
+        rate, n_channels = 0, 0
+    if rate < 1 or n_channels < 1:
+        raise click.BadParameter("give rate and channels, as in 48000,2")
+    return rate, n_channels
 
 
 def make_batch_options(jobs: int, overwrite: bool, resume: bool, cluster: "Cluster | None") -> "BatchOptions":
@@ -49,6 +68,15 @@ def make_batch_options(jobs: int, overwrite: bool, resume: bool, cluster: "Clust
     model_option,
     channels_option,
     click.option("--array", is_flag=True, help="The channels are the microphones of one scene: one output channel."),
+    click.option(
+        "--stereo", type=click.Choice(("auto", "linked", "separate")), default="auto", show_default=True,
+        help="Two channels: one mask for both, so that voices stay where they are, or one for each, as for a call with "
+        "one party a side; auto listens which it is.",
+    ),
+    click.option(
+        "--raw", callback=parse_raw, metavar="RATE,CHANNELS",
+        help="Standard input and output are 16-bit samples without a header; default: WAV.",
+    ),
     limit_option,
 )  # fmt: skip
 @gather(
@@ -64,7 +92,8 @@ def make_batch_options(jobs: int, overwrite: bool, resume: bool, cluster: "Clust
 def denoise(inputs: tuple[str, ...], out: str, options: "Options", how: "BatchOptions", json_path: str | None) -> int:
     """Enhance INPUTS: files, folders (to any depth), glob patterns, and URLs of storage such as s3://bucket/in.
 
-    With one input file OUT may be a file; otherwise it is a folder that keeps the tree below each input folder.
+    With one input file OUT may be a file; otherwise it is a folder that keeps the tree below each input folder. "-" is
+    standard input or output. Films keep their picture; they and the sound of phones need the program ffmpeg.
     """
     from dataclasses import asdict
 
@@ -75,8 +104,10 @@ def denoise(inputs: tuple[str, ...], out: str, options: "Options", how: "BatchOp
     from quietmic.enhance.files.storage import find_location
 
     begin = time.perf_counter()
+    if out == json_path == "-":
+        raise click.UsageError("the sound and the figures cannot both go to standard output: give --json a file")
     batch = plan_batch(list(inputs), find_location(out), options, how)
-    console = Console(stderr=json_path == "-", soft_wrap=True, markup=False, highlight=False, emoji=False)
+    console = Console(stderr="-" in (out, json_path), soft_wrap=True, markup=False, highlight=False, emoji=False)
     results = [*batch.skipped, *show_batch(batch, console)]
     summary = summarise(batch.model, results, time.perf_counter() - begin)
     show_summary(console, results, summary)
@@ -108,10 +139,11 @@ def show_batch(batch: "Batch", console: "Console") -> list["FileResult"]:
 def describe(result: "FileResult") -> str:
     """One line on what became of a file."""
     if result.status != "enhanced":
-        return f"{result.status}: {result.source}: {with_hint(result.reason, result.argument)}"
+        return redact(f"{result.status}: {result.source}: {with_hint(result.reason, result.argument)}")
     speed = result.audio_s / result.elapsed_s if result.elapsed_s else 0.0
-    line = f"enhanced: {result.source} -> {result.target} ({result.audio_s:.1f} s, {speed:.0f} x real time)"
-    return "".join([line, *(f"\nwarning: {result.source}: {warning}" for warning in result.warnings)])
+    stereo = f", channels {result.stereo}" if result.stereo else ""
+    line = f"enhanced: {result.source} -> {result.target} ({result.audio_s:.1f} s, {speed:.0f} x real time{stereo})"
+    return redact("".join([line, *(f"\nwarning: {result.source}: {warning}" for warning in result.warnings)]))
 
 
 def show_summary(console: "Console", results: list["FileResult"], summary: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ HINTS = {
     "n_mics": "choose with --channels",
     "overwrite": "--overwrite replaces it",
     "rooms": "--rooms says how many there are",
+    "raw": "samples without a header need --raw RATE,CHANNELS",
     "speech": "give --speech and --noise",
     "weights": "give it by --peer-weights or QUIETMIC_PEERS",
 }

@@ -1,0 +1,298 @@
+"""Where the sound of a file lies, whatever the lengths in its header say.
+
+A recorder that lost its power leaves a length of 0, a pipe one that nobody knew, a file beyond 4 GB one that wrapped
+around; radio captures are several recordings in a row. The library that decodes believes the header and stops there.
+Here such a header is found, and the library is shown the same bytes with a length that reaches to the end.
+"""
+
+import io
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from quietmic.enhance.files import mp3, ogg
+from quietmic.enhance.files.chunks import ORDERS, SOUND, Chunk, Order, looks_like_name, walk
+
+_UNKNOWN = (0x7FFFF000 - 0x1000, 0x80000000, 0xFFFF0000)  # from .. to, and from: what pipes write for a length
+_FLAC_UNBOUNDED = (1 << 36) - 1  # samples; the largest that the header holds
+_PADDING = 1 << 16  # zeros up to here behind the samples fill up a block of the disk
+_TAIL_TAGS = (b"TAG", b"ID3")  # what taggers hang behind any file
+
+
+@dataclass(frozen=True)
+class Part:
+    """One recording of a file, as the library shall see it.
+
+    Attributes:
+        start: position of its first byte.
+        end: position behind its last byte.
+        head: bytes to put in front.
+        patches: position in the file and the bytes that stand there instead.
+        n_samples: of each channel, where it is known better than by the library; None where not.
+        ends_there: what the decoder gives beyond `n_samples` only fills up its last block.
+    """
+
+    start: int
+    end: int
+    head: bytes = b""
+    patches: tuple[tuple[int, bytes], ...] = ()
+    n_samples: int | None = None
+    ends_there: bool = False
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What is known of a file before it is decoded.
+
+    Attributes:
+        parts: recordings, one after the other.
+        notes: what a listener should know, though all of the sound is read.
+        damage: how the file is cut off, None where that does not show.
+        is_counted: the header counts the samples, so that fewer are damage; else their number is a guess.
+    """
+
+    parts: tuple[Part, ...]
+    notes: tuple[str, ...] = ()
+    damage: str | None = None
+    is_counted: bool = True
+
+    def is_plain(self, n_bytes: int) -> bool:
+        """Whether the library may read the file as it is."""
+        return self.parts == (Part(0, n_bytes),)
+
+
+class Window(io.RawIOBase):
+    """The bytes of a part as a file; keeps the error that the library would take for the end.
+
+    Attributes:
+        error: what went wrong while reading.
+    """
+
+    def __init__(self, stream: BinaryIO, part: Part) -> None:
+        self._stream, self._part = stream, part
+        self._position = 0
+        self.error: OSError | None = None
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """As a file of its own would do it."""
+        part = self._part
+        base = (0, self._position, len(part.head) + part.end - part.start)[whence]
+        self._position = max(0, base + offset)
+        return self._position
+
+    def tell(self) -> int:
+        """As a file of its own would do it."""
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        """As a file of its own would do it."""
+        view = memoryview(buffer).cast("B")
+        part, position = self._part, self._position
+        if position < len(part.head):
+            data = part.head[position : position + len(view)]
+        else:
+            begin = part.start + position - len(part.head)
+            data = self._patched(begin, self._read(begin, min(len(view), part.end - begin)))
+        view[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+    def _read(self, begin: int, n_bytes: int) -> bytes:
+        if n_bytes <= 0:
+            return b""
+        try:
+            self._stream.seek(begin)
+            return self._stream.read(n_bytes)
+        except Exception as error:  # storage has errors of many kinds, and a callback of the library must not raise
+            self.error = self.error or OSError(str(error))
+            return b""
+
+    def _patched(self, begin: int, data: bytes) -> bytes:
+        for at, replacement in self._part.patches:
+            if at < begin + len(data) and begin < at + len(replacement):
+                changed = bytearray(data)
+                low, high = max(at, begin), min(at + len(replacement), begin + len(data))
+                changed[low - begin : high - begin] = replacement[low - at : high - at]
+                data = bytes(changed)
+        return data
+
+
+def find_layout(stream: BinaryIO, n_bytes: int) -> Layout:
+    """Looks at the headers of a file.
+
+    Args:
+        stream: of the whole file.
+        n_bytes: its length.
+    """
+    stream.seek(0)
+    magic = stream.read(4)
+    if magic in ORDERS:
+        return _chunked(stream, n_bytes)
+    if magic in (b".snd", b"dns."):
+        return _sun(stream, n_bytes, magic)
+    if magic == ogg.MARK:
+        return _chained(stream, n_bytes)
+    start = mp3.end_of_id3(stream)
+    stream.seek(start)
+    if stream.read(4) == b"fLaC":
+        return _flac(stream, n_bytes, start)
+    return _mpeg(stream, n_bytes) or Layout((Part(0, n_bytes),))
+
+
+def _is_unknown(size: int) -> bool:
+    return _UNKNOWN[0] <= size < _UNKNOWN[1] or size >= _UNKNOWN[2] or size < 0
+
+
+def _unfinished(n_declared: int, n_found: int) -> str:
+    if n_declared == 0:
+        return "its header was never finished (length 0): all of the sound that is there was read"
+    return f"its header counts {n_declared} bytes of sound, but {n_found} are there: all were read"
+
+
+def _chunked(stream: BinaryIO, n_bytes: int) -> Layout:
+    """Recordings of chunks, one behind the other as `cat` puts them."""
+    parts: list[Part] = []
+    notes: list[str] = []
+    damage = None
+    start = 0
+    while start < n_bytes:
+        stream.seek(start)
+        if stream.read(4) not in ORDERS:
+            break
+        layout, end = _chunked_part(stream, start, n_bytes)
+        parts += layout.parts
+        notes += layout.notes
+        damage = damage or layout.damage
+        start = end
+    return Layout(tuple(parts), tuple(dict.fromkeys(notes)), damage)
+
+
+def _chunked_part(stream: BinaryIO, start: int, n_bytes: int) -> tuple[Layout, int]:
+    """One recording, and where the next one begins."""
+    sound: Chunk | None = None
+    others: dict[bytes, Chunk] = {}
+    end = n_bytes
+    for chunk in walk(stream, start, n_bytes):
+        if sound and chunk.name in ORDERS:
+            end = chunk.header
+            break
+        if sound is None and chunk.name in SOUND:
+            sound = chunk
+        others.setdefault(chunk.name, chunk)
+    if sound is None:
+        return Layout((Part(start, n_bytes),)), n_bytes
+    stream.seek(start)
+    magic = stream.read(4)
+    patches, note, damage = _mend_size(stream, magic, sound, others.get(b"ds64"), end)
+    n_samples = None if patches or damage else _count_of_fact(stream, others.get(b"fmt "), others.get(b"fact"), sound)
+    part = Part(start, end, patches=patches, n_samples=n_samples, ends_there=n_samples is not None)
+    return Layout((part,), (note,) if note else (), damage), end
+
+
+def _mend_size(
+    stream: BinaryIO, magic: bytes, sound: Chunk, wide: Chunk | None, end: int
+) -> tuple[tuple[tuple[int, bytes], ...], str, str | None]:
+    """(Patches of the size of the samples, note, damage)."""
+    order, is_caf = ORDERS[magic], magic == b"caff"
+    at, n_size, size = sound.header + 4, 8 if is_caf else 4, sound.size
+    if wide and magic == b"RF64":
+        at, n_size = wide.start + 8, 8
+        stream.seek(at)
+        size = int.from_bytes(stream.read(8), order)
+        if sound.size not in (0, 0xFFFFFFFF):  # a size that fits counts more than the wide one
+            at, n_size, size = sound.header + 4, 4, sound.size
+    n_there = end - sound.start
+    if size > n_there and not _is_unknown(size) and size < 1 << 63:
+        patches = ((at, n_there.to_bytes(n_size, order)),) if n_size == 8 else ()
+        return patches, "", f"cut off: {n_there} of {size} bytes of sound are there"
+    if _is_unknown(size) or size >= 1 << 63:
+        # A legal way to say "to the end" in CAF and what pipes leave elsewhere; the library knows the short ones.
+        return (((at, n_there.to_bytes(n_size, order)),) if n_size == 8 else ()), "", None
+    n_more = _sound_behind(stream, sound.start + size, end)
+    if not n_more:
+        return (), "", None
+    written = min(n_there, (1 << 8 * n_size) - 1).to_bytes(n_size, order)
+    return ((at, written),), _unfinished(size, n_there), None
+
+
+def _sound_behind(stream: BinaryIO, end_of_sound: int, end: int) -> int:
+    """Bytes behind the samples that are neither chunks nor tags nor padding: more samples."""
+    for at in (end_of_sound + (end_of_sound & 1), end_of_sound):
+        stream.seek(at)
+        behind = stream.read(_PADDING)
+        if looks_like_name(behind[:4]) or behind.startswith(_TAIL_TAGS):
+            return 0
+    n_more = end - end_of_sound
+    is_padding = n_more < 8 or (n_more <= _PADDING and not any(behind))
+    return 0 if is_padding else n_more
+
+
+def _count_of_fact(stream: BinaryIO, fmt: Chunk | None, fact: Chunk | None, sound: Chunk) -> int | None:
+    """Samples that a coding in blocks has, where the last block is not full; None where every sample is a frame."""
+    if not fmt or not fact or fmt.size < 20 or fact.size < 4:
+        return None
+    stream.seek(fmt.start)
+    head = stream.read(20)
+    block_bytes, block_samples = int.from_bytes(head[12:14], "little"), int.from_bytes(head[18:20], "little")
+    if head[:2] not in (b"\x02\x00", b"\x11\x00") or not block_bytes:  # ADPCM of Microsoft and of IMA
+        return None
+    stream.seek(fact.start)
+    n_samples = int.from_bytes(stream.read(4), "little")
+    n_blocks = -(-sound.size // block_bytes)
+    return n_samples if (n_blocks - 1) * block_samples < n_samples <= n_blocks * block_samples else None
+
+
+def _sun(stream: BinaryIO, n_bytes: int, magic: bytes) -> Layout:
+    """AU: the position of the samples and their size; all ones for "to the end"."""
+    order: Order = "big" if magic == b".snd" else "little"
+    head = stream.read(8)
+    start, size = int.from_bytes(head[:4], order), int.from_bytes(head[4:], order)
+    n_there = n_bytes - start
+    if size >= n_there or n_there - size < 8:
+        damage = f"cut off: {n_there} of {size} bytes of sound are there" if n_there < size < 0xFFFF0000 else None
+        return Layout((Part(0, n_bytes),), (), damage)
+    patch = (8, min(n_there, 0xFFFFFFFE).to_bytes(4, order))
+    return Layout((Part(0, n_bytes, patches=(patch,)),), (_unfinished(size, n_there),))
+
+
+def _chained(stream: BinaryIO, n_bytes: int) -> Layout:
+    links = ogg.find_links(stream, n_bytes)
+    damage = None if all(link.is_whole for link in links) else "cut off: the stream has no end"
+    if len(links) < 2:
+        return Layout((Part(0, n_bytes),), (), damage)
+    return Layout(tuple(Part(link.start, link.end) for link in links), (), damage)
+
+
+def _flac(stream: BinaryIO, n_bytes: int, start: int) -> Layout:
+    """FLAC: the number of samples, which may be unknown or wrong, is replaced by one that nothing reaches."""
+    at = start + 4 + 4 + 13  # mark, header of the block, 13 bytes and a half of other facts
+    stream.seek(at)
+    field = stream.read(5)
+    if len(field) < 5:
+        return Layout((Part(0, n_bytes),))
+    value = int.from_bytes(field, "big")
+    n_samples = value & _FLAC_UNBOUNDED
+    patch = (at, (value | _FLAC_UNBOUNDED).to_bytes(5, "big"))
+    guess = n_bytes // 2  # two bytes for a sample of all channels: rather too many
+    return Layout((Part(0, n_bytes, patches=(patch,), n_samples=n_samples or guess),), is_counted=n_samples > 0)
+
+
+def _mpeg(stream: BinaryIO, n_bytes: int) -> Layout | None:
+    """MPEG: a length is only known where the first frame says it, and only believed where it fits the file."""
+    end = mp3.end_of_frames(stream, n_bytes)
+    found = mp3.first_frame(stream, end)
+    if found is None:
+        return None
+    at, header = found
+    if header.layer != 3:
+        return Layout((Part(0, n_bytes),), is_counted=False)
+    length = mp3.length_header(stream, at, header)
+    if length is None or not length.n_frames:
+        head = mp3.unbounded_frame(stream, at, header)
+        start = at if length is None else at + header.n_bytes
+        guess = (end - at) * 8 * header.sample_rate // max(1, mp3.scan_bit_rates(stream, at, end)[0])
+        return Layout((Part(start, n_bytes, head=head, n_samples=guess),), is_counted=False)
+    n_there = end - at
+    if length.n_bytes is None or length.n_bytes + 2 * header.n_bytes >= n_there:
+        return Layout((Part(0, n_bytes),))
+    patch = (length.position + 8, mp3.unbounded_count() + n_there.to_bytes(4, "big"))
+    return Layout((Part(0, n_bytes, patches=(patch,), n_samples=length.n_frames * header.n_samples),))

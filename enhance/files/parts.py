@@ -1,0 +1,93 @@
+"""A file under a hidden name until it is whole.
+
+The one who writes holds a lock on it that the system gives up when its process ends, however it ends: so whoever finds
+such a file can tell whether somebody still writes it.
+"""
+
+import os
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+from types import ModuleType
+from typing import IO
+
+from quietmic.enhance.files.pipes import Pipe
+from quietmic.enhance.files.storage import Location
+from quietmic.enhance.processes import BEFORE_END
+
+_OPEN: set[Path] = set()  # of this process
+
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:  # Windows, where an open file cannot be removed anyway
+    fcntl = None
+
+
+class PartFile:
+    """A file to fill in place of `target`.
+
+    Attributes:
+        path: where it lies now; its ending is that of the target.
+        file: open for writing and reading.
+    """
+
+    def __init__(self, target: Path) -> None:
+        """Makes the file beside the place of the final one; folders are made."""
+        self._target = target
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Short whatever the name is: systems allow 255 bytes.
+        self.path = target.parent / f"{_beginning(target)}{os.urandom(4).hex()}.part{target.suffix[:16]}"
+        self.file: IO[bytes] = self.path.open("w+b", buffering=0)
+        _OPEN.add(self.path)
+        if fcntl:
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def commit(self) -> None:
+        """Gives the whole file its final name."""
+        self.file.close()
+        self.path.replace(self._target)
+        _OPEN.discard(self.path)
+
+    def discard(self) -> None:
+        """Removes the file, as after an error."""
+        with suppress(OSError):  # a full disk shows here again
+            self.file.close()
+        self.path.unlink(missing_ok=True)
+        _OPEN.discard(self.path)
+
+
+def _discard_all() -> None:
+    """When a worker is ended in the middle of a file."""
+    for path in list(_OPEN):
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+BEFORE_END.append(_discard_all)
+
+
+def remove_parts(target: Location | Pipe) -> None:
+    """Removes what was left of a file when the process that wrote it was killed; what is being written stays."""
+    if not isinstance(target, Path):
+        return  # what did not come up whole has no name there
+    for path in target.parent.glob(f"{_beginning(target)}*"):
+        with suppress(OSError):  # gone already, or open on Windows
+            if _is_left_behind(path):
+                path.unlink()
+
+
+def _beginning(target: Path) -> str:
+    return f".{sha256(os.fsencode(target.name)).hexdigest()[:16]}."
+
+
+def _is_left_behind(path: Path) -> bool:
+    if fcntl is None:
+        return True
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+    return True

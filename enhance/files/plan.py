@@ -1,0 +1,142 @@
+"""Which files a batch enhances, and where each of them goes."""
+
+import glob
+from dataclasses import dataclass
+from pathlib import Path
+
+from quietmic.enhance.errors import QuietmicError
+from quietmic.enhance.files.batch import FileJob, FileResult, Options
+from quietmic.enhance.files.formats import check_extension, is_audio, is_file_name
+from quietmic.enhance.files.pipes import Pipe
+from quietmic.enhance.files.storage import Location, Url, find_location
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the inputs of a batch stand for.
+
+    Attributes:
+        jobs: files to enhance.
+        left_out: results of the others: no audio, or a target outside the output.
+    """
+
+    jobs: list[FileJob]
+    left_out: list[FileResult]
+
+
+def plan_jobs(inputs: list[str], out: Location, options: Options) -> Plan:
+    """The jobs that the inputs stand for.
+
+    Args:
+        inputs: files, folders (searched to any depth, hidden names left out) and glob patterns, here or in storage;
+            "-" alone for standard input.
+        out: the output of a single file, else a folder that keeps the tree below each input folder; "-" for standard
+            output.
+        options: how.
+
+    Raises:
+        QuietmicError: exit code 2: an input that does not exist, an output that would overwrite an input or another
+            output, or a file where a folder must be.
+    """
+    if "-" in inputs or out == Path("-"):
+        return _plan_pipe(inputs, out, options)
+    found: dict[Location, Location] = {}
+    others: list[Location] = []
+    places = [find_location(name) for name in inputs]
+    single = len(places) == 1 and places[0].is_file()
+    for place in (match for given in places for match in _expand(given)):
+        targets: dict[Location, Location]
+        if isinstance(place, Url):
+            targets = _targets_in_storage(place, out)
+        elif place.is_dir():
+            targets = {path: out / path.relative_to(place) for path in _files_below(place, out)}
+        else:
+            found[place] = out / place.name
+            continue
+        others += [path for path in targets if not is_audio(path)]
+        found |= {path: target for path, target in targets.items() if is_audio(path)}
+    if not found:
+        raise QuietmicError(f"no audio files in {', '.join(inputs)}", exit_code=2)
+    left_out = [FileResult(path, path, "skipped", "not an audio file") for path in others]
+    if single and not out.is_dir() and is_file_name(out):
+        check_extension(out)
+        found = dict.fromkeys(found, out)
+    elif out.exists() and not out.is_dir():
+        raise QuietmicError(f"{out} is a file, but the outputs need a folder", exit_code=2)
+    else:
+        outside = [source for source, target in found.items() if not is_below(target, out)]
+        left_out += [_refuse(source, found.pop(source), out) for source in outside]
+    _check_targets(found)
+    return Plan([FileJob(source, target, options) for source, target in found.items()], left_out)
+
+
+def _plan_pipe(inputs: list[str], out: Location, options: Options) -> Plan:
+    """One input and one output, of which at least one is a stream."""
+    if len(inputs) > 1:
+        raise QuietmicError("standard input and output take one sound: give no other input", exit_code=2)
+    source: Location | Pipe = Pipe("standard input", options.raw) if inputs[0] == "-" else find_location(inputs[0])
+    if not isinstance(source, Pipe) and not source.is_file():
+        raise QuietmicError(f"no such file: {source}", exit_code=2)
+    if out == Path("-"):
+        return Plan([FileJob(source, Pipe("standard output", options.raw), options)], [])
+    if out.is_dir() or not is_file_name(out):
+        raise QuietmicError(f"{out} is a folder, but the sound of standard input needs the name of a file", exit_code=2)
+    check_extension(out)
+    return Plan([FileJob(source, out, options)], [])
+
+
+def is_below(target: Location, folder: Location) -> bool:
+    """Whether a target lies in the output folder, whatever "..", links and absolute names are in it."""
+    if isinstance(target, Url) or isinstance(folder, Url):
+        return str(target).startswith(f"{folder}/") and ".." not in str(target).removeprefix(str(folder)).split("/")
+    # The folder of the target is resolved and not the target, which is replaced even where it is a link.
+    return (target.parent.resolve() / target.name).is_relative_to(folder.resolve()) and target.name != ".."
+
+
+def _refuse(source: Location, target: Location, out: Location) -> FileResult:
+    return FileResult(source, target, "failed", f"its name leads out of {out}, where nothing is written")
+
+
+def _targets_in_storage(place: Url, out: Location) -> dict[Location, Location]:
+    """The same for storage: a file, a pattern, or all that lies below a name."""
+    if place.is_file():
+        return {place: out / place.name}
+    files = [url for url in place.files_below() if not url.name.startswith(".") and not f"{url}/".startswith(f"{out}/")]
+    if not files:
+        raise QuietmicError(f"no such file or folder: {place}", exit_code=2)
+    return {url: out / (url.relative_to(place) if url.startswith(f"{place}/") else url.name) for url in files}
+
+
+def _files_below(folder: Path, out: Location) -> list[Path]:
+    """Files to any depth without hidden ones, and without outputs of an earlier run that lie inside the folder."""
+    below = out.resolve() if isinstance(out, Path) else None
+    inside = below is not None and below.is_relative_to(folder.resolve()) and below != folder.resolve()
+    return [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and not (below and inside and path.resolve().is_relative_to(below))
+    ]
+
+
+def _expand(place: Location) -> list[Location]:
+    """The place itself, or what a pattern matches on this machine."""
+    if isinstance(place, Url) or place.exists():
+        return [place]
+    matches = sorted(glob.glob(str(place), recursive=True))
+    if not matches:
+        raise QuietmicError(f"no such file or folder: {place}", exit_code=2)
+    return [Path(match) for match in matches]
+
+
+def _check_targets(found: dict[Location, Location]) -> None:
+    sources = {source.resolve() for source in found}
+    taken: dict[Location, Location] = {}
+    for source, target in found.items():
+        place = target.resolve()
+        if place in sources:
+            raise QuietmicError(f"{target} would overwrite an input: choose another output", exit_code=2)
+        other = taken.setdefault(place, source)
+        if other.resolve() != source.resolve():
+            raise QuietmicError(f"{other} and {source} would both be written to {target}", exit_code=2)

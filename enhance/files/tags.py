@@ -1,0 +1,165 @@
+"""What a file says beside its sound: tags, broadcast metadata, cue points, the places of its channels.
+
+Files of chunks give their chunks as they are. Of the others, the library passes on ten common tags; all of them, and
+pictures, go over between files of one kind where mutagen is installed (the extra "tags").
+"""
+
+from contextlib import suppress
+from typing import IO, Any
+
+from quietmic.enhance.files.chunks import ORDERS, SOUND, Chunk, walk
+from quietmic.enhance.files.storage import Location, Url, stamp
+
+_STRUCTURE = {  # chunks that belong to the samples; the writer has made its own
+    b"fmt ", b"fact", b"PEAK", b"ds64", b"JUNK", b"junk", b"PAD ", b"FLLR", b"levl",
+    b"COMM", b"FVER", b"VHDR", b"desc", b"pakt", b"kuki", b"free", b"peak", *SOUND,
+}  # fmt: skip
+_TEXT = {b"LIST", b"id3 ", b"ID3 ", b"NAME", b"AUTH", b"(c) ", b"ANNO", b"info", b"strg"}
+"""Chunks of tags, which the library passes on to other formats."""
+
+_NAMES = {b"bext": "broadcast metadata (bext)", b"cue ": "cue points", b"MARK": "markers", b"iXML": "production notes"}
+_PIECE = 1 << 20
+_EXTENSIBLE = b"\xfe\xff"  # code of a "fmt " that tells the places of its channels, at byte 20
+_WITH_TAGS = ("MP3", "FLAC", "OGG")
+COMMON_TAGS = {
+    "title", "copyright", "software", "artist", "comment", "date", "album", "license", "tracknumber", "genre",
+}  # fmt: skip
+"""Those that the library reads from and writes into files of nearly every kind."""
+
+
+def goes_as_chunks(source_format: str, target_format: str) -> bool:
+    """Whether tags travel as chunks: both files are of one kind of chunks."""
+    kinds = {"WAV": 0, "WAVEX": 0, "RF64": 0, "AIFF": 1, "CAF": 2}
+    return source_format in kinds and kinds[source_format] == kinds.get(target_format)
+
+
+def copy_tags(source: Location, source_format: str, target: IO[bytes], target_format: str) -> list[str]:
+    """Gives a finished file what another one says of itself.
+
+    Args:
+        source: where the tags come from.
+        source_format: as libsndfile calls it, or the ending of what ffmpeg reads.
+        target: open for reading and writing, at its final length.
+        target_format: as libsndfile calls it.
+
+    Returns:
+        Sentences on what could not go over.
+    """
+    with source.open() if isinstance(source, Url) else source.open("rb") as stream:
+        if goes_as_chunks(source_format, target_format):
+            _copy_chunks(stream, stamp(source)[0], target)
+            return []
+        notes = _lost_chunks(stream, stamp(source)[0], target_format)
+        if source_format in _WITH_TAGS:
+            notes += _copy_with_mutagen(stream, target if source_format == target_format else None)
+    return notes
+
+
+def _chunks_of(stream: IO[bytes], n_bytes: int) -> list[Chunk]:
+    stream.seek(0)
+    if stream.read(4) not in ORDERS:
+        return []
+    return [chunk for chunk in walk(stream, 0, n_bytes) if chunk.end <= n_bytes and chunk.name not in ORDERS]
+
+
+def _lost_chunks(stream: IO[bytes], n_bytes: int, target_format: str) -> list[str]:
+    chunks = _chunks_of(stream, n_bytes)
+    lost = [chunk.name for chunk in chunks if chunk.name not in _STRUCTURE | _TEXT and chunk.size]
+    names = ", ".join(dict.fromkeys(_NAMES.get(name, name.decode("ascii").strip()) for name in lost))
+    return [f"left out, since {target_format} has no place for it: {names}"] if names else []
+
+
+def _copy_chunks(stream: IO[bytes], n_bytes: int, target: IO[bytes]) -> None:
+    """Appends the chunks that do not belong to the samples, and counts them in the header."""
+    chunks = _chunks_of(stream, n_bytes)
+    target.seek(0, 2)
+    end = target.tell()
+    own = {chunk.name: chunk for chunk in _chunks_of(target, end)}
+    target.seek(0)
+    magic = target.read(4)
+    n_size = 8 if magic == b"caff" else 4
+    target.seek(0, 2)
+    for chunk in chunks:
+        if chunk.name in _STRUCTURE:
+            continue
+        if target.tell() & 1 and magic != b"caff":
+            target.write(b"\0")
+        target.write(chunk.name + chunk.size.to_bytes(n_size, ORDERS[magic]))
+        stream.seek(chunk.start)
+        for begin in range(0, chunk.size, _PIECE):
+            target.write(stream.read(min(_PIECE, chunk.size - begin)))
+    if target.tell() & 1 and magic != b"caff":
+        target.write(b"\0")
+    _count_chunks(target, magic, own, target.tell())
+    _copy_channel_mask(stream, chunks, target, own)
+
+
+def _count_chunks(target: IO[bytes], magic: bytes, own: dict[bytes, Chunk], n_bytes: int) -> None:
+    if magic == b"RF64":
+        target.seek(own[b"ds64"].start)
+        target.write((n_bytes - 8).to_bytes(8, "little"))
+    elif magic != b"caff":  # CAF counts its chunks one by one
+        target.seek(4)
+        target.write(min(n_bytes - 8, 0xFFFFFFFF).to_bytes(4, ORDERS[magic]))
+
+
+def _copy_channel_mask(stream: IO[bytes], chunks: list[Chunk], target: IO[bytes], own: dict[bytes, Chunk]) -> None:
+    """Where the channels stand around the listener, if both files tell that of as many channels."""
+    source_fmt = next((chunk for chunk in chunks if chunk.name == b"fmt "), None)
+    target_fmt = own.get(b"fmt ")
+    if not source_fmt or not target_fmt or min(source_fmt.size, target_fmt.size) < 40:
+        return
+    stream.seek(source_fmt.start)
+    target.seek(target_fmt.start)
+    theirs, ours = stream.read(24), target.read(24)
+    if theirs[:2] == ours[:2] == _EXTENSIBLE and theirs[2:4] == ours[2:4]:
+        target.seek(target_fmt.start + 20)
+        target.write(theirs[20:24])
+
+
+def _copy_with_mutagen(stream: IO[bytes], target: IO[bytes] | None) -> list[str]:
+    """All tags into a file of the same kind; without one, says which are beyond those that the library passes on."""
+    try:
+        import mutagen
+    except ImportError:
+        return []
+    stream.seek(0)
+    with suppress(mutagen.MutagenError):
+        found = mutagen.File(stream, easy=target is None)
+        if found is None or not found.tags:
+            return []
+        if target is None:
+            lost = sorted(set(map(str.lower, found.tags.keys())) - COMMON_TAGS - {"encoder", "description"})
+            return [f"tags left out: {', '.join(lost)}"] if lost else []
+        target.seek(0)
+        _move_tags(found, mutagen.File(target), target)
+    return []
+
+
+def _move_tags(source: Any, target: Any, file: IO[bytes]) -> None:
+    file.seek(0)
+    if hasattr(source.tags, "getall"):  # ID3, which can be saved into any file
+        version = source.tags.version[1] if source.tags.version[1] in (3, 4) else 4
+        if version == 3:
+            source.tags.update_to_v23()
+        source.tags.save(file, v2_version=version)
+        return
+    if target.tags is None:
+        target.add_tags()
+    target.tags[:] = list(source.tags)
+    for picture in getattr(source, "pictures", ()):
+        target.add_picture(picture)
+    target.save(file)
+
+
+def write_count_of_fact(target: IO[bytes], n_samples: int) -> None:
+    """Tells how many samples a coding in blocks has, where the last block is not full."""
+    target.seek(0, 2)
+    chunks = {chunk.name: chunk for chunk in _chunks_of(target, target.tell())}
+    fmt, fact = chunks.get(b"fmt "), chunks.get(b"fact")
+    if not fmt or not fact:
+        return
+    target.seek(fmt.start)
+    if target.read(2) in (b"\x02\x00", b"\x11\x00"):
+        target.seek(fact.start)
+        target.write(n_samples.to_bytes(4, "little"))

@@ -1,0 +1,175 @@
+"""Films and the sound of phones, through the program ffmpeg."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from quietmic import cli
+from quietmic.enhance.files.audio import AudioReader, read, write
+
+RATE, N = 48000, 96_000
+needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs the program ffmpeg")
+Run = Callable[..., int]
+
+
+@pytest.fixture
+def denoise(passthrough_model: Path) -> Run:
+    """Runs the command; gives the exit code."""
+
+    def run(*arguments: object) -> int:
+        return cli.main(["denoise", "--model", str(passthrough_model), *map(str, arguments)])
+
+    return run
+
+
+def tone() -> np.ndarray:
+    t = np.arange(N) / RATE
+    return (0.3 * np.sin(2 * np.pi * 300 * t) * np.hanning(N))[None].astype(np.float32)
+
+
+def ffmpeg(*options: object) -> bytes:
+    command = ["ffmpeg", "-v", "error", "-y", *map(str, options)]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
+
+
+def streams_of(path: Path) -> list[str]:
+    command = ["ffprobe", "-v", "error", "-of", "json", "-show_streams", str(path)]
+    found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    return [f"{stream['codec_type']} {stream['codec_name']}" for stream in found["streams"]]
+
+
+def make_film(path: Path, *options: object) -> Path:
+    write(path.parent / "sound.wav", tone(), RATE)
+    picture = ["-f", "lavfi", "-i", "testsrc=size=64x48:rate=10:duration=2"]
+    ffmpeg(*picture, "-i", path.parent / "sound.wav", *options, path)
+    return path
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize(
+    ("ending", "codecs"),
+    [
+        ("mp4", ("mpeg4", "aac")),
+        ("mov", ("mpeg4", "aac")),
+        ("mkv", ("mpeg4", "flac")),
+        ("webm", ("vp8", "opus")),
+        ("avi", ("mpeg4", "mp3")),
+    ],
+)
+def test_a_film_gets_its_sound_back_with_the_picture_untouched(
+    denoise: Run, tmp_path: Path, ending: str, codecs: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    encoders = {"vp8": "libvpx", "opus": "libopus", "mp3": "libmp3lame"}
+    video, audio = (encoders.get(codec, codec) for codec in codecs)
+    film = make_film(tmp_path / f"a.{ending}", "-c:v", video, "-c:a", audio, "-metadata", "title=A film")
+    assert denoise(film, "-o", tmp_path / "out") == 0
+    out = tmp_path / "out" / film.name
+    assert streams_of(out) == streams_of(film) == [f"video {codecs[0]}", f"audio {codecs[1]}"]
+    pictures = [ffmpeg("-i", path, "-map", "0:v", "-c", "copy", "-f", "md5", "-") for path in (film, out)]
+    assert pictures[0] == pictures[1]
+    before, after = read(film)[0], read(out)[0]
+    assert abs(after.shape[1] - before.shape[1]) <= 4096
+    n = min(before.shape[1], after.shape[1], N)
+    assert ("begins some 20 ms late" in capsys.readouterr().out) == (ending == "avi")
+    assert ending == "avi" or np.abs(after[:, 2000 : n - 2000] - before[:, 2000 : n - 2000]).max() < 0.02
+    assert b"A film" in out.read_bytes()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [film.name]
+
+
+@needs_ffmpeg
+def test_the_sound_of_a_phone(denoise: Run, tmp_path: Path) -> None:
+    write(tmp_path / "a.wav", np.repeat(tone(), 2, axis=0), RATE)
+    ffmpeg("-i", tmp_path / "a.wav", "-c:a", "aac", "-b:a", "96k", "-metadata", "title=A memo", tmp_path / "in.m4a")
+    assert denoise(tmp_path / "in.m4a", "-o", tmp_path / "out.m4a") == 0
+    assert streams_of(tmp_path / "out.m4a") == ["audio aac"]
+    assert b"A memo" in (tmp_path / "out.m4a").read_bytes()
+    with AudioReader(tmp_path / "in.m4a") as reader:
+        assert 0 <= sum(block.shape[1] for block in reader.blocks(RATE)) - N < 1200
+        assert reader.warnings == []
+    assert denoise(tmp_path / "in.m4a", "-o", tmp_path / "out.flac") == 0
+    assert read(tmp_path / "out.flac")[0].shape[0] == 2
+    assert denoise(tmp_path / "a.wav", "-o", tmp_path / "made.m4a") == 0
+    assert streams_of(tmp_path / "made.m4a") == ["audio aac"]
+
+
+@needs_ffmpeg
+def test_sound_that_begins_late_stays_in_step_with_the_picture(denoise: Run, tmp_path: Path) -> None:
+    write(tmp_path / "sound.wav", tone(), RATE)
+    picture = ["-f", "lavfi", "-i", "testsrc=size=64x48:rate=10:duration=3"]
+    ffmpeg(*picture, "-itsoffset", "0.7", "-i", tmp_path / "sound.wav", "-map", "0", "-map", "1", tmp_path / "a.mkv")
+    assert denoise(tmp_path / "a.mkv", "-o", tmp_path / "b.mkv") == 0
+    starts = []
+    for name in "ab":
+        command = ["ffprobe", "-v", "error", "-of", "json", "-show_streams", str(tmp_path / f"{name}.mkv")]
+        found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)["streams"]
+        starts.append(float(found[1]["start_time"]) - float(found[0]["start_time"]))
+    assert starts[0] == pytest.approx(0.7, abs=0.03)
+    assert starts[1] == pytest.approx(starts[0], abs=0.03)
+
+
+@needs_ffmpeg
+def test_a_second_sound_track_is_told_and_stays(
+    denoise: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "sound.wav", tone(), RATE)
+    twice = ["-i", tmp_path / "sound.wav", "-i", tmp_path / "sound.wav"]
+    ffmpeg(*twice, "-map", "0", "-map", "1", "-c:a", "aac", tmp_path / "a.mp4")
+    assert denoise(tmp_path / "a.mp4", "-o", tmp_path / "b.mp4") == 0
+    assert "the file has 2 sound tracks: the first was read" in capsys.readouterr().out
+    assert streams_of(tmp_path / "b.mp4") == ["audio aac"] * 2
+
+
+@needs_ffmpeg
+def test_what_the_library_reads_but_cannot_write(denoise: Run, tmp_path: Path) -> None:
+    write(tmp_path / "sound.wav", tone(), RATE)
+    (tmp_path / "in").mkdir()
+    ffmpeg("-i", tmp_path / "sound.wav", "-c:a", "mp2", tmp_path / "in" / "a.mp2")
+    assert denoise(tmp_path / "in", "-o", tmp_path / "out") == 0
+    assert streams_of(tmp_path / "out" / "a.mp2") == ["audio mp2"]
+
+
+@needs_ffmpeg
+def test_what_is_no_film(denoise: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither garbage, nor a film without sound, nor a playlist that would read other files."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    ffmpeg("-f", "lavfi", "-i", "testsrc=size=64x48:rate=10:duration=1", folder / "mute.mp4")
+    (folder / "noise.mp4").write_bytes(np.random.default_rng(0).bytes(5000))
+    write(tmp_path / "secret.wav", tone(), RATE)
+    (folder / "list.mp4").write_text(f"ffconcat version 1.0\nfile {tmp_path / 'secret.wav'}\n")
+    (folder / "m3u.m4a").write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nfile:{tmp_path / 'secret.wav'}\n")
+    assert denoise(folder, "-o", tmp_path / "out") == 1
+    lines = capsys.readouterr().err
+    for name in ("mute.mp4", "noise.mp4", "list.mp4", "m3u.m4a"):
+        assert f"{name}: there is no sound in it that ffmpeg can read" in lines
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+@needs_ffmpeg
+def test_a_film_that_is_cut_off(denoise: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    film = make_film(tmp_path / "a.mkv", "-c:v", "mpeg4", "-c:a", "aac")
+    film.write_bytes(film.read_bytes()[: film.stat().st_size // 2])
+    assert denoise(film, "-o", tmp_path / "b.mkv") == 0
+    assert "ffmpeg says" in capsys.readouterr().out
+
+
+def test_without_ffmpeg_it_is_said_what_to_install(
+    denoise: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a folder they were passed over as "no audio", with exit code 0."""
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    folder = tmp_path / "in"
+    write(folder / "a.wav", tone(), RATE)
+    for name in ("b.m4a", "c.mp4"):
+        (folder / name).write_bytes(b"whatever")
+    assert denoise(folder, "-o", tmp_path / "out") == 1
+    lines = capsys.readouterr().err
+    for name in ("b.m4a", "c.mp4"):
+        assert f"{name}: sound of this kind needs the program ffmpeg" in lines
+    assert "apt install ffmpeg" in lines
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.wav"]

@@ -1,0 +1,121 @@
+"""Standard input and output in place of files."""
+
+import io
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from quietmic import cli
+from quietmic.enhance.files.audio import read, write
+
+ROOT = Path(__file__).resolve().parent.parent
+RATE, N = 48000, 60_007
+
+
+def sound(n_channels: int = 2) -> np.ndarray:
+    t = np.arange(N) / RATE
+    tones = [np.sin(2 * np.pi * hz * t) * np.hanning(N) for hz in (300, 470, 810)[:n_channels]]
+    return (0.3 * np.stack(tones)).astype(np.float32)
+
+
+def run(model: Path, *arguments: object, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "app.py", "denoise", *map(str, arguments), "--model", str(model)]
+    return subprocess.run(command, cwd=ROOT, input=data, capture_output=True, check=False)
+
+
+def wav(subtype: str, n_channels: int = 2, length: int | None = None) -> bytes:
+    """As a pipe carries it: `length` in its header, None for the right one."""
+    file = io.BytesIO()
+    soundfile.write(file, sound(n_channels).T, RATE, subtype, format="WAV")
+    data = bytearray(file.getvalue())
+    if length is not None:
+        at = data.index(b"data") + 4
+        data[4:8] = data[at : at + 4] = length.to_bytes(4, "little")
+    return bytes(data)
+
+
+@pytest.mark.parametrize("length", [None, 0, 0xFFFFFFFF, 0x7FFFF000])
+def test_wav_in_and_out(passthrough_model: Path, length: int | None) -> None:
+    done = run(passthrough_model, "-", "-o", "-", data=wav("PCM_16", length=length))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout[40:44] == b"\xff\xff\xff\xff"
+    found = np.frombuffer(done.stdout[44:], "<i2").reshape(-1, 2).T / 32768
+    assert np.abs(found - sound()).max() < 2e-4
+    assert b"enhanced: standard input -> standard output" in done.stderr
+
+
+@pytest.mark.parametrize("subtype", ["PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
+def test_the_coding_stays(passthrough_model: Path, tmp_path: Path, subtype: str) -> None:
+    done = run(passthrough_model, "-", "-o", "-", data=wav(subtype))
+    (tmp_path / "a.wav").write_bytes(done.stdout)
+    assert soundfile.info(tmp_path / "a.wav").subtype == subtype
+    assert np.abs(read(tmp_path / "a.wav")[0] - sound()).max() < 2e-4
+
+
+def test_samples_without_a_header(passthrough_model: Path) -> None:
+    data = (sound(1)[0] * 32768).astype("<i2").tobytes()
+    done = run(passthrough_model, "-", "-o", "-", "--raw", f"{RATE},1", data=data)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout) == len(data)
+    assert np.abs(np.frombuffer(done.stdout, "<i2") / 32768 - sound(1)[0]).max() < 2e-4
+
+
+def test_from_a_file_and_into_one(passthrough_model: Path, tmp_path: Path) -> None:
+    write(tmp_path / "a.flac", sound(3), RATE)
+    done = run(passthrough_model, tmp_path / "a.flac", "-o", "-")
+    assert len(done.stdout) == 44 + 6 * N
+    done = run(passthrough_model, "-", "-o", tmp_path / "b.flac", "--json", "-", data=wav("PCM_16", 3))
+    assert done.stdout.startswith(b"{")
+    assert read(tmp_path / "b.flac")[0].shape == (3, N)
+
+
+def test_the_output_comes_while_the_input_goes_on(passthrough_model: Path) -> None:
+    """A program behind must not wait for the end."""
+    command = [
+        sys.executable,
+        "app.py",
+        "denoise",
+        "-",
+        "-o",
+        "-",
+        "--raw",
+        "16000,1",
+        "--model",
+        str(passthrough_model),
+    ]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as program:
+        assert program.stdin
+        assert program.stdout
+        timer = threading.Timer(60, program.kill)
+        timer.start()
+        program.stdin.write(bytes(5 * 32_000))
+        program.stdin.flush()
+        assert len(program.stdout.read(2 * 32_000)) == 2 * 32_000
+        program.stdin.close()
+        assert len(program.stdout.read()) == 3 * 32_000
+        timer.cancel()
+
+
+def test_cut_off_and_wrong_use(passthrough_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    done = run(passthrough_model, "-", "-o", "-", data=wav("PCM_16")[:10_000])
+    assert done.returncode == 0
+    assert b"warning: standard input: cut off" in done.stderr
+    for data in (b"", b"words " * 100, wav("ULAW")):
+        done = run(passthrough_model, "-", "-o", "-", data=data)
+        assert (done.returncode, done.stdout) == (1, b"")
+        assert b"standard input" in done.stderr
+    write(tmp_path / "a.wav", sound(), RATE)
+    for arguments, message in [
+        (["-", str(tmp_path / "a.wav"), "-o", "-"], "one sound"),
+        (["-", "-o", str(tmp_path)], "name of a file"),
+        (["-", "-o", "-", "--json"], "cannot both"),
+        (["-", "-o", "-", "--raw", "fast"], "rate and channels"),
+        ([str(tmp_path / "none.wav"), "-o", "-"], "no such file"),
+    ]:
+        assert cli.main(["denoise", "--model", str(passthrough_model), *arguments]) == 2
+        assert message in capsys.readouterr().err
