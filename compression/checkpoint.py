@@ -1,11 +1,13 @@
 """Resuming: what each step of a recipe decided, and the weights after it, in a folder."""
 
+import copy
 import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from quietmic.compression.recipe import Recipe
@@ -18,7 +20,9 @@ def weights_sha256(model: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
         digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        if isinstance(value, Tensor):  # else a layer's own extra state
+            value = value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes()
+        digest.update(value if isinstance(value, bytes) else repr(value).encode())
     return digest.hexdigest()
 
 
@@ -62,5 +66,8 @@ class Checkpoints:
 
 
 def state_of(model: nn.Module) -> dict[str, Tensor]:
-    """A copy of the weights and buffers of a network."""
-    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+    """A copy of the weights and buffers of a network, with the versions of its layers and what else they keep there."""
+    state = copy.copy(model.state_dict())
+    for name, value in state.items():
+        state[name] = value.detach().clone() if isinstance(value, Tensor) else copy.deepcopy(value)
+    return state

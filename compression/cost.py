@@ -11,6 +11,7 @@ from quietmic.compression.structure.groups import Structure
 from quietmic.compression.structure.surgery import Kept
 from quietmic.enhance.errors import QuietmicError
 from quietmic.models.networks.count import LayerCount, count
+from quietmic.models.networks.run import Example
 
 RtfModel = Callable[[Sequence[LayerCount], float], float]  # layers of one forward pass, its seconds of signal -> RTF
 KINDS = ("params", "macs", "rtf", "units")
@@ -47,12 +48,17 @@ class Budget:
 
     def __str__(self) -> str:
         text = {
-            "params": f"{self.value / 1e6:.3f}M parameters",
-            "macs": f"{self.value / 1e6:.2f}M MACs per second",
+            "params": f"{_amount(self.value)} parameters",
+            "macs": f"{_amount(self.value, 2)} MACs per second",
             "rtf": f"RTF {self.value:.3f}",
             "units": f"{self.value:.0%} of the units",
         }[self.kind]
         return f"{text} and {self.also}" if self.also else text
+
+
+def _amount(value: float, digits: int = 3) -> str:
+    """A count for people: 1,500 or 0.812M."""
+    return f"{value / 1e6:.{digits}f}M" if value >= 1e5 else f"{value:,.0f}"
 
 
 @dataclass(frozen=True)
@@ -107,20 +113,19 @@ class CostModel:
     """
 
     def __init__(
-        self, model: nn.Module, structure: Structure, inputs: tuple, seconds: float = 1.0, rtf: RtfModel | None = None
+        self, model: nn.Module, structure: Structure, inputs: Example, seconds: float = 1.0, rtf: RtfModel | None = None
     ) -> None:
         """Measures the whole network once, from which every width is reckoned.
 
         Args:
-            inputs: arguments of `model.forward`.
+            inputs: arguments of `model.forward`, in any form of `run.example`.
             seconds: signal time that they stand for; MACs are given per second.
             rtf: real-time factor of a list of layers on some machine, for budgets of that kind.
         """
         self.structure, self.seconds, self._rtf = structure, seconds, rtf
         self.count = count(model, inputs)
         self._parameters = _parameters(model, structure, {layer.name for layer in self.count.layers})
-        _, matrix = self._sizes({})
-        self._uses = {layer.name: layer.macs / max(matrix[layer.name], 1) for layer in self.count.layers}
+        _, self._matrix = self._sizes({})
 
     def _sizes(self, kept: Kept) -> tuple[Counter[str], Counter[str]]:
         """Parameters of each layer, and the elements of the matrices that it multiplies with."""
@@ -136,9 +141,14 @@ class CostModel:
         """Figures of each layer at the widths that stay."""
         total, matrix = self._sizes(kept)
         return tuple(
-            replace(layer, parameters=total[layer.name], macs=round(matrix[layer.name] * self._uses[layer.name]))
+            replace(layer, parameters=total[layer.name], macs=self._macs(layer, matrix[layer.name]))
             for layer in self.count.layers
         )
+
+    def _macs(self, layer: LayerCount, matrix: int) -> int:
+        """Products of activations alone (attention) have no matrix, and do not change: their units are left alone."""
+        whole = self._matrix[layer.name]
+        return round(layer.macs * matrix / whole) if whole else layer.macs
 
     def cost(self, kind: str, kept: Kept) -> float:
         """Cost in the unit of a budget."""
@@ -176,3 +186,25 @@ class CostModel:
             saved = sum((w - self.cost(p.kind, half)) / p.value for w, p in zip(whole, parts, strict=True))
             result[group.name] = max(saved, 1e-12) / max(group.n_units // 2, 1)
         return result
+
+
+@dataclass(frozen=True)
+class Meter:
+    """Costs of any network, counted on example inputs that stand for so many seconds of signal."""
+
+    example_inputs: Example
+    seconds: float = 1.0
+    rtf: RtfModel | None = None
+
+    def costs(self, model: nn.Module, budget: Budget) -> list[Budget]:
+        """What a network costs, in the units of each part of a budget."""
+        figures = count(model, self.example_inputs)
+        costs = {"params": float(figures.parameters), "macs": figures.macs / self.seconds}
+        if self.rtf is not None:
+            costs["rtf"] = self.rtf(figures.layers, self.seconds)
+        return [replace(part, value=costs[part.kind]) for part in budget.parts()]
+
+    def spent(self, model: nn.Module, budget: Budget) -> float:
+        """Cost over budget; of several, of the one that is closest to its limit."""
+        costs = self.costs(model, budget)
+        return max(cost.value / part.value for cost, part in zip(costs, budget.parts(), strict=True))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from quietmic.compression.task import Task
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.progress import Progress, silent
+from quietmic.models.networks.run import training
 
 CLIP = 3.0  # largest norm of a gradient
 
@@ -55,7 +56,7 @@ def finetune(
     penalty: Callable[[nn.Module], Tensor] | None = None,
     after_step: Callable[[int], None] | None = None,
 ) -> list[float]:
-    """Trains a network in place by AdamW with a cosine schedule.
+    """Trains a network in place by AdamW with a cosine schedule; its modes are afterwards what they were.
 
     Args:
         steps: number of batches.
@@ -71,13 +72,26 @@ def finetune(
     """
     if steps == 0:
         return []
-    model.train()
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=lr, weight_decay=0.0)
+    with training(model):
+        return _finetune(model, task, steps, lr, stage, progress, penalty, after_step)
+
+
+def _finetune(
+    model: nn.Module, task: Task, steps: int, lr: float, stage: str, progress: Progress,
+    penalty: Callable[[nn.Module], Tensor] | None, after_step: Callable[[int], None] | None,
+) -> list[float]:  # fmt: skip
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    if not parameters:
+        raise QuietmicError(
+            f"{stage}: all parameters are frozen (requires_grad is False): free some, or set the steps to 0",
+            exit_code=2,
+        )
+    optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.0)
     losses = []
     for step, batch in zip(range(steps), task.batches(), strict=False):
         for settings in optimizer.param_groups:
             settings["lr"] = learning_rate(step, steps, lr)
-        loss = task.loss(model, batch)
+        loss = task.scalar(model, batch)
         if not loss.isfinite():
             raise QuietmicError(f"{stage}: the loss is {loss.item()} at step {step}; lower the learning rate ({lr})")
         optimizer.zero_grad()
@@ -88,5 +102,4 @@ def finetune(
         progress(stage, step + 1, steps, f"loss {losses[-1]:.3f}")
         if after_step is not None:
             after_step(step)
-    model.eval()
     return losses

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from quietmic.compression.checkpoint import Checkpoints, state_of
-from quietmic.compression.cost import NO_BOARD, Budget, CostModel, RtfModel
+from quietmic.compression.cost import Budget, CostModel, Meter, RtfModel
+from quietmic.compression.criteria.allocate import TOLERANCE
 from quietmic.compression.criteria.blocks import remove_blocks, without_block
 from quietmic.compression.criteria.context import Context, Decision
 from quietmic.compression.criteria.gates import GateSchedule
@@ -23,7 +24,9 @@ from quietmic.compression.finetune import distilled, finetune
 from quietmic.compression.recipe import Recipe
 from quietmic.compression.result import CompressionResult, StepFigures
 from quietmic.compression.schedules import gradual_budgets, soft_finetune
-from quietmic.compression.structure.groups import Structure, example, find_groups
+from quietmic.compression.structure.check import checked_cut, fit_groups
+from quietmic.compression.structure.groups import Structure, find_groups
+from quietmic.compression.structure.plain import check_finite, plain_weights
 from quietmic.compression.structure.rnn import split_layers
 from quietmic.compression.structure.surgery import cut
 from quietmic.compression.task import Task
@@ -31,11 +34,12 @@ from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.progress import Progress, silent
 from quietmic.models.networks.count import count
 from quietmic.models.networks.fold import fold_norms
+from quietmic.models.networks.run import Example, Inputs, example
 
 
 def compress(
     model: nn.Module,
-    example_inputs: tuple | Callable[[nn.Module], tuple],
+    example_inputs: Example,
     loss: Callable[[nn.Module, Any], Tensor],
     data: Iterable[Any] | None,
     recipe: Recipe,
@@ -52,8 +56,8 @@ def compress(
 
     Args:
         model: the parent; it is not changed.
-        example_inputs: arguments of its forward, or a callable that makes them from a network (states whose shape
-            depends on its widths).
+        example_inputs: arguments of its forward: a tuple, a mapping of keyword arguments, one bare tensor, or a
+            callable that makes them from a network (states whose shape depends on its widths).
         loss: (network, batch) -> scalar.
         data: batches, iterated again and again (see `Task`). What they depend on may stand in an attribute `identity`,
             as plain values; `folder` then refuses other data.
@@ -71,7 +75,7 @@ def compress(
         The smaller network with the figures of each step.
 
     Raises:
-        QuietmicError: a budget that cannot be met, data that are missing, an influence or loss that is not finite.
+        QuietmicError: a budget out of reach, nothing to cut, missing data, or figures that are not finite.
     """
     task = Task(loss, data, predict, distance, recipe.n_calibration)
     return _Run(model, example_inputs, task, recipe, seconds, rtf, folder, progress, build).run()
@@ -85,10 +89,11 @@ class _Run:
         seconds: float, rtf: RtfModel | None, folder: Path | None, progress: Progress,
         build: Callable[[], nn.Module] | None,
     ) -> None:  # fmt: skip
-        _check(recipe, rtf)
+        recipe.check_budgets(has_rtf=rtf is not None)
         torch.manual_seed(recipe.seed)
-        self.parent = copy.deepcopy(parent).eval()
-        self.model = split_layers(copy.deepcopy(parent)).eval()
+        self.parent = plain_weights(parent)
+        check_finite(self.parent)
+        self.model = split_layers(copy.deepcopy(self.parent))
         self.example_inputs, self.task, self.recipe = example_inputs, task, recipe
         self.seconds, self.rtf, self.progress, self.build = seconds, rtf, progress, build
         self.checkpoints = Checkpoints(folder, recipe, parent, getattr(task.data, "identity", None))
@@ -102,6 +107,7 @@ class _Run:
         self.left_alone: tuple[str, ...] = ()
         self.masks: dict[str, Tensor] = {}
         self.factored: tuple = ()
+        self.meter = Meter(example_inputs, seconds, rtf)
         self.started = time.monotonic()
 
     def run(self) -> CompressionResult:
@@ -112,11 +118,12 @@ class _Run:
         elif self.recipe.prune.method == "lstm-masks":
             self._lstm_masks()
         self._low_rank()
+        self.model.eval()
         return CompressionResult(
             self.model, self.recipe, tuple(self.steps), tuple(self.kept), self.factored, self.left_alone, self.masks
         )
 
-    def _inputs(self) -> tuple:
+    def _inputs(self) -> Inputs:
         return example(self.example_inputs, self.model)
 
     def _note(self, name: str, notes: tuple[str, ...] = ()) -> None:
@@ -143,6 +150,15 @@ class _Run:
             self.model = without_block(self.model, path, self._inputs())
         self._note("blocks removed", (", ".join(self.gone) or "the network has no residual block",))
 
+    def _structure(self) -> Structure:
+        """What can be cut from the network as it stands; groups whose cut was tried and failed are named."""
+        structure = fit_groups(self.model, find_groups(self.model, self.example_inputs), self.example_inputs)
+        self.left_alone = tuple(dict.fromkeys((*self.left_alone, *structure.left_alone)))
+        if not structure.groups:
+            reasons = "; ".join(structure.left_alone) or "it has no layer whose units another layer reads"
+            raise QuietmicError(f"nothing can be cut from this network: {reasons}")
+        return structure
+
     def _costs(self, structure: Structure) -> CostModel:
         return CostModel(self.model, structure, self._inputs(), self.seconds, self.rtf)
 
@@ -154,14 +170,13 @@ class _Run:
             ratios = {name: ratio**done for name, ratio in ratios.items()}
         return Context(
             self.model, structure, replace(self.task, heard=self.heard), self._costs(structure), budget, ratios,
-            prune.floor, self.whole, steps, recipe.finetune.lr, prune.beta, recipe.seed, self.progress,
+            prune.floor, prune.round_to, self.whole, steps, recipe.finetune.lr, prune.beta, recipe.seed, self.progress,
         )  # fmt: skip
 
     def _units(self) -> None:
         """Cuts units in one or several stages, with fine-tuning behind each."""
         prune, tune = self.recipe.prune, self.recipe.finetune
-        structure = find_groups(self.model, self.example_inputs)
-        self.left_alone = structure.left_alone
+        structure = self._structure()
         self.whole = {group.name: group.n_units for group in structure.groups}
         budget = self.recipe.prune_budget()
         budgets = (
@@ -171,13 +186,30 @@ class _Run:
             self._train("soft", tune.steps // 2, partial(self._soft, structure, budget))
         for index, stage in enumerate(budgets):
             suffix = f" {index + 1}" if len(budgets) > 1 else ""
-            structure = find_groups(self.model, self.example_inputs)
-            context = self._context(structure, stage, prune.steps // len(budgets), (index + 1) / len(budgets))
-            decision = self._decide(f"decide{suffix}", context)
-            self._apply(structure, decision, f"cut{suffix}")
+            self._cut(self._structure(), stage, len(budgets), index, suffix)
             steps = tune.steps // (len(budgets) if prune.schedule != "soft" else 2)
             self._train(f"fine-tune{suffix}", steps, self._finetune)
             self._note(f"fine-tuned{suffix}")
+
+    def _cut(self, structure: Structure, budget: Budget, n_stages: int, index: int, suffix: str) -> None:
+        """Decides and cuts; what turns out to be no cut is undone, and decided about anew without it."""
+        steps, again = self.recipe.prune.steps // n_stages, ""
+        while structure.groups:
+            context = self._context(structure, budget, steps, (index + 1) / n_stages)
+            decision = self._decide(f"decide{suffix}{again}", context)
+            if decision.masks:
+                self.masks = decision.masks
+                self._hold(0)
+                break
+            done = checked_cut(self.model, structure, decision.kept, self.example_inputs, decision.gates)
+            if not done.undone:
+                self.model = done.model
+                self.kept.append(done.kept)
+                break
+            structure = structure.without(done.undone)
+            self.left_alone = tuple(dict.fromkeys((*self.left_alone, *structure.left_alone)))
+            again += " again"
+        self._note_cut(decision, f"cut{suffix}", budget)
 
     def _decide(self, name: str, context: Context) -> Decision:
         """Asks the criterion; its decision and the weights that it may have trained are kept."""
@@ -195,17 +227,17 @@ class _Run:
         self.heard += context.steps if criterion.trains else 0
         return Decision(values["kept"], values["gates"], tuple(values["notes"]), values["fresh"], values["masks"])
 
-    def _apply(self, structure: Structure, decision: Decision, name: str) -> None:
+    def _note_cut(self, decision: Decision, name: str, budget: Budget) -> None:
         notes = decision.notes
-        if decision.masks:
-            self.masks = decision.masks
-            self._hold(0)
-        else:
-            self.model = cut(self.model, structure, decision.kept, decision.gates)
-            self.kept.append(decision.kept)
         if decision.fresh:
             self._draw_anew()
             notes = (*notes, "weights drawn anew")
+        searched = isinstance(self.recipe.prune.ratios, str) and budget.kind != "units" and not decision.masks
+        if searched and (spent := self.meter.spent(self.model, budget)) > 1 + TOLERANCE:
+            reached = " and ".join(map(str, self.meter.costs(self.model, budget)))
+            raise QuietmicError(f"{budget} was not met: the network has {reached}, {spent:.2f} times as much")
+        if searched and spent < 1 - TOLERANCE:
+            notes = (*notes, f"{spent:.0%} of the budget is used: the next unit, or all there are, would go beyond")
         self._note(name, notes)
 
     def _draw_anew(self) -> None:
@@ -216,7 +248,7 @@ class _Run:
                 if hasattr(module, "reset_parameters"):
                     module.reset_parameters()
             return
-        fresh = split_layers(self.build()).eval()
+        fresh = split_layers(self.build())
         for path in self.gone:
             fresh = without_block(fresh, path, example(self.example_inputs, fresh))
         for kept in self.kept:
@@ -248,7 +280,6 @@ class _Run:
             return state_of(self.model)
 
         self.model.load_state_dict(self.checkpoints.step(name, trained))
-        self.model.eval()
         self.heard += steps
 
     def _lstm_masks(self) -> None:
@@ -279,13 +310,13 @@ class _Run:
         if low.by == "thresh" or (budget and budget.kind == "units"):
             budget = None
         if budget:
-            ranks = ranks_for_budget(self.model, partial(self._spent, budget=budget), 1.0, low.gates)
+            ranks = ranks_for_budget(self.model, partial(self.meter.spent, budget=budget), 1.0, low.gates)
         else:
             ranks = choose_ranks(self.model, low.thresh, low.gates)
         self.model = fold_norms(self.model, self._inputs(), set(ranks))
         self.model, self.factored = factor(self.model, ranks)
-        if budget and self._spent(self.model, budget) > 1:
-            reached = " and ".join(map(str, self._costs_of(self.model, budget)))
+        if budget and self.meter.spent(self.model, budget) > 1:
+            reached = " and ".join(map(str, self.meter.costs(self.model, budget)))
             raise QuietmicError(
                 f"{budget} cannot be met by low rank: the least is {reached}; cut units, or more of them"
             )
@@ -294,27 +325,3 @@ class _Run:
         if ranks:
             self._train("fine-tune factored", self.recipe.finetune.steps // 2, self._finetune)
             self._note("fine-tuned factored")
-
-    def _costs_of(self, model: nn.Module, budget: Budget) -> list[Budget]:
-        """What any network costs, in the units of each part of a budget."""
-        figures = count(model, example(self.example_inputs, model))
-        costs = {"params": float(figures.parameters), "macs": figures.macs / self.seconds}
-        if self.rtf is not None:
-            costs["rtf"] = self.rtf(figures.layers, self.seconds)
-        return [replace(part, value=costs[part.kind]) for part in budget.parts()]
-
-    def _spent(self, model: nn.Module, budget: Budget) -> float:
-        """Cost of any network over the budget."""
-        costs = self._costs_of(model, budget)
-        return max(cost.value / part.value for cost, part in zip(costs, budget.parts(), strict=True))
-
-
-def _check(recipe: Recipe, rtf: RtfModel | None) -> None:
-    """Refuses at once what would else be found out after hours of training."""
-    budget = recipe.budget
-    if recipe.prune.method == "units":
-        recipe.prune_budget()
-    if budget is None and recipe.lowrank.by == "budget":
-        raise QuietmicError("low rank by budget needs one: parameters, MACs or RTF", exit_code=2)
-    if budget is not None and rtf is None and any(part.kind == "rtf" for part in budget.parts()):
-        raise QuietmicError(NO_BOARD, exit_code=2)

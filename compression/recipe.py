@@ -6,7 +6,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
-from quietmic.compression.cost import Budget
+from quietmic.compression.cost import NO_BOARD, Budget
 from quietmic.compression.criteria.table import find_criterion
 from quietmic.enhance.errors import QuietmicError
 
@@ -24,6 +24,7 @@ class Prune:
     criterion: str = "influence"
     ratios: str | Mapping[str, float] = "auto"  # "auto", "uniform", "global", or fractions by name pattern
     floor: float = 0.1  # least fraction of each group that stays
+    round_to: int = 1  # widths are multiples of this, or stay whole
     steps: int = 300  # batches for learned gates or sparse training
     beta: float = 0.1  # slope of the gates at the start
     schedule: str = "once"  # "gradual": the budget shrinks over the fine-tuning; "soft": cut units may come back
@@ -78,6 +79,7 @@ class Recipe:
             )
         _at_least_one("n_calibration", self.n_calibration)
         _at_least_one("prune.stages", prune.stages)
+        _at_least_one("prune.round_to", prune.round_to)
         if self.learns_gates and prune.steps < (n := prune.stages if prune.schedule == "gradual" else 1):
             raise QuietmicError(
                 f"recipe: prune.steps is {prune.steps}; gates need one for each of {n} cuts at least", exit_code=2
@@ -119,6 +121,15 @@ class Recipe:
         if self.lowrank.by != "budget" or self.budget.kind == "units" or not cuts:
             return self.budget
         return self.budget.times(1 / (1 - self.lowrank.share))
+
+    def check_budgets(self, has_rtf: bool) -> None:
+        """What would else be found out after hours of training is refused at once."""
+        if self.prune.method == "units":
+            self.prune_budget()
+        if self.budget is None and self.lowrank.by == "budget":
+            raise QuietmicError("low rank by budget needs one: parameters, MACs or RTF", exit_code=2)
+        if self.budget is not None and not has_rtf and any(part.kind == "rtf" for part in self.budget.parts()):
+            raise QuietmicError(NO_BOARD, exit_code=2)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as for JSON; `from_dict` reads them back."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from quietmic.enhance.errors import QuietmicError
+from quietmic.models.networks.run import evaluating
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,16 @@ class Task:
             self._cache.extend(islice(_again_and_again(self.data), self.n_calibration))
         return self._cache
 
+    def scalar(self, model: nn.Module, batch: Any) -> Tensor:
+        """The loss of a batch; an error for people where it is not one number."""
+        value = self.loss(model, batch)
+        if not isinstance(value, Tensor) or value.numel() != 1:
+            shape = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise QuietmicError(
+                f"the loss must be a tensor of one number for a batch, its mean: it is {shape}", exit_code=2
+            )
+        return value.reshape(())
+
     def outputs(self, model: nn.Module, batch: Any) -> Tensor:
         """Outputs of a network; an error for people where the task does not say how to get them."""
         if self.predict is None:
@@ -63,11 +74,8 @@ class Task:
 
     def mean_loss(self, model: nn.Module) -> float:
         """Mean loss over the calibration batches, in evaluation mode."""
-        training = model.training
-        model.eval()
-        with torch.no_grad():
-            values = [float(self.loss(model, batch)) for batch in self.calibration()]
-        model.train(training)
+        with torch.no_grad(), evaluating(model):
+            values = [float(self.scalar(model, batch)) for batch in self.calibration()]
         return sum(values) / len(values)
 
 

@@ -75,7 +75,7 @@ def export(network: nn.Module, card: ModelCard, path: Path) -> Path:
     Raises:
         QuietmicError: the graph does not reproduce the network to 1e-5 of its largest output, or is not causal.
     """
-    network = fold_norms(network, example_inputs(network, card.stft))
+    network = fold_norms(network, example_inputs(network, card.stft)).eval()
     hop = network.for_hops().eval() if hasattr(network, "for_hops") else None
     n_parameters = sum(p.numel() for p in network.parameters())
     card = replace(card, parameters=n_parameters, macs_per_second=count_macs(network, card.stft))

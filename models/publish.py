@@ -11,6 +11,7 @@ from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.measure.quality import EvaluationOptions, read_info, run_evaluation
 from quietmic.enhance.measure.recordings import find_recordings
 from quietmic.enhance.measure.systems import NOISY, model_system
+from quietmic.enhance.network import hop_path
 from quietmic.enhance.onnxfile import read_card
 from quietmic.enhance.progress import Progress, silent
 from quietmic.models.export import add_to_index, export, round_to_half, write_card
@@ -48,7 +49,7 @@ def check_output(out: Path, inputs: list[Path]) -> None:
     """Refuses a model's name whose files would take the place of what it is made from.
 
     Args:
-        out: the .onnx file; its checkpoint, its int8 form and its picture are named after it.
+        out: the .onnx file; its graph for one hop, checkpoint, int8 form and picture are named after it.
         inputs: files that are read.
 
     Raises:
@@ -56,7 +57,8 @@ def check_output(out: Path, inputs: list[Path]) -> None:
     """
     if out.suffix != ".onnx":
         raise QuietmicError(f"{out}: a model is written as .onnx, and its checkpoint beside it as .pt", exit_code=2)
-    written = [out, out.with_suffix(".pt"), out.with_name(f"{out.stem}-int8.onnx"), out.with_suffix(".png")]
+    int8 = out.with_name(f"{out.stem}-int8.onnx")
+    written = [out, hop_path(out), out.with_suffix(".pt"), int8, out.with_suffix(".png")]
     for path in written:
         if any(path.exists() and given.exists() and path.samefile(given) for given in inputs):
             message = f"{out} would be written over what it is made from ({path}): choose another name"

@@ -32,7 +32,8 @@ def test_export_beside_its_checkpoint_keeps_it(checkpoint: Path, capsys: pytest.
     assert [path.name for path in checkpoint.parent.iterdir()] == ["network.pt"]
     assert main([*arguments, str(checkpoint.parent / "tcn-x.onnx")]) == 0
     assert hash_file(checkpoint) == before
-    assert sorted(path.name for path in checkpoint.parent.iterdir()) == ["network.pt", "tcn-x.onnx", "tcn-x.pt"]
+    written = ["tcn-x.hop.onnx", "tcn-x.onnx", "tcn-x.pt"]
+    assert sorted(path.name for path in checkpoint.parent.iterdir()) == ["network.pt", *written]
 
 
 def test_compress_keeps_its_parent(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -148,7 +148,7 @@ def test_masks_need_an_lstm():
 
 def test_low_rank_that_misses_the_budget_says_so():
     recipe = small(Budget("params", 50), prune=Prune(method="none"), lowrank=LowRank("budget"))
-    with pytest.raises(QuietmicError, match=r"cannot be met by low rank: the least is 0\.000M parameters"):
+    with pytest.raises(QuietmicError, match=r"cannot be met by low rank: the least is \d\d parameters"):
         run(conv_case, recipe)
     with pytest.raises(QuietmicError, match="name a board"):
         run(conv_case, replace(recipe, budget=Budget("rtf", 0.1)))

@@ -38,7 +38,8 @@ def private_members(tree: ast.AST) -> list[str]:
         if isinstance(node, ast.ImportFrom):
             found += [alias.name for alias in node.names if is_private(alias.name)]
         elif isinstance(node, ast.Attribute) and is_private(node.attr):
-            if not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")):
+            owner = node.value.func if isinstance(node.value, ast.Call) else node.value  # super() of a class of torch
+            if not (isinstance(owner, ast.Name) and owner.id in ("self", "cls", "super")):
                 found.append(node.attr)
         elif isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in (
             "setattr", "getattr", "delattr", "patch",

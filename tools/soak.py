@@ -1,6 +1,4 @@
-"""Runs the virtual microphone for an hour in real time on a sound server of its own, and tells what was lost.
-
-    python tools/soak.py [MINUTES]
+"""Runs the virtual microphone on a sound server of its own, in real time: python tools/soak.py [MINUTES].
 
 PipeWire if it is there, else PulseAudio (see tests/sound_server.py). A tone goes in, and every gap in what a listener
 records is counted. Prints figures as Markdown, for docs/live.md.
@@ -16,6 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
 
+import click  # noqa: E402
 import numpy as np  # noqa: E402
 from sound_server import SAMPLE_RATE, PipeWireServer, SoundServer, has_pipewire, read_raw  # noqa: E402
 from test_live_server import start, stop  # noqa: E402
@@ -23,8 +22,10 @@ from test_live_server import start, stop  # noqa: E402
 BLOCK = SAMPLE_RATE // 100
 
 
+@click.command()
+@click.argument("minutes", type=float, default=60.0)
 def main(minutes: float) -> None:
-    """Soaks for so long."""
+    """Run the virtual microphone for MINUTES in real time (an hour by default) and tell what was lost."""
     with tempfile.TemporaryDirectory() as folder:
         server = PipeWireServer(Path(folder)) if has_pipewire() else SoundServer(Path(folder))
         try:
@@ -59,4 +60,4 @@ def main(minutes: float) -> None:
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]) if len(sys.argv) > 1 else 60.0)
+    main()

@@ -1,7 +1,6 @@
 """Whole residual blocks as units: the one whose removal costs least may go."""
 
 import copy
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 from quietmic.compression.structure.groups import find_groups
 from quietmic.compression.structure.rnn import replace
 from quietmic.compression.task import Task
+from quietmic.models.networks.run import Example, Inputs, evaluating, example, run
 
 
 class Skip(nn.Module):
@@ -27,19 +27,19 @@ class Skip(nn.Module):
         return (x, *rest) if self.returns_state else x
 
 
-def without_block(model: nn.Module, path: str, inputs: tuple) -> nn.Module:
+def without_block(model: nn.Module, path: str, inputs: Inputs) -> nn.Module:
     """A copy of the network with one residual block skipped."""
     returned: list[bool] = []
     block = model.get_submodule(path)
     handle = block.register_forward_hook(lambda module, args, output: returned.append(isinstance(output, tuple)))
-    with torch.no_grad():
-        model(*inputs)
+    with torch.no_grad(), evaluating(model):
+        run(model, inputs)
     handle.remove()
     return replace(copy.deepcopy(model), path, Skip(returned[0]))
 
 
 def remove_blocks(
-    model: nn.Module, example_inputs: tuple | Callable[[nn.Module], tuple], task: Task, n_blocks: int
+    model: nn.Module, example_inputs: Example, task: Task, n_blocks: int
 ) -> tuple[nn.Module, tuple[str, ...]]:
     """Takes out residual blocks one by one, each time the one that raises the loss least per parameter it frees.
 
@@ -47,10 +47,9 @@ def remove_blocks(
         The smaller network and the paths of what went; fewer than asked for where fewer can go.
     """
     gone: list[str] = []
-    model = model.eval()
     for _ in range(n_blocks):
         candidates = find_groups(model, example_inputs).residual_blocks
-        inputs = example_inputs(model) if callable(example_inputs) else example_inputs
+        inputs = example(example_inputs, model)
         start = task.mean_loss(model)
         best: tuple[float, str, nn.Module] | None = None
         for path in candidates:

@@ -5,10 +5,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from quietmic.compression.structure.groups import Group, Slot, Structure
 from quietmic.compression.task import Task
 from quietmic.models.networks.count import CONVOLUTIONS, RECURRENT, TRANSPOSED
+from quietmic.models.networks.run import evaluating
 
 Seen = Callable[[Group, Slot, Tensor], None]  # activations [n_samples, size, n_positions] of one call of a layer
 
@@ -18,6 +20,8 @@ def as_maps(module: nn.Module, value: Tensor) -> Tensor:
     if isinstance(module, (*CONVOLUTIONS, *TRANSPOSED)):
         value = value if value.dim() == len(module.kernel_size) + 2 else value.unsqueeze(0)
         return value.flatten(2)
+    if isinstance(value, PackedSequence):
+        value = value.data
     if isinstance(module, RECURRENT) and value.dim() == 3:
         return value.permute(0, 2, 1) if module.batch_first else value.permute(1, 2, 0)
     if value.dim() <= 2:  # [B, C]: one position
@@ -48,11 +52,10 @@ def watch(model: nn.Module, structure: Structure, seen: Seen) -> list[Any]:
 def observe(model: nn.Module, structure: Structure, task: Task, seen: Seen) -> None:
     """Runs the calibration batches and hands every activation that a unit sends to `seen`."""
     handles = watch(model, structure, seen)
-    model.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), evaluating(model):
             for batch in task.calibration():
-                task.loss(model, batch)
+                task.scalar(model, batch)
     finally:
         for handle in handles:
             handle.remove()
@@ -73,10 +76,12 @@ def activation_statistics(model: nn.Module, structure: Structure, task: Task) ->
         near = maps == 0
         if not bool(near.any()):
             near = maps.abs() < 0.01 * maps.std()
+        # Of a vector there is no deviation over positions: that over samples stands for it.
+        spread = maps.std(2 if maps.shape[2] > 1 else 0, keepdim=True, correction=0).flatten(1)
         l2 = maps.square().sum(2).sqrt()
         values = {
             "mean": maps.mean(2).mean(0),
-            "std": maps.std(2, correction=0).mean(0),
+            "std": spread.mean(0),
             "l1": maps.abs().sum(2).mean(0),
             "l2": l2.mean(0),
             "zeros": near.float().mean((0, 2)),

@@ -24,6 +24,7 @@ class Context:
     budget: Budget
     ratios: str | Mapping[str, float] = "auto"
     floor: float = 0.1  # least fraction of each group that stays
+    round_to: int = 1  # widths are multiples of this
     whole: Mapping[str, int] = field(default_factory=dict)  # widths before the first of several cuts
     steps: int = 300  # batches for learned gates, or for sparse training before a score is read
     lr: float = 1e-3
@@ -34,7 +35,7 @@ class Context:
     def allocate(self, scores: Scores, ratios: str | None = None) -> Kept:
         """Units that stay under the budget; `ratios` where a criterion prescribes them."""
         chosen = ratios if ratios is not None and isinstance(self.ratios, str) else self.ratios
-        return allocate(scores, self.costs, self.budget, chosen, self.floor, self.whole)
+        return allocate(scores, self.costs, self.budget, chosen, self.floor, self.whole, self.round_to)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from quietmic.compression.criteria.context import Context
 from quietmic.compression.criteria.influence import batch_influences
 from quietmic.compression.criteria.weight_scores import Result
 from quietmic.compression.structure.surgery import gated
+from quietmic.models.networks.run import evaluating
 
 
 def influence_static(context: Context) -> Result:
@@ -46,11 +47,11 @@ def curl(context: Context) -> Result:
     KL divergence for classifiers, error energy over signal energy for signals; one forward pass per unit, on the
     first calibration batch.
     """
-    model, structure, task = context.model.eval(), context.structure, context.task
+    model, structure, task = context.model, context.structure, context.task
     batch = task.calibration()[0]
     scores: Scores = {}
     n_units, done = sum(group.n_units for group in structure.groups), 0
-    with torch.no_grad():
+    with torch.no_grad(), evaluating(model):
         expected = task.outputs(model, batch)
         for group in structure.groups:
             gaps: list[Tensor] = []

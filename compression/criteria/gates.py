@@ -26,6 +26,7 @@ from quietmic.compression.structure.swap import swapped
 from quietmic.compression.task import Task
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.progress import Progress, silent
+from quietmic.models.networks.run import training
 
 OFF = 0.05  # a gate below is off, one above 1 - OFF is on
 SPAN = 20.0  # size of e for an output of the learner of 1: gates start soft at beta 0.01, nearly binary at beta 0.5
@@ -94,7 +95,7 @@ class GateLearner(nn.Module):
         nn.init.zeros_(last.bias)
 
     def forward(self, features: Tensor) -> Tensor:
-        x = standardise(features)
+        x = standardise(features.float())
         mixed = self.mix(x if self.connected else x.T)
         return SPAN * (self.own + 0.4 * x.mean(1) + mixed / self.n_inputs)
 
@@ -144,29 +145,28 @@ def train_gates(
     optimizer = torch.optim.AdamW(
         [{"params": parameters}, {"params": learners.parameters(), "lr": TRAVEL / steps}], lr=lr, weight_decay=0.0
     )
-    model.train()
     gates: Gates = {}
     scale = 1.0
-    for step, batch in zip(range(steps), task.batches(), strict=False):
-        gates = _gates(targets, learners, smoothed or {}, beta)
-        with swapped(model, weights(gates)):
-            loss = task.loss(model, batch)
-        if not loss.isfinite():
-            raise QuietmicError(
-                f"gates: the loss is {loss.item()} at step {step}; lower the learning rate ({lr}) or beta"
-            )
-        scale = max(1.0, abs(loss.item())) if step == 0 else scale
-        optimizer.zero_grad()
-        loss.backward(retain_graph=True)
-        smoothed = smooth(smoothed, _influences(model, gates))
-        penalty = torch.stack([_penalty(target, gates[target.name]) for target in targets]).sum()
-        (scale * penalty).backward()
-        nn.utils.clip_grad_norm_(parameters, CLIP)
-        optimizer.param_groups[0]["lr"] = learning_rate(step, steps, lr)
-        optimizer.step()
-        beta = next_beta(beta, schedule, (step + 1) / steps, list(gates.values()))
-        progress("gates", step + 1, steps, f"loss {loss.item():.3f}")
-    model.eval()
+    with training(model):
+        for step, batch in zip(range(steps), task.batches(), strict=False):
+            gates = _gates(targets, learners, smoothed or {}, beta)
+            with swapped(model, weights(gates)):
+                loss = task.scalar(model, batch)
+            if not loss.isfinite():
+                raise QuietmicError(
+                    f"gates: the loss is {loss.item()} at step {step}; lower the learning rate ({lr}) or beta"
+                )
+            scale = max(1.0, abs(loss.item())) if step == 0 else scale
+            optimizer.zero_grad()
+            loss.backward(retain_graph=True)
+            smoothed = smooth(smoothed, _influences(model, gates))
+            penalty = torch.stack([_penalty(target, gates[target.name]) for target in targets]).sum()
+            (scale * penalty).backward()
+            nn.utils.clip_grad_norm_(parameters, CLIP)
+            optimizer.param_groups[0]["lr"] = learning_rate(step, steps, lr)
+            optimizer.step()
+            beta = next_beta(beta, schedule, (step + 1) / steps, list(gates.values()))
+            progress("gates", step + 1, steps, loss.item())
     with torch.no_grad():
         return {
             t.name: beta * learner(t.features(smoothed or {})) for t, learner in zip(targets, learners, strict=True)

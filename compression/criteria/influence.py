@@ -16,15 +16,17 @@ import torch
 from torch import Tensor, nn
 
 from quietmic.compression.structure.groups import Group, Slot, Structure
+from quietmic.compression.structure.swap import swapped
 from quietmic.compression.task import Task
 from quietmic.enhance.errors import QuietmicError
+from quietmic.models.networks.run import evaluating
 
 
 def mask_gradients(model: nn.Module, task: Task, batch: Any) -> dict[str, Tensor]:
     """I = W * dL/dW of every parameter on one batch.
 
     Args:
-        model: the network, in evaluation mode for influence at the weights as they are.
+        model: the network; its influences are those in evaluation mode.
 
     Returns:
         Full parameter name -> influence of each weight, shape of the parameter.
@@ -32,12 +34,14 @@ def mask_gradients(model: nn.Module, task: Task, batch: Any) -> dict[str, Tensor
     Raises:
         QuietmicError: an influence is not finite; the message names the layer.
     """
-    names, parameters = zip(*((n, p) for n, p in model.named_parameters() if p.requires_grad), strict=True)
-    loss = task.loss(model, batch)
-    gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+    # Copies that want gradients: a frozen layer reads units as a free one does.
+    weights = {n: p.detach().requires_grad_() for n, p in model.named_parameters() if p.is_floating_point()}
+    with torch.enable_grad(), evaluating(model), swapped(model, weights):
+        loss = task.scalar(model, batch)
+        gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
     result = {}
-    for name, parameter, gradient in zip(names, parameters, gradients, strict=True):
-        influence = torch.zeros_like(parameter) if gradient is None else parameter.detach() * gradient
+    for (name, weight), gradient in zip(weights.items(), gradients, strict=True):
+        influence = torch.zeros_like(weight) if gradient is None else weight.detach() * gradient
         if not influence.isfinite().all():
             raise QuietmicError(
                 f"the influence of layer '{name.rpartition('.')[0]}' ({name}) is not finite; loss {loss.item()}"
@@ -67,7 +71,6 @@ def sum_units(group: Group, values: dict[str, Tensor], slots: list[Slot]) -> Ten
 
 def batch_influences(model: nn.Module, structure: Structure, task: Task) -> dict[str, Tensor]:
     """Signed influence of every unit on every calibration batch: group -> [n_batches, n_units]."""
-    model.eval()
     rows: dict[str, list[Tensor]] = {group.name: [] for group in structure.groups}
     for batch in task.calibration():
         influences = mask_gradients(model, task, batch)
@@ -80,4 +83,4 @@ def smooth(old: dict[str, Tensor] | None, new: dict[str, Tensor], momentum: floa
     """Running mean of influences over batches: a single batch is noisy."""
     if old is None:
         return new
-    return {name: momentum * old[name] + (1 - momentum) * value for name, value in new.items()}
+    return old | {name: momentum * old.get(name, value) + (1 - momentum) * value for name, value in new.items()}

@@ -14,6 +14,7 @@ from quietmic.compression.criteria.gates import OFF, GateSchedule, GateTarget, t
 from quietmic.compression.criteria.influence import mask_gradients, sum_units
 from quietmic.compression.structure.groups import Group, Slot
 from quietmic.compression.structure.surgery import Kept, gated_weights
+from quietmic.models.networks.run import evaluating
 
 
 def _lambda_weights(context: Context) -> dict[str, float]:
@@ -89,8 +90,8 @@ def autopruner(context: Context) -> Decision:
     widths = context.allocate(influence_static(context)[0])
     handles = watch(model, structure, seen)
     try:
-        with torch.no_grad():
-            context.task.loss(model, context.task.calibration()[0])
+        with torch.no_grad(), evaluating(model):
+            context.task.scalar(model, context.task.calibration()[0])
         weights = _lambda_weights(context)
         targets = [
             GateTarget(g.name, g.n_units, _ratio(widths, g), weights[g.name], partial(_pooled, pooled, g))

@@ -20,13 +20,13 @@ from quietmic.compression.structure.groups import Group, Slot
 from quietmic.compression.structure.surgery import Gates, Kept
 from quietmic.models.networks.count import CONVOLUTIONS, TRANSPOSED
 
-MAX_POSITIONS = 512  # patches of a convolution per batch; enough for a Gram matrix, evenly spaced
+N_POSITIONS = 512  # rows that a layer reads, per batch and reader; enough for a Gram matrix
 
 
 def gram_matrices(context: Context) -> dict[str, Tensor]:
     """A of each group over the calibration batches: group -> [n_units, n_units], double."""
     grams = {g.name: torch.zeros(g.n_units, g.n_units, dtype=torch.double) for g in context.structure.groups}
-    model = context.model
+    model, drawn = context.model, torch.Generator().manual_seed(context.seed)
     raw: dict[str, Tensor] = {}
     handles = [
         model.get_submodule(slot.module).register_forward_pre_hook(
@@ -39,7 +39,7 @@ def gram_matrices(context: Context) -> dict[str, Tensor]:
     def seen(group: Group, slot: Slot, maps: Tensor) -> None:
         module = model.get_submodule(slot.module)
         inputs = maps if slot.parameter.startswith("weight_hh") else as_maps(module, raw[slot.module])
-        element = _gram(module, model.get_parameter(slot.name).detach(), slot, inputs, raw[slot.module])
+        element = _gram(module, model.get_parameter(slot.name).detach(), slot, inputs, raw[slot.module], drawn)
         per = element.shape[0] // len(slot.units)
         grams[group.name] += _per_unit(element, group.position(slot).repeat_interleave(per), group.n_units)
 
@@ -59,38 +59,45 @@ def _per_unit(element: Tensor, position: Tensor, n_units: int) -> Tensor:
     return torch.zeros(n_units, n_units, dtype=element.dtype).index_add(1, position, rows)
 
 
-def _gram(module: nn.Module, weight: Tensor, slot: Slot, maps: Tensor, raw: Tensor) -> Tensor:
+def _gram(module: nn.Module, weight: Tensor, slot: Slot, maps: Tensor, raw: Tensor, drawn: torch.Generator) -> Tensor:
     """(P' P) * (W' W) over the elements of the patches of a layer, channel by channel.
 
     A transposed convolution is taken without the overlap of neighbouring windows (exact for stride >= kernel).
     """
     if isinstance(module, CONVOLUTIONS) and len(module.kernel_size) < 3:
         total: Tensor | float = 0.0
-        for part, kernels in zip(_patches(module, raw), weight.chunk(module.groups), strict=True):
+        for part, kernels in zip(_patches(module, raw, drawn), weight.chunk(module.groups), strict=True):
             flat = kernels.flatten(1).double()
             total = total + (part.T @ part) * (flat.T @ flat)
         return total if isinstance(total, Tensor) else torch.zeros(0, 0)
-    samples = maps.transpose(1, 2).flatten(0, 1).double()  # [n, size]
+    samples = _drawn(maps.transpose(1, 2).flatten(0, 1), drawn)  # [n, size]
     flat = weight.movedim(slot.axis, 0).flatten(1).double() if isinstance(module, TRANSPOSED) else weight.T.double()
     return (samples.T @ samples) * (flat @ flat.T)
 
 
-def _patches(module: Any, raw: Tensor) -> list[Tensor]:
-    """Windows that a convolution reads, one [n, n_channels * kernel] per group."""
+def _drawn(rows: Tensor, generator: torch.Generator) -> Tensor:
+    """At most N_POSITIONS of the rows [n, size], drawn by seed.
+
+    At a fixed stride they would alias with the width of a map: one column of it, at worst a padded one, stood for all.
+    """
+    if len(rows) > N_POSITIONS:
+        rows = rows[torch.randperm(len(rows), generator=generator)[:N_POSITIONS].to(rows.device)]
+    return rows.double()
+
+
+def _patches(module: Any, raw: Tensor, generator: torch.Generator) -> list[Tensor]:
+    """Windows that a convolution reads, padded as it pads, one [n, n_channels * kernel] per group."""
+    mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
+    raw = raw if raw.dim() == len(module.kernel_size) + 2 else raw.unsqueeze(0)
+    x = F.pad(raw, module._reversed_padding_repeated_twice, mode=mode)
     flat = len(module.kernel_size) == 1
-    x = raw.unsqueeze(-2) if flat else raw
 
-    def pair(value: int | tuple[int, ...], fill: int) -> tuple[int, int]:
-        value = value if isinstance(value, tuple) else (value,)
-        return (fill, value[0]) if flat else (value[0], value[1])
+    def pair(value: tuple[int, ...]) -> tuple[int, ...]:
+        return (1, *value) if flat else value
 
-    padding = module.padding if not isinstance(module.padding, str) else 0
-    windows = F.unfold(
-        x, pair(module.kernel_size, 1), pair(module.dilation, 1), pair(padding, 0), pair(module.stride, 1)
-    )  # [B, C * k, L]
-    windows = windows.transpose(1, 2).flatten(0, 1)
-    windows = windows[:: max(1, len(windows) // MAX_POSITIONS)].double()
-    return list(windows.chunk(module.groups, 1))
+    x = x.unsqueeze(-2) if flat else x
+    windows = F.unfold(x, pair(module.kernel_size), pair(module.dilation), 0, pair(module.stride))  # [B, C * k, L]
+    return list(_drawn(windows.transpose(1, 2).flatten(0, 1), generator).chunk(module.groups, 1))
 
 
 def least_squares(gram: Tensor, kept: Tensor) -> Tensor:

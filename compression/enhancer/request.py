@@ -122,7 +122,9 @@ def predict_costs(request: Request) -> dict[str, Any]:
     if recipe.prune.method != "units" or not find_criterion(recipe.prune.criterion).cuts:
         return rows | {"notes": ["nothing is cut by this recipe, and low rank is not predicted"]}
     scores = {group.name: l1_of(group, model) for group in structure.groups}
-    kept = allocate(scores, costs, recipe.prune_budget(), recipe.prune.ratios, recipe.prune.floor)
+    kept = allocate(
+        scores, costs, recipe.prune_budget(), recipe.prune.ratios, recipe.prune.floor, round_to=recipe.prune.round_to
+    )
     rows["cut"] = {kind: costs.cost(kind, kept) for kind in kinds}
     notes = []
     if recipe.prune.ratios in ("auto", "global") and recipe.prune.criterion not in ("l1", "scratch"):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from quietmic.compression.factor.factored import FactoredLstm, ReducedInputRnn
 from quietmic.compression.factor.lowrank_conv import factor_conv, tucker2_macs
 from quietmic.compression.structure.rnn import replace
+from quietmic.compression.structure.swap import owners
 
 
 @dataclass(frozen=True)
@@ -116,12 +117,17 @@ Ranks = dict[str, list[int]]  # layer -> ranks; what rebuilds a factored network
 def choose_ranks(model: nn.Module, thresh: float, gates: bool = False) -> Ranks:
     """Ranks of all layers where singular values below `thresh` times the largest are dropped, and that saves.
 
+    Layers that share weights stay whole.
+
     Args:
         thresh: relative to the largest singular value of each matrix, 0..1.
         gates: LSTMs gate by gate, with the cell written out, in place of the input weights alone.
     """
     ranks: Ranks = {}
+    shared = shared_layers(model)
     for path, module in model.named_modules():
+        if path in shared:  # two factors beside a matrix that the other layer still needs
+            continue
         if isinstance(module, nn.Linear):
             rank = rank_by_threshold(module.weight, thresh)
             if saves(module.weight, rank):
@@ -139,6 +145,12 @@ def choose_ranks(model: nn.Module, thresh: float, gates: bool = False) -> Ranks:
             if conv_ranks:
                 ranks[path] = conv_ranks
     return ranks
+
+
+def shared_layers(model: nn.Module) -> set[str]:
+    """Layers that share a parameter with another one, by path."""
+    paths = {module: path for path, module in model.named_modules()}
+    return {paths[module] for holders in owners(model).values() if len(holders) > 1 for module, _ in holders}
 
 
 def conv_ranks_by_threshold(conv: nn.Conv1d | nn.Conv2d, thresh: float) -> list[int]:

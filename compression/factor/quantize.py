@@ -117,18 +117,28 @@ def _small_nodes(model: Any) -> list[str]:
 
 
 def kmeans(values: Tensor, n_centres: int, steps: int = 20) -> tuple[Tensor, Tensor]:
-    """Lloyd's algorithm in one dimension, started evenly over the range (Han et al. 2016).
+    """Lloyd's algorithm in one dimension, started at quantiles of the values.
+
+    (Han et al. 2016 start evenly over the range, where a few outliers leave most centres without a value.) A centre
+    without values moves to where the error is: to the farthest value of a centre with the largest.
 
     Returns:
         Centres [n_centres] and the index of the nearest one for each value.
     """
     flat = values.flatten()
-    centres = torch.linspace(float(flat.min()), float(flat.max()), n_centres)
+    ranks = ((torch.arange(n_centres) + 0.5) / n_centres * len(flat)).long()
+    centres = flat.sort().values[ranks]
     for _ in range(steps):
         index = torch.bucketize(flat, (centres[1:] + centres[:-1]) / 2)
         count = torch.bincount(index, minlength=n_centres)
-        total = torch.zeros(n_centres).index_add(0, index, flat)
-        centres = torch.where(count > 0, total / count.clamp(min=1), centres).sort().values
+        total = torch.zeros_like(centres).index_add(0, index, flat)
+        centres = torch.where(count > 0, total / count.clamp(min=1), centres)
+        error = torch.zeros_like(centres).index_add(0, index, (flat - centres[index]).square())
+        empty = (count == 0).nonzero().flatten()
+        for lost, rich in zip(empty, error.argsort(descending=True), strict=False):
+            mine = flat[index == rich]
+            centres[lost] = mine[(mine - centres[rich]).abs().argmax()] if error[rich] > 0 else centres[lost]
+        centres = centres.sort().values
     return centres, torch.bucketize(flat, (centres[1:] + centres[:-1]) / 2).view(values.shape)
 
 

@@ -5,16 +5,17 @@ them, every layer of a residual stream, the hidden units of an LSTM with its fou
 or stays as a whole.
 """
 
-from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections import Counter
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from quietmic.compression.structure.labels import FIXED, NONE, Labels, varies
-from quietmic.compression.structure.rules import LEAVES, rule
+from quietmic.compression.structure.forest import FIXED
+from quietmic.compression.structure.plain import refuse_parametrized
+from quietmic.compression.structure.trace import Trace
+from quietmic.enhance.errors import QuietmicError
+from quietmic.models.networks.run import Example
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,10 @@ class Group:
         """Weight slots where the units are made."""
         return [slot for slot in self.slots if slot.role == "out" and "bias" not in slot.parameter]
 
+    def __str__(self) -> str:
+        readers = ", ".join(dict.fromkeys(slot.module for slot in self.reads()))
+        return f"{self.name}: {self.n_units} units, read by {readers}"
+
 
 @dataclass(frozen=True)
 class Structure:
@@ -79,168 +84,98 @@ class Structure:
     left_alone: tuple[str, ...]  # reasons, for people: operations that nobody knows, layers without units to cut
 
     def group(self, name: str) -> Group:
-        return next(group for group in self.groups if group.name == name)
+        """The group of a name.
+
+        Raises:
+            QuietmicError: there is none; the message lists the names.
+        """
+        for group in self.groups:
+            if group.name == name:
+                return group
+        raise QuietmicError(f"no group '{name}'; groups: {', '.join(group.name for group in self.groups)}", exit_code=2)
+
+    def without(self, reasons: dict[str, str]) -> "Structure":
+        """The structure without some groups, each with the reason why it is left alone."""
+        said = tuple(f"group '{name}' is left alone: {reason}" for name, reason in reasons.items())
+        groups = tuple(group for group in self.groups if group.name not in reasons)
+        return replace(self, groups=groups, left_alone=(*self.left_alone, *said))
+
+    def __str__(self) -> str:
+        return "\n".join([*map(str, self.groups), *self.left_alone])
 
 
-class _Slots:
-    """Slots met in one forward pass, by parameter and axis: a layer that runs twice, or shared weights, meet again."""
-
-    def __init__(self, labels: Labels, model: nn.Module) -> None:
-        self.labels = labels
-        self.paths = {module: path for path, module in model.named_modules()}
-        self.found: dict[tuple[int, int], tuple[nn.Module, str, str, Tensor]] = {}
-
-    def add(self, module: nn.Module, parameter: str, axis: int, role: str, values: Tensor) -> Tensor:
-        key = (id(getattr(module, parameter)), axis)
-        if key in self.found:
-            known_module, known_name, known_role, known = self.found[key]
-            self.labels.forest.join(known, values)
-            values = torch.where(known != NONE, known, values)
-            module, parameter = known_module, known_name
-            role = "in" if "in" in (role, known_role) else known_role
-        self.found[key] = (module, parameter, role, values)
-        return self.labels.forest.roots(values)
-
-    def bind(self, owners: dict[int, tuple[nn.Module, str]], value: Tensor, merged: Tensor) -> None:
-        """A bare parameter meets units element by element (a scale written out): its axis is a slot that they pass."""
-        module, name = owners[id(value)]
-        merged = self.labels.forest.roots(merged)
-        for axis in varies(merged):
-            if axis >= -value.dim() and value.shape[axis] > 1:
-                rows = merged.movedim(axis, 0).flatten(1)
-                self.labels.forest.join(rows, rows.amax(1, keepdim=True).expand_as(rows))
-                self.add(module, name, value.dim() + axis, "pass", rows.amax(1))
-
-
-def example(example_inputs: tuple | Callable[[nn.Module], tuple], model: nn.Module) -> tuple:
-    """Example inputs of a model; a callable makes those whose shape depends on its widths (states)."""
-    return example_inputs(model) if callable(example_inputs) else example_inputs
-
-
-def find_groups(model: nn.Module, example_inputs: tuple | Callable[[nn.Module], tuple]) -> Structure:
-    """Coupled groups of a network.
+def find_groups(model: nn.Module, example_inputs: Example) -> "Structure":
+    """Coupled groups of a network: what can be cut from it.
 
     Args:
-        model: any network of the layers in `rules.py`, with any reshaping between them.
-        example_inputs: arguments of `model.forward` (a short signal will do), or a callable that makes them from the
-            model. Tensors at the top level are inputs; those inside a dict, list or tuple are states, which take
-            the width of the layers that they belong to. The same holds for what `forward` returns.
+        model: any network of the layers in `rules.py`, with any reshaping between them; its modes are left as they are.
+        example_inputs: arguments of its forward (a short signal will do): a tuple, a mapping of keyword arguments, one
+            bare tensor, or a callable that makes them from the model. Tensors at the top level are inputs; those inside
+            a dict, list or tuple are states, which take the width of the layers that they belong to. The same holds for
+            what `forward` returns.
 
     Returns:
-        The groups and what is left alone, in the order in which the network runs. Layers that the network names in
-        `KEPT_OUTPUTS` keep their outputs.
+        The groups and what is left alone, in the order in which the network runs. Whether a group can really go is
+        known once `check.fit_groups` has tried it: a width written into a forward shows only then.
+
+    Raises:
+        QuietmicError: a layer's weight is computed anew at each use (weight norm).
     """
-    owners = {
-        id(value): (module, name)
-        for module in model.modules()
-        if not isinstance(module, LEAVES)
-        for name, value in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
-    }
-    labels = Labels(lambda value, merged: slots.bind(owners, value, merged))
-    slots = _Slots(labels, model)
-    blocks: dict[nn.Module, bool] = {}
-    handles = _hooks(model, labels, slots, blocks)
-    for module, name in owners.values():
-        if getattr(module, name).is_floating_point():
-            labels.parameters[getattr(module, name)] = True
-    training = model.training
-    inputs = example(example_inputs, model)
-    try:
-        with torch.inference_mode():
-            # Tensors made outside keep autograd's view bookkeeping, which copies the Python objects: clone them.
-            inputs = tuple(_clone(value) for value in inputs)
-            for value in inputs:
-                if isinstance(value, Tensor) and value.is_floating_point():
-                    labels.put(value, torch.full(value.shape, FIXED, dtype=torch.double))
-            model.eval()
-            with labels:
-                result = model(*inputs)
-            for value in result if isinstance(result, (tuple, list)) else (result,):
-                if isinstance(value, Tensor):
-                    found = labels.get(value)
-                    labels.forest.join(found, torch.full_like(found, FIXED))
-    finally:
-        model.train(training)
-        for handle in handles:
-            handle.remove()
-    return _structure(model, labels, slots, [m for m, ok in blocks.items() if ok])
+    refuse_parametrized(model)
+    trace = Trace(model, example_inputs)
+    slots = [
+        Slot(trace.paths[module], name, axis, role, _units(trace.labels.forest.roots(values)))
+        for (_, axis), (module, name, role, values) in trace.found.items()
+    ]
+    groups = _gather(slots)
+    return Structure(groups, tuple(slots), trace.blocks, _left_alone(trace, groups))
 
 
-def _clone(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value.clone()
-    if isinstance(value, dict):
-        return {key: _clone(item) for key, item in value.items()}
-    return type(value)(_clone(item) for item in value) if isinstance(value, (tuple, list)) else value
+def _units(roots: Tensor) -> Tensor:
+    roots = roots.long()
+    return torch.where(roots > FIXED, roots - FIXED - 1, -1)
 
 
-def _hooks(model: nn.Module, labels: Labels, slots: _Slots, blocks: dict[nn.Module, bool]) -> list[Any]:
-    """Hooks that let the rule of each layer speak, and that notice residual blocks."""
-
-    def enter(module: nn.Module, inputs: Any) -> None:
-        labels.inside.append(slots.paths[module])
-
-    def leave(module: nn.Module, inputs: tuple, output: Any) -> None:
-        labels.inside.pop()
-        rule(module)(labels, slots.add, module, inputs, output)
-
-    def residual(module: nn.Module, inputs: tuple, output: Any) -> None:
-        first = output[0] if isinstance(output, tuple) and output else output
-        given = inputs[0] if inputs else None
-        same = False
-        if isinstance(first, Tensor) and isinstance(given, Tensor) and first.shape == given.shape:
-            same = bool(labels.get(given).any()) and torch.equal(labels.get(first), labels.get(given))
-        blocks[module] = same and blocks.get(module, True)
-
-    handles: list[Any] = []
-    for module in model.modules():
-        if isinstance(module, LEAVES):
-            handles += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
-        elif module is not model and sum(isinstance(m, LEAVES) for m in module.modules()) > 1:
-            handles.append(module.register_forward_hook(residual))
-    return handles
+def _gather(slots: list[Slot]) -> tuple[Group, ...]:
+    """Units with equal slots, in groups; those that are made and read somewhere, and are no unit alone."""
+    n = max((int(slot.units.max()) + 1 for slot in slots), default=0)
+    present = torch.zeros(len(slots), n, dtype=torch.bool)
+    kind = torch.zeros(n, dtype=torch.long)  # units of one kind lie in the same of the slots seen so far
+    n_kinds = 1
+    for row, slot in zip(present, slots, strict=True):
+        row[slot.units[slot.units >= 0]] = True
+        split, finer = torch.unique(kind[row], return_inverse=True)
+        kind[row] = n_kinds + finer
+        n_kinds += len(split)
+    kind = torch.unique(kind, return_inverse=True)[1]
+    groups: list[Group] = []
+    names: Counter[str] = Counter()
+    order = torch.argsort(kind, stable=True)
+    for units in sorted(order.split(torch.bincount(kind).tolist()), key=lambda units: int(units[0])):
+        mine = tuple(slots[i] for i in present[:, units[0]].nonzero().flatten().tolist())
+        if len(units) > 1 and {"in", "out"} <= {slot.role for slot in mine}:
+            name = "+".join(dict.fromkeys(slot.module for slot in mine if slot.role == "out"))
+            names[name] += 1
+            number = f" {names[name]}" if names[name] > 1 else ""  # one layer may make units of several groups
+            groups.append(Group(name + number, units, mine))
+    return tuple(groups)
 
 
-def _structure(model: nn.Module, labels: Labels, slots: _Slots, blocks: list[nn.Module]) -> Structure:
-    """Gathers units with equal slots into groups."""
-    found = []
-    for (_, axis), (module, name, role, values) in slots.found.items():
-        roots = labels.forest.roots(values).long()
-        found.append(Slot(slots.paths[module], name, axis, role, torch.where(roots > FIXED, roots - 2, -1)))
-    where: dict[int, list[int]] = defaultdict(list)
-    for index, slot in enumerate(found):
-        for unit in slot.units.unique().tolist():
-            where[unit].append(index)
-    where.pop(-1, None)
-    gathered: dict[tuple[int, ...], list[int]] = defaultdict(list)
-    for unit, indices in sorted(where.items()):
-        if any(found[i].role == "in" for i in indices) and any(found[i].role == "out" for i in indices):
-            gathered[tuple(indices)].append(unit)
-    kept = set(getattr(model, "KEPT_OUTPUTS", ()))  # what a network says of itself
-    groups = []
-    for key, units in gathered.items():
-        mine = tuple(found[i] for i in key)
-        makers = dict.fromkeys(slot.module for slot in mine if slot.role == "out")
-        if len(units) > 1 and not kept.intersection(makers):
-            groups.append(Group("+".join(makers), torch.tensor(units), mine))
-    return Structure(
-        tuple(groups),
-        tuple(found),
-        tuple(slots.paths[m] for m in blocks if not any(m is not other and m in other.modules() for other in blocks)),
-        _left_alone(model, labels, slots, groups),
-    )
-
-
-def _left_alone(model: nn.Module, labels: Labels, slots: _Slots, groups: list[Group]) -> tuple[str, ...]:
+def _left_alone(trace: Trace, groups: tuple[Group, ...]) -> tuple[str, ...]:
     """Reasons for people why something is not cut."""
     makers = {slot.module for group in groups for slot in group.slots if slot.role == "out"}
-    reasons = [f"units that meet the operation '{name}' are left alone" for name in sorted(labels.unknown)]
-    seen = {slots.paths[module] for module, _, _, _ in slots.found.values()}
-    for path, module in model.named_modules():
+    reasons = [f"units that meet the operation '{name}' are left alone" for name in sorted(trace.labels.unknown)]
+    forest = trace.labels.forest
+    seen = {
+        trace.paths[module] for module, _, role, values in trace.found.values()
+        if role != "pass" or bool((forest.roots(values) > FIXED).any())
+    }  # fmt: skip
+    outputs = {trace.paths[module] for module, _, role, _ in trace.found.values() if role == "out"}
+    for path, module in trace.model.named_modules():
         if next(module.parameters(recurse=False), None) is None:
             continue
         if path not in seen:
             reasons.append(f"layer '{path}' ({type(module).__name__}) is of a kind that is not cut")
-        elif path not in makers and any(s[0] is module and s[2] == "out" for s in slots.found.values()):
+        elif path not in makers and path in outputs:
             reasons.append(f"the outputs of layer '{path}' are outputs of the network or fixed by its inputs")
     return tuple(reasons)

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from quietmic.compression.structure.swap import owners
+
 State: TypeAlias = Tensor | tuple[Tensor, ...]
 
 
@@ -67,21 +69,24 @@ def replace(model: nn.Module, path: str, module: nn.Module) -> nn.Module:
 def split_layers(model: nn.Module) -> nn.Module:
     """Turns each `nn.LSTM` or `nn.GRU` of several layers into a stack of single ones, in place.
 
-    Layers of one module share one width; split, each can be cut to its own. Bidirectional modules, projections and
-    dropout between layers are left as they are.
+    Layers of one module share one width; split, each can be cut to its own. Bidirectional modules, projections,
+    dropout between layers and weights shared with other modules are left as they are.
     """
+    shared = {id(module) for holders in owners(model).values() if len(holders) > 1 for module, _ in holders}
     for path, module in list(model.named_modules()):
         if not isinstance(module, (nn.LSTM, nn.GRU)) or module.num_layers == 1:
             continue
-        if module.bidirectional or module.proj_size or module.dropout:
+        if module.bidirectional or module.proj_size or module.dropout or id(module) in shared:
             continue
         layers: list[nn.Module] = []
         for index in range(module.num_layers):
             n_in = module.input_size if index == 0 else module.hidden_size
             layer = type(module)(n_in, module.hidden_size, bias=module.bias, batch_first=module.batch_first)
+            layer = layer.to(module.weight_ih_l0)
             with torch.no_grad():
                 for name, parameter in layer.named_parameters():
-                    parameter.copy_(getattr(module, name.replace("_l0", f"_l{index}")))
-            layers.append(layer.to(parameter.device))
+                    given = getattr(module, name.replace("_l0", f"_l{index}"))
+                    parameter.copy_(given).requires_grad_(given.requires_grad)
+            layers.append(layer)
         model = replace(model, path, StackedRnn(layers).train(module.training))
     return model

@@ -10,8 +10,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
-from quietmic.compression.structure.labels import FIXED, NONE, Labels
+from quietmic.compression.structure.forest import FIXED, NONE, bounds, thin
+from quietmic.compression.structure.labels import Labels
 from quietmic.models.networks.count import CONVOLUTIONS, TRANSPOSED
 from quietmic.models.networks.fold import BATCH_NORMS
 
@@ -22,17 +24,24 @@ LEAVES = (*CONVOLUTIONS, *TRANSPOSED, *NORMS, nn.Linear, nn.Embedding, nn.LSTM, 
 
 def column(labels: Labels, tensor: Tensor, axis: int) -> Tensor:
     """One label per index of an axis, [n]; different units at the same index are coupled (bands that share a layer)."""
-    rows = labels.get(tensor).movedim(axis, 0).flatten(1)
-    result = rows.amax(1)
-    labels.forest.join(rows, result.unsqueeze(1).expand_as(rows))
-    return labels.forest.roots(result)
+    rows = thin(labels.get(tensor)).movedim(axis, 0).flatten(1)
+    result = bounds(rows, [1])[1]
+    labels.forest.join(rows, result)
+    return labels.forest.roots(result.flatten().expand(tensor.shape[axis]))
 
 
 def spread(tensor: Tensor, axis: int, values: Tensor) -> Tensor:
-    """Labels [n] along one axis, the same everywhere else, in the shape of `tensor`."""
+    """Labels [n] along one axis of `tensor`, the same everywhere else."""
     shape = [1] * tensor.dim()
     shape[axis] = -1
-    return values.view(shape).expand(tensor.shape).clone()
+    return values.view(shape)
+
+
+def same_in_each(labels: Labels, values: Tensor, groups: int) -> Tensor:
+    """Labels [n / groups] of channels in groups: the same ones go in each, so that all stay equally wide."""
+    rows = values.view(groups, -1)
+    labels.forest.join(rows, rows[:1])
+    return labels.forest.roots(rows[0])
 
 
 def convolution(labels: Labels, add: AddSlot, module: Any, inputs: tuple, output: Tensor) -> None:
@@ -40,25 +49,26 @@ def convolution(labels: Labels, add: AddSlot, module: Any, inputs: tuple, output
     axis = -1 - len(module.kernel_size)
     read = column(labels, inputs[0], axis)
     transposed = isinstance(module, TRANSPOSED)
-    in_axis, out_axis = (0, 1) if transposed else (1, 0)
     groups = module.groups
     if groups == 1:
-        add(module, "weight", in_axis, "in", read)
-        made = add(module, "weight", out_axis, "out", labels.forest.new(module.out_channels))
-    elif groups == module.in_channels and not transposed:
+        add(module, "weight", 0 if transposed else 1, "in", read)
+        made = add(module, "weight", 1 if transposed else 0, "out", labels.forest.new(module.out_channels))
+    elif groups == module.in_channels:  # depthwise
         read = torch.where(read == NONE, FIXED, read)
-        made = add(module, "weight", 0, "pass", read.repeat_interleave(module.out_channels // groups))
-    elif not transposed:  # the same channels in every group, so that groups stay equally wide
-        read = read.view(groups, -1)
-        labels.forest.join(read[:1].expand_as(read), read)
-        add(module, "weight", 1, "in", labels.forest.roots(read[0]))
-        tied = labels.forest.new(module.out_channels // groups).repeat(groups)
-        made = add(module, "weight", 0, "out", tied)
+        per = module.out_channels // groups
+        made = add(module, "weight", 0, "pass", read if transposed else read.repeat_interleave(per))
+        made = made.repeat_interleave(per) if transposed else made
     else:
-        labels.freeze("grouped transposed convolution", [inputs[0]], [output])
-        return
+        read = same_in_each(labels, read, groups)
+        new = labels.forest.new(module.out_channels // groups)
+        if transposed:
+            add(module, "weight", 0, "in", read.repeat(groups))
+            made = add(module, "weight", 1, "out", new).repeat(groups)
+        else:
+            add(module, "weight", 1, "in", read)
+            made = add(module, "weight", 0, "out", new.repeat(groups))
     if module.bias is not None:
-        add(module, "bias", 0, "out" if groups == 1 else "pass", made)
+        add(module, "bias", 0, "pass" if groups == module.in_channels > 1 else "out", made)
     labels.put(output, spread(output, axis, made))
 
 
@@ -80,20 +90,38 @@ def embedding(labels: Labels, add: AddSlot, module: Any, inputs: tuple, output: 
 def norm(labels: Labels, add: AddSlot, module: Any, inputs: tuple, output: Tensor) -> None:
     """Norms and PReLU: one scale per channel, passed through."""
     layer = isinstance(module, nn.LayerNorm)
-    groups = getattr(module, "num_groups", 1)
-    if (layer and len(module.normalized_shape) > 1) or groups not in (1, getattr(module, "num_channels", 1)):
-        labels.freeze(f"{type(module).__name__} of several groups or axes", [inputs[0]], [output])
+    axis = layer_norm_axis(module, inputs[0], output) if layer else 1
+    if axis is None:
+        labels.freeze("LayerNorm of several axes", [inputs[0]], [output])
         return
     if isinstance(module, (nn.LayerNorm, nn.GroupNorm)) and module.weight is None:
         labels.freeze(f"{type(module).__name__} without weights", [inputs[0]], [output])
         return
-    axis = -1 if layer else 1
     passed = column(labels, inputs[0], axis)
+    groups = getattr(module, "num_groups", 1)
+    if 1 < groups < len(passed):
+        passed = same_in_each(labels, passed, groups).repeat(groups)
     for name in ("weight", "bias", "running_mean", "running_var"):
         values = getattr(module, name, None)
         if values is not None and len(values) == len(passed):
             passed = add(module, name, 0, "pass", passed)
     labels.put(output, spread(output, axis, passed))
+
+
+def layer_norm_axis(module: Any, x: Tensor, y: Tensor) -> int | None:
+    """The axis that a layer norm works along: the last, or 1 in subclasses for images; None for several axes."""
+    if len(module.normalized_shape) > 1:
+        return None
+    if type(module).forward is nn.LayerNorm.forward:
+        return -1
+    for axis in (-1, 1):  # what a subclass does shows in its output
+        if x.shape[axis] == module.normalized_shape[0]:
+            scaled = nn.functional.layer_norm(
+                x.movedim(axis, -1), module.normalized_shape, module.weight, module.bias, module.eps
+            )
+            if torch.allclose(scaled.movedim(-1, axis), y, rtol=1e-2, atol=1e-2):
+                return axis
+    return None
 
 
 def recurrent(labels: Labels, add: AddSlot, module: Any, inputs: tuple, output: Any) -> None:
@@ -104,7 +132,8 @@ def recurrent(labels: Labels, add: AddSlot, module: Any, inputs: tuple, output: 
     """
     outputs, state = output
     states = state if isinstance(state, tuple) else (state,)
-    given = inputs[0]
+    given = inputs[0].data if isinstance(inputs[0], PackedSequence) else inputs[0]
+    outputs = outputs.data if isinstance(outputs, PackedSequence) else outputs
     if getattr(module, "proj_size", 0):
         labels.freeze("LSTM with projection", [given], [outputs, *states])
         return

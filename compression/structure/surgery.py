@@ -8,16 +8,18 @@ into the columns.
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from quietmic.compression.structure.groups import Slot, Structure
-from quietmic.compression.structure.rules import BATCH_NORMS
+from quietmic.compression.structure.rules import layer_norm_axis
 from quietmic.compression.structure.swap import owners, swapped
 from quietmic.enhance.errors import QuietmicError
 from quietmic.models.networks.count import CONVOLUTIONS, TRANSPOSED
+from quietmic.models.networks.fold import BATCH_NORMS
 
 Gates = dict[str, Tensor]  # group -> [n_units] factors
 Kept = dict[str, Tensor]  # group -> [n_units] bool
@@ -46,7 +48,7 @@ def gated_weights(model: nn.Module, structure: Structure, gates: Gates) -> dict[
         factors = torch.cat([gates[group.name], gates[group.name].new_ones(1)])  # index -1: strangers keep 1
         for slot in group.reads():
             weight = result.get(slot.name, model.get_parameter(slot.name))
-            result[slot.name] = weight * _along(factors[group.position(slot)], weight, slot.axis)
+            result[slot.name] = weight * _along(factors[group.position(slot)].to(weight), weight, slot.axis)
     return result
 
 
@@ -57,44 +59,48 @@ def gated(model: nn.Module, structure: Structure, gates: Gates) -> Iterator[None
     Norms over channels (layer and group norm) take their statistics over the units that are on, as they will when
     the others are gone.
     """
-    norms = []
+    on: dict[str, Tensor] = {}
     for group in structure.groups:
         for slot in group.slots if group.name in gates else ():
-            module: Any = model.get_submodule(slot.module)
+            module = model.get_submodule(slot.module)
             if slot.parameter == "weight" and isinstance(module, (nn.LayerNorm, nn.GroupNorm)):
-                on = torch.cat([(gates[group.name] > 0).float(), gates[group.name].new_ones(1)])[group.position(slot)]
-                norms.append((module, module.__dict__.get("on", torch.ones_like(on)) * on))
-                module.__dict__["on"] = norms[-1][1].detach()
-    for module, _ in norms:
-        module.__dict__["forward"] = lambda x, m=module: _masked_norm(m, x)
+                gate = gates[group.name].detach()
+                mine = torch.cat([(gate > 0).to(gate), gate.new_ones(1)])[group.position(slot)]
+                on[slot.module] = on.get(slot.module, torch.ones_like(mine)) * mine
+    norms = [model.get_submodule(path) for path in on]
+    for module, mask in zip(norms, on.values(), strict=True):
+        module.__dict__["forward"] = partial(masked_norm, module, mask)
     try:
         with swapped(model, gated_weights(model, structure, gates)):
             yield
     finally:
-        for module, _ in norms:
-            module.__dict__.pop("forward", None)
-            module.__dict__.pop("on", None)
+        for module in norms:
+            module.__dict__.pop("forward")
 
 
-def _masked_norm(module: Any, x: Tensor) -> Tensor:
-    """Layer norm (last axis) or group norm with one group (channels and positions) over the units that are on."""
-    on: Tensor = module.on
-    scale: Tensor = module.weight
-    shift: Tensor | None = module.bias
-    axes = [-1]
-    if isinstance(module, nn.GroupNorm):
-        if module.num_groups > 1:  # one channel a group: no unit sees another
-            return nn.functional.group_norm(x, module.num_groups, scale, shift, module.eps)
-        shape = (-1, *[1] * (x.dim() - 2))
-        on, scale = on.view(shape), scale.view(shape)
-        shift = None if shift is None else shift.view(shape)
-        axes = list(range(1, x.dim()))
-    on = on.expand_as(x)
-    n = on.sum(axes, keepdim=True)
-    mean = (x * on).sum(axes, keepdim=True) / n
-    variance = ((x - mean).square() * on).sum(axes, keepdim=True) / n
-    y = (x - mean) * torch.rsqrt(variance + module.eps) * scale
-    return y if shift is None else y + shift
+def masked_norm(module: Any, on: Tensor, x: Tensor) -> Tensor:
+    """Layer norm or group norm whose statistics are taken over the channels [C] that are on.
+
+    Channels that are off come out as if their mean were the others'; nobody reads them.
+    """
+    axis = 1
+    if isinstance(module, nn.LayerNorm):
+        found = layer_norm_axis(module, x, type(module).forward(module, x))
+        assert found is not None  # else its units were left alone
+        axis = found % x.dim()
+    if isinstance(module, nn.GroupNorm) and module.num_groups == module.num_channels:
+        return type(module).forward(module, x)  # no unit sees another
+    rows = x.movedim(axis, -1)  # [.., C]
+    groups = getattr(module, "num_groups", 1)
+    parts = rows.unflatten(-1, (groups, -1))  # [.., groups, C / groups]
+    mask = on.to(x).view(groups, -1).expand_as(parts)
+    axes = [-1] if isinstance(module, nn.LayerNorm) else [*range(1, parts.dim() - 2), -1]  # all positions of a sample
+    n = mask.sum(axes, keepdim=True)
+    mean = (parts * mask).sum(axes, keepdim=True) / n
+    variance = ((parts - mean).square() * mask).sum(axes, keepdim=True) / n
+    y = ((parts - mean) * torch.rsqrt(variance + module.eps)).flatten(-2) * module.weight
+    y = y if module.bias is None else y + module.bias
+    return y.movedim(-1, axis)
 
 
 def cut(model: nn.Module, structure: Structure, kept: Kept, gates: Gates | None = None) -> nn.Module:
@@ -136,9 +142,7 @@ def cut(model: nn.Module, structure: Structure, kept: Kept, gates: Gates | None 
         smaller = value.detach()
         for axis, mask in axes.items():
             smaller = smaller.index_select(axis, mask.nonzero().flatten().to(value.device))
-        for module, name in known.get(id(value), [(result.get_submodule(key[0]), key[1])]):
-            _put(module, name, smaller.clone())
-            refresh(module)
+        put_tensor(known.get(id(value), [(result.get_submodule(key[0]), key[1])]), smaller.clone())
     return result
 
 
@@ -147,11 +151,17 @@ def _get(model: nn.Module, slot: Slot) -> Tensor:
     return getattr(module, slot.parameter)
 
 
-def _put(module: nn.Module, name: str, value: Tensor) -> None:
-    if name in module._buffers:
-        module._buffers[name] = value
+def put_tensor(holders: list[tuple[nn.Module, str]], value: Tensor) -> None:
+    """Gives one tensor of another size to all that hold it: shared weights stay shared, layers state the new size."""
+    first, name = holders[0]
+    if name in first._buffers:
+        first._buffers[name] = value
     else:
-        setattr(module, name, nn.Parameter(value, requires_grad=getattr(module, name).requires_grad))
+        parameter = nn.Parameter(value, requires_grad=getattr(first, name).requires_grad)
+        for module, key in holders:
+            setattr(module, key, parameter)
+    for module, _ in holders:
+        refresh(module)
 
 
 def refresh(module: Any) -> None:
@@ -162,6 +172,8 @@ def refresh(module: Any) -> None:
             module.groups = module.in_channels = weight.shape[0] * module.in_channels // module.out_channels
         module.out_channels, module.in_channels = weight.shape[0], weight.shape[1] * module.groups
     elif isinstance(module, TRANSPOSED):
+        if module.groups > 1 and module.groups == module.in_channels:
+            module.groups = weight.shape[0]
         module.in_channels, module.out_channels = weight.shape[0], weight.shape[1] * module.groups
     elif isinstance(module, nn.Linear):
         module.out_features, module.in_features = weight.shape
@@ -170,7 +182,8 @@ def refresh(module: Any) -> None:
     elif isinstance(module, nn.LayerNorm):
         module.normalized_shape = tuple(weight.shape)
     elif isinstance(module, nn.GroupNorm):
-        module.num_groups = len(weight) if module.num_groups > 1 else 1
+        if module.num_groups == module.num_channels > 1:
+            module.num_groups = len(weight)
         module.num_channels = len(weight)
     elif isinstance(module, nn.PReLU):
         module.num_parameters = len(weight)

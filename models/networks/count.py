@@ -1,15 +1,28 @@
-"""Counts of parameters and multiply-accumulates (MACs) of any network, layer by layer, by hooks on one forward pass."""
+"""Counts of parameters and multiply-accumulates (MACs), layer by layer, by hooks on one forward pass.
 
+Layers that are known count by their shapes; what else multiplies (attention, cells, matrix products in a forward) is
+seen as it is dispatched and counts for the module in whose forward it stands.
+"""
+
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from quietmic.models.networks.run import Example, evaluating, example, run
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 RECURRENT = (nn.LSTM, nn.GRU)
+RNNS = (*RECURRENT, nn.RNN)
+NO_PRODUCT = (nn.Embedding, nn.EmbeddingBag)  # matrices that are looked up
 
 
 @dataclass(frozen=True)
@@ -31,6 +44,7 @@ class Count:
     parameters: int
     macs: int
     layers: tuple[LayerCount, ...]
+    not_counted: tuple[str, ...] = ()  # layers with matrices in which no product was seen
 
     @property
     def macs_with_bias_and_norm(self) -> int:
@@ -41,8 +55,8 @@ class Count:
         return self.macs + sum(3 * layer.outputs for layer in self.layers if layer.kind.startswith("Conv"))
 
 
-def layer_macs(module: Any, inputs: tuple[Any, ...], output: Tensor) -> tuple[int, int]:
-    """MACs and number of calls of one run of a layer with weights; (0, 1) for a layer without a matrix product.
+def layer_macs(module: Any, inputs: tuple[Any, ...], output: Tensor) -> tuple[int, int] | None:
+    """MACs and number of calls of one run of a known layer with weights; None for others.
 
     A convolution spends one MAC per output element and input of its window, a transposed one per input element and
     element of its window; biases, norms and element-wise gates are not counted. Groups are in the weight's shape.
@@ -53,61 +67,112 @@ def layer_macs(module: Any, inputs: tuple[Any, ...], output: Tensor) -> tuple[in
         return inputs[0].numel() * module.weight[0].numel(), 1
     if isinstance(module, nn.Linear):
         return output.numel() * module.in_features, 1
-    if isinstance(module, RECURRENT):
-        rows = inputs[0].numel() // module.input_size  # sequences times steps
+    if isinstance(module, RNNS):
+        packed = isinstance(inputs[0], PackedSequence)
+        given = inputs[0].data if packed else inputs[0]
+        rows = given.numel() // module.input_size  # sequences times steps
         weights = sum(p.numel() for name, p in module.named_parameters() if name.startswith("weight"))
-        steps = inputs[0].shape[1 if module.batch_first and inputs[0].dim() == 3 else 0]
+        steps = (
+            len(inputs[0].batch_sizes) if packed else given.shape[1 if module.batch_first and given.dim() == 3 else 0]
+        )
         return rows * weights, int(steps)
     if hasattr(module, "step_macs"):  # a recurrent cell that is written out: what one step of one sequence takes
         steps = inputs[0].shape[1 if module.batch_first else 0]
         return inputs[0].shape[0] * inputs[0].shape[1] * module.step_macs, int(steps)
-    return 0, 1
+    return None
 
 
-def count(model: nn.Module, inputs: tuple[Any, ...]) -> Count:
+KNOWN = (*CONVOLUTIONS, *TRANSPOSED, nn.Linear, *RNNS)
+
+
+class _Products(TorchDispatchMode):
+    """Matrix products outside of known layers, for the innermost module that runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.running: list[tuple[str, bool]] = []  # path, and whether it counts by its shapes
+        self.macs: Counter[str] = Counter()
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # or the compiler is imported, which takes longer than most networks
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if not any(known for _, known in self.running):
+            path = self.running[-1][0] if self.running else ""
+            name = func._schema.name.removeprefix("aten::")
+            if name.startswith("_scaled_dot_product"):
+                query, key, value = args[:3]  # [B, heads, T, d]
+                self.macs[path] += (
+                    query.numel() * key.shape[-2] + prod(query.shape[:-1]) * key.shape[-2] * value.shape[-1]
+                )
+            elif (formula := flop_registry.get(func._overloadpacket)) is not None:
+                self.macs[path] += formula(*args, **(kwargs or {}), out_val=result) // 2
+        return result
+
+
+def count(model: nn.Module, inputs: Example) -> Count:
     """Parameters and MACs of one forward pass.
 
     Args:
-        model: any network; its mode (training or not) is left as it was.
-        inputs: arguments of `model.forward`.
+        model: any network; the modes of its modules (training or not) are left as they were.
+        inputs: arguments of `model.forward`, in any form of `run.example`.
 
     Returns:
-        The sums and one row per layer that has parameters of its own. Shared parameters count once in the sum.
+        The sums and one row per module that has parameters of its own or multiplies. Shared parameters count once in
+        the sum.
     """
-    macs: dict[str, int] = {}
-    outputs: dict[str, int] = {}
-    calls: dict[str, int] = {}
-    leaves = {name: m for name, m in model.named_modules() if next(m.parameters(recurse=False), None) is not None}
+    products = _Products()
+    macs, outputs, calls = products.macs, Counter[str](), Counter[str]()
+    modules = dict(model.named_modules())
+    own = {name for name, m in modules.items() if next(m.parameters(recurse=False), None) is not None}
 
-    def hook(name: str) -> Callable[[nn.Module, tuple[Any, ...], Any], None]:
-        def add(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+    def enter(name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+        def push(module: nn.Module, args: tuple[Any, ...]) -> None:
+            products.running.append((name, isinstance(module, KNOWN) or hasattr(module, "step_macs")))
+
+        return push
+
+    def leave(name: str) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any], Any], None]:
+        def add(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+            products.running.pop()
             first = output[0] if isinstance(output, tuple) else output
-            spent, steps = layer_macs(module, args, first)
-            macs[name] = macs.get(name, 0) + spent
-            outputs[name] = outputs.get(name, 0) + first.numel()
-            calls[name] = calls.get(name, 0) + steps
+            first = first.data if isinstance(first, PackedSequence) else first
+            counted = layer_macs(module, args or tuple(kwargs.values()), first)
+            spent, steps = counted or (0, 1)
+            macs[name] += spent
+            outputs[name] += first.numel() if isinstance(first, Tensor) else 0
+            calls[name] += steps
 
         return add
 
-    handles = [module.register_forward_hook(hook(name)) for name, module in leaves.items()]
-    training = model.training
+    handles: list[Any] = []
+    for name, module in modules.items():
+        handles.append(module.register_forward_pre_hook(enter(name)))
+        handles.append(module.register_forward_hook(leave(name), with_kwargs=True))
     try:
-        with torch.no_grad():
-            model.eval()(*inputs)
+        with torch.no_grad(), evaluating(model), products:
+            run(model, example(inputs, model))
     finally:
-        model.train(training)
         for handle in handles:
             handle.remove()
     layers = tuple(
         LayerCount(
-            name,
-            type(m).__name__,
-            sum(p.numel() for p in m.parameters(recurse=False)),
-            macs[name],
-            outputs[name],
+            name, type(m).__name__, sum(p.numel() for p in m.parameters(recurse=False)), macs[name], outputs[name],
             calls[name],
         )
-        for name, m in leaves.items()
-        if name in macs
-    )
-    return Count(sum(p.numel() for p in model.parameters()), sum(macs.values()), layers)
+        for name, m in modules.items()
+        if name in calls and (name in own or macs[name])
+    )  # fmt: skip
+    total = sum(macs.values())
+    return Count(sum(p.numel() for p in model.parameters()), total, layers, _not_counted(modules, layers))
+
+
+def _not_counted(modules: dict[str, Any], layers: tuple[LayerCount, ...]) -> tuple[str, ...]:
+    """Layers that hold matrices and ran without a product that was seen."""
+    return tuple(
+        f"{layer.name} ({layer.kind})" for layer in layers
+        if not layer.macs and not isinstance(modules[layer.name], NO_PRODUCT)
+        and any(min(p.shape) > 1 for p in modules[layer.name].parameters(recurse=False) if p.dim() == 2)
+    )  # fmt: skip

@@ -116,7 +116,6 @@ class FullSubNet(nn.Module):
     """
 
     family = "fullsubnet"
-    KEPT_OUTPUTS = ("full_out",)  # layers whose outputs are frequencies, beside others that no cut can shrink
 
     def __init__(self, config: FullSubNetConfig | None = None) -> None:
         super().__init__()

@@ -1,0 +1,193 @@
+"""Small networks of the kinds people have: each is cut rightly, or left alone with a reason."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+
+class Chain(nn.Module):
+    """Layers by name, and a function that runs them."""
+
+    def __init__(self, forward: Callable[..., Any], **layers: nn.Module) -> None:
+        super().__init__()
+        self.run = forward
+        for name, layer in layers.items():
+            self.add_module(name, layer)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.run(self, *args, **kwargs)
+
+
+@dataclass(frozen=True)
+class Odd:
+    """A network, its example, the groups that are cut, and what is said of the rest.
+
+    Attributes:
+        build: makes the network.
+        example: makes its example inputs.
+        groups: name -> units.
+        reason: found in what is left alone.
+    """
+
+    build: Callable[[], nn.Module]
+    example: Callable[[], Any]
+    groups: dict[str, int]
+    reason: str = ""
+
+
+def shuffle(net: Any, x: Tensor) -> Tensor:
+    h = torch.cat([net.a(x), net.b(x)], 1)
+    n, c, t = h.shape
+    return net.out(torch.relu(h.view(n, 2, c // 2, t).transpose(1, 2).reshape(n, c, t)))
+
+
+def cat_chunk(net: Any, x: Tensor) -> Tensor:
+    u, v = torch.cat([torch.relu(net.a(x)), torch.relu(net.b(x))], 1).chunk(2, 1)
+    return net.p(u) + net.q(v)
+
+
+def attention(net: Any, x: Tensor) -> Tensor:
+    b, t, d = x.shape
+    q, k, v = (part.view(b, t, 4, -1).transpose(1, 2) for part in net.qkv(x).split(d, 2))
+    x = x + net.p(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).contiguous().view(b, t, d))
+    return x + net.down(F.gelu(net.up(x)))
+
+
+def packed(net: Any, x: Tensor) -> Tensor:
+    rows = pack_padded_sequence(torch.relu(net.a(x)), torch.tensor([7, 5, 2]), batch_first=True)
+    return net.out(pad_packed_sequence(net.rnn(rows)[0], batch_first=True)[0])
+
+
+def units_of_frequencies(net: Any, x: Tensor) -> Tensor:
+    """Outputs of one layer stand beside what has no unit, and are read by columns of four neighbours."""
+    full = torch.relu(net.full(x))  # [B, 12]
+    heard = torch.stack([full, x], 2).unflatten(1, (3, 4)).permute(0, 1, 3, 2).flatten(2)  # [B, 3, 8]
+    return net.out(torch.relu(net.sub(heard)))
+
+
+def in_place(net: Any, x: Tensor) -> Tensor:
+    """Two layers write their outputs into one buffer."""
+    a, b = net.a(x), net.b(x)
+    h = a.new_zeros(a.shape[0], a.shape[1] + b.shape[1], a.shape[2])
+    h[:, : a.shape[1]] = a
+    h[:, a.shape[1] :] = b
+    return net.out(h.relu_())
+
+
+class ChannelsFirst(nn.LayerNorm):
+    """Layer norm over axis 1, as networks for images have it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class ClassToken(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.token, self.a = nn.Parameter(torch.randn(1, 1, 12)), nn.Linear(5, 12)
+        self.norm, self.b, self.out = nn.LayerNorm(12), nn.Linear(12, 12), nn.Linear(12, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.cat([self.token.expand(len(x), -1, -1), self.a(x)], 1)
+        return self.out(h + torch.relu(self.b(self.norm(h))))
+
+
+def conv(n_in: int, n_out: int, k: int = 1, **settings: Any) -> nn.Conv1d:
+    return nn.Conv1d(n_in, n_out, k, padding=k // 2, **settings)
+
+
+def signal() -> Tensor:
+    return torch.randn(3, 3, 20)
+
+
+def image() -> Tensor:
+    return torch.randn(2, 3, 8, 8)
+
+
+def two_layers(net: Any, x: Tensor) -> Tensor:
+    return net.out(torch.relu(net.a(x)))
+
+
+def last_state(net: Any, x: Tensor) -> Tensor:
+    return net.out(net.rnn(x)[1][0][-1])
+
+
+ODD = {
+    "shuffle": Odd(lambda: Chain(shuffle, a=conv(3, 8), b=conv(3, 8), out=conv(16, 4)), signal, {"a+b": 8}),
+    "cat and chunk": Odd(
+        lambda: Chain(cat_chunk, a=conv(3, 8), b=conv(3, 8), p=conv(8, 4), q=conv(8, 4)), signal, {"a+b": 8}
+    ),
+    "attention": Odd(
+        lambda: Chain(
+            attention, qkv=nn.Linear(16, 48), p=nn.Linear(16, 16), up=nn.Linear(16, 32), down=nn.Linear(32, 16)
+        ),
+        lambda: torch.randn(2, 9, 16), {"up": 32}, "scaled_dot_product",
+    ),
+    "multihead attention": Odd(
+        lambda: nn.TransformerEncoderLayer(12, 3, 20, batch_first=True), lambda: torch.randn(2, 5, 12), {"linear1": 20},
+        "self_attn",
+    ),
+    "a width in the forward": Odd(
+        lambda: Chain(lambda n, x: n.out(n.b(torch.relu(n.a(x))).view(-1, 16 * 20)), a=conv(3, 12), b=conv(12, 16),
+                      out=nn.Linear(320, 2)),
+        signal, {"a": 12}, "group 'b' is left alone: the network does not run",
+    ),
+    "an arithmetic with the width": Odd(
+        lambda: Chain(lambda n, x: n.out((h := torch.relu(n.a(x))) * h.shape[1]), a=conv(3, 12), out=conv(12, 2)),
+        signal, {}, "gated differ by",
+    ),
+    "packed sequences": Odd(
+        lambda: Chain(packed, a=nn.Linear(4, 10), rnn=nn.LSTM(10, 12, batch_first=True), out=nn.Linear(12, 2)),
+        lambda: torch.randn(3, 7, 4), {"a": 10, "rnn": 12},
+    ),
+    "last state": Odd(
+        lambda: Chain(last_state, rnn=nn.LSTM(4, 10, 2), out=nn.Linear(10, 2)), lambda: torch.randn(5, 2, 4),
+        {"rnn": 10},
+    ),
+    "units of frequencies": Odd(
+        lambda: Chain(units_of_frequencies, full=nn.Linear(12, 12), sub=nn.Linear(8, 10), out=nn.Linear(10, 1)),
+        lambda: torch.randn(2, 12), {"sub": 10}, "outputs of layer 'full'",
+    ),
+    "written in place": Odd(
+        lambda: Chain(in_place, a=conv(3, 6), b=conv(3, 8), out=conv(14, 2)), signal, {"a": 6, "b": 8}
+    ),
+    "layer norm over axis 1": Odd(
+        lambda: nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), ChannelsFirst(8), nn.Conv2d(8, 8, 1), nn.GELU(),
+                              nn.Conv2d(8, 2, 1)),
+        image, {"0": 8, "2": 8},
+    ),
+    "group norm of several groups": Odd(
+        lambda: nn.Sequential(nn.Conv2d(3, 12, 1), nn.GroupNorm(3, 12), nn.ReLU(), nn.Conv2d(12, 2, 1)), image, {"0": 4}
+    ),
+    "grouped transposed convolution": Odd(
+        lambda: nn.Sequential(conv(3, 12), nn.ReLU(), nn.ConvTranspose1d(12, 8, 4, stride=2, groups=4), nn.ReLU(),
+                              conv(8, 2)),
+        signal, {"0": 3, "2": 2},
+    ),
+    "depthwise transposed convolution": Odd(
+        lambda: nn.Sequential(conv(3, 8), nn.ConvTranspose1d(8, 8, 4, stride=2, groups=8), nn.ReLU(), conv(8, 2)),
+        signal, {"0": 8},
+    ),
+    "gated linear unit": Odd(lambda: nn.Sequential(conv(3, 16), nn.GLU(1), conv(8, 2)), signal, {"0": 8}),
+    "class token": Odd(ClassToken, lambda: torch.randn(2, 4, 5), {"a+b": 12}),
+    "keyword only": Odd(
+        lambda: Chain(lambda n, *, x: n.out(torch.relu(n.a(x))), a=nn.Linear(4, 10), out=nn.Linear(10, 2)),
+        lambda: {"x": torch.randn(3, 4)}, {"a": 10},
+    ),
+    "outputs by name": Odd(
+        lambda: Chain(lambda n, x: {"y": n.out(torch.relu(n.a(x)))}, a=nn.Linear(4, 10), out=nn.Linear(10, 2)),
+        lambda: torch.randn(3, 4), {"a": 10},
+    ),
+    "float64": Odd(
+        lambda: Chain(two_layers, a=conv(3, 8), out=conv(8, 2)).double(), lambda: signal().double(), {"a": 8}
+    ),
+    "bfloat16": Odd(
+        lambda: nn.Sequential(conv(3, 8), nn.GroupNorm(2, 8), conv(8, 2)).bfloat16(), lambda: signal().bfloat16(),
+        {"0": 4},
+    ),
+}  # fmt: skip

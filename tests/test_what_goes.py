@@ -1,0 +1,121 @@
+"""What must go, criterion by criterion: a network with a dead unit, twins, a loud unit that nobody hears, a quiet one
+that matters. Each criterion has its own view of these, and each view is stated here."""
+
+import pytest
+import torch
+from torch import nn
+
+from quietmic.compression.cost import Budget, CostModel
+from quietmic.compression.criteria.context import Context
+from quietmic.compression.criteria.table import CRITERIA
+from quietmic.compression.structure.groups import find_groups
+from quietmic.compression.task import Task
+
+TWIN, DEAD, OTHER_TWIN, LOUD, QUIET, PLAIN = range(6)
+# Criterion -> units of which `n` go, those that must be among them, those that must not.
+GOES: dict[str, tuple[int, set[int], set[int]]] = {
+    "influence": (2, {DEAD, LOUD}, {QUIET}),
+    "influence-static": (2, {DEAD, LOUD}, {QUIET}),
+    "taylor": (2, {DEAD, LOUD}, {QUIET}),
+    "curl": (2, {DEAD, LOUD}, {QUIET}),
+    "thinet": (2, {DEAD, LOUD}, {QUIET}),
+    "channel-lasso": (2, {DEAD, LOUD}, {QUIET}),
+    "autopruner": (1, {DEAD}, {LOUD}),
+    "l1": (1, {QUIET}, {DEAD, LOUD}),
+    "sparsity": (1, {QUIET}, {DEAD, LOUD}),
+    "fpgm": (1, set(), {DEAD, LOUD, QUIET, PLAIN}),  # one of the twins
+    "apoz": (1, {DEAD}, {LOUD}),
+    "activation-mean": (2, {DEAD, QUIET}, {LOUD}),
+    "activation-std": (2, {DEAD, QUIET}, {LOUD}),
+    "activation-l1": (2, {DEAD, QUIET}, {LOUD}),
+    "activation-l2": (2, {DEAD, QUIET}, {LOUD}),
+    "activation-var-l2": (2, {DEAD, QUIET}, {LOUD}),
+}
+
+
+def network():
+    """Six units of eight positive inputs, three outputs."""
+    made = torch.zeros(6, 8)
+    made[TWIN, :4] = made[OTHER_TWIN, :4] = 0.5
+    made[DEAD], made[LOUD], made[QUIET] = -1.0, 2.0, 0.02
+    made[PLAIN] = torch.tensor([0.4, 0.3, -0.2, 0.5, 0.4, 0.6, -0.1, 0.3])
+    read = torch.tensor(
+        [[1.0, -1.0, 0.5], [1.0, 1.0, 1.0], [0.8, 0.9, -0.7], [1e-3, 1e-3, -1e-3], [10.0, -12.0, 8.0], [0.6, 0.5, -0.8]]
+    )
+    model = nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 3))
+    with torch.no_grad():
+        model[0].weight.copy_(made)
+        model[0].bias.zero_()
+        model[2].weight.copy_(read.T)
+    return model
+
+
+def context(model, n_kept, **settings):
+    generator = torch.Generator().manual_seed(0)
+    data = []
+    for _ in range(6):
+        x = torch.rand(32, 8, generator=generator) + 0.1
+        with torch.no_grad():
+            data.append((x, model.eval()(x) + 0.3 * torch.randn(32, 3, generator=generator)))
+    task = Task(lambda m, b: (m(b[0]) - b[1]).square().mean(), data, predict=lambda m, b: m(b[0]))
+    structure = find_groups(model, data[0][0])
+    costs = CostModel(model, structure, data[0][0])
+    budget = Budget("units", n_kept / structure.groups[0].n_units)
+    return Context(model, structure, task, costs, budget, **{"steps": 30, "lr": 1e-4, "floor": 0.0, **settings})
+
+
+@pytest.mark.parametrize("name", GOES)
+def test_what_must_go(name):
+    torch.manual_seed(0)
+    n, gone, stays = GOES[name]
+    kept = CRITERIA[name].decide(context(network(), 6 - n)).kept["0"]
+    went = set((~kept).nonzero().flatten().tolist())
+    assert len(went) == n
+    assert gone <= went
+    assert not stays & went
+
+
+@pytest.mark.parametrize("name", ["thinet", "channel-lasso"])
+def test_the_rest_is_rescaled_to_make_up_for_a_twin(name):
+    """Twins that the next layer reads alike: one goes, and the other is read twice as much."""
+    model = network()
+    with torch.no_grad():
+        model[2].weight[:, OTHER_TWIN] = model[2].weight[:, TWIN]
+    decision = CRITERIA[name].decide(context(model, 3))
+    kept, gates = decision.kept["0"], decision.gates["0"]
+    assert not kept[DEAD]
+    assert not kept[LOUD]
+    if kept[TWIN] != kept[OTHER_TWIN]:
+        assert gates[TWIN if kept[TWIN] else OTHER_TWIN].item() == pytest.approx(2.0, abs=0.05)
+    else:
+        assert name == "channel-lasso"  # it shares the weight between twins
+
+
+@pytest.mark.parametrize(("name", "goes"), [("gamma", 1), ("slimming-sparsity", 3)])
+def test_scales_of_norms(name, goes):
+    """Unit 1 has the smallest scale; unit 3 a small one, and weights of which most lie below the mean."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 3))
+    with torch.no_grad():
+        model[0].weight.fill_(0.5)
+        model[0].weight[3] = torch.tensor([1.0, 1.0, 0, 0, 0, 0, 0, 0])
+        model[1].weight.copy_(torch.tensor([1.0, 0.2, 0.9, 0.5, 1.1, 1.0]))
+    kept = CRITERIA[name].decide(context(model, 5, steps=1)).kept["0"]
+    assert (~kept).nonzero().flatten().tolist() == [goes]
+
+
+def test_controls():
+    """random: another draw with another seed, the same with the same. scratch: the widths of l1 and fresh weights.
+    unstructured: single weights, the smallest of each matrix."""
+    draws = [CRITERIA["random"].decide(context(network(), 3, seed=seed)).kept["0"] for seed in (0, 0, 1, 2, 3)]
+    assert torch.equal(draws[0], draws[1])
+    assert any(not torch.equal(draws[0], other) for other in draws[2:])
+    scratch = CRITERIA["scratch"].decide(context(network(), 3))
+    assert scratch.fresh
+    assert torch.equal(scratch.kept["0"], CRITERIA["l1"].decide(context(network(), 3)).kept["0"])
+    model = network()
+    masks = CRITERIA["unstructured"].decide(context(model, 3)).masks
+    assert not masks["0.weight"][QUIET].any()
+    assert masks["0.weight"][LOUD].all()
+    assert not masks["2.weight"][:, LOUD].any()
+    assert masks["2.weight"][:, QUIET].all()
