@@ -18,7 +18,7 @@ CALL = re.compile(r"^quietmic (.+)|(?:^| )app\.py (.+)")  # as one types it, or 
 TOOL = re.compile(r"^python tools/(\w+\.py)(.*)")
 FOREIGN = (  # other programs' commands and files, which nothing here can check
     "sudo ", "git clone ", "python3 -m venv ", "echo ", "journalctl ", "dask ", "helm ", "pip install dask-",
-    "python start.py", "TLS=", "@audio - ",
+    "python start.py", "TLS=", "@audio - ", "ffmpeg ", "arecord ", "aplay ",
 )  # fmt: skip
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 TARGETS = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
@@ -49,7 +49,10 @@ def find_tool(name: str, words: list[str]) -> tuple[click.Command, list[str]]:
 
 def check_line(line: str) -> None:
     """A command that one types: it exists, with these options and arguments; it does not run."""
-    if match := CALL.search(line):
+    if " | " in line:
+        for part in line.split(" | "):
+            check_line(part)
+    elif match := CALL.search(line):
         command, words = find_command(shlex.split(match[1] or match[2]))
         command.make_context(command.name, words)
     elif match := TOOL.match(line):

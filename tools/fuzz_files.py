@@ -1,13 +1,11 @@
-"""Mutated headers and cuts of every container that libsndfile writes, through `denoise`: what becomes of them.
+"""What becomes of broken files of every container: python tools/fuzz_files.py --count 2500 --markdown FILE.
 
-    python tools/fuzz_files.py --count 2000 --markdown docs/robustness.md
-
-A case fails where the worker process dies, takes longer than ten seconds, leaves something half written, or says
-"enhanced", without a warning, of a length that neither libsndfile nor ffmpeg decodes. Exit code 1 if one did; the files
-of those that failed are kept.
+A second of noise in each container and coding that libsndfile writes, its header mutated or the file cut, goes through
+what `denoise` does with it. A case fails where the worker process dies, takes longer than ten seconds, leaves something
+half written, or says "enhanced", without a warning, of a length that neither libsndfile nor ffmpeg decodes. Exit code 1
+if one did; the files of those that failed are kept.
 """
 
-import argparse
 import shutil
 import subprocess
 import sys
@@ -21,6 +19,7 @@ from contextlib import suppress
 from multiprocessing import active_children
 from pathlib import Path
 
+import click
 import numpy as np
 import soundfile
 
@@ -172,23 +171,23 @@ def make_table(found: dict[str, Counter[str]]) -> str:
     return "\n".join(lines)
 
 
-def main() -> int:
+@click.command(help=__doc__)
+@click.option("--count", default=2500, show_default=True, help="Cases.")
+@click.option("--seed", default=0, show_default=True, help="Decides all mutations.")
+@click.option("--markdown", type=click.Path(path_type=Path), help="File in which the table is renewed.")
+@click.option(
+    "--kept", type=click.Path(path_type=Path), default=ROOT / "out" / "fuzz", help="Folder for the files of failures."
+)
+def main(count: int, seed: int, markdown: Path | None, kept: Path) -> None:
     """Runs the cases and writes the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=2000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--markdown", type=Path, help="file in which the table is renewed")
-    parser.add_argument("--kept", type=Path, default=ROOT / "out" / "fuzz", help="folder for the files of failures")
-    arguments = parser.parse_args()
-    found = fuzz(arguments.count, arguments.seed, arguments.kept)
+    found = fuzz(count, seed, kept)
     table = make_table(found)
     print(table)
-    if arguments.markdown:
-        text = arguments.markdown.read_text(encoding="utf-8")
-        before, _, rest = text.partition(_BEGIN)
-        arguments.markdown.write_text(f"{before}{_BEGIN}\n{table}\n{_END}{rest.partition(_END)[2]}", encoding="utf-8")
-    return int(any(counts[outcome] for counts in found.values() for outcome in FAILURES))
+    if markdown:
+        before, _, rest = markdown.read_text(encoding="utf-8").partition(_BEGIN)
+        markdown.write_text(f"{before}{_BEGIN}\n{table}\n{_END}{rest.partition(_END)[2]}", encoding="utf-8")
+    sys.exit(int(any(counts[outcome] for counts in found.values() for outcome in FAILURES)))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
