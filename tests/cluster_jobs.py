@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 
 from quietmic.enhance.files.batch import FileJob, FileResult, enhance_file
+from quietmic.enhance.files.parts import PartFile
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,7 @@ def enhance_or_die(job: FileJob) -> FileResult:
     if "poison" in job.source.name:
         with (job.target.parent.parent / "deaths").open("a") as file:
             file.write("x")
-        job.target.parent.mkdir(exist_ok=True)
-        job.target.with_name(f".{job.target.name}.{os.getpid()}.part").write_bytes(b"half")
+        PartFile(job.target).file.write(b"half")
         os.kill(os.getpid(), signal.SIGKILL)
     return enhance_file(job)
 
