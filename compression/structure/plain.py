@@ -72,7 +72,7 @@ def _bake(module: Any) -> None:
 
 
 def check_finite(model: nn.Module) -> None:
-    """Raises a QuietmicError where a weight is NaN or infinite: scores of it would order units at random."""
+    """A weight that is NaN or infinite is refused: scores of it would order units at random."""
     for name, value in model.named_parameters():
         if value.is_floating_point() and not bool(value.isfinite().all()):
             raise QuietmicError(
