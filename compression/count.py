@@ -60,6 +60,8 @@ def layer_macs(module: Any, inputs: tuple[Any, ...], output: Tensor) -> tuple[in
         weights = sum(p.numel() for name, p in module.named_parameters() if name.startswith("weight"))
         steps = inputs[0].shape[1 if module.batch_first and inputs[0].dim() == 3 else 0]
         return rows * weights, int(steps)
+    if hasattr(module, "output_macs"):  # written out as products with a few rows of weights
+        return output.numel() * module.output_macs, 1
     if hasattr(module, "step_macs"):  # a recurrent cell that is written out: what one step of one sequence takes
         steps = inputs[0].shape[1 if module.batch_first else 0]
         return inputs[0].shape[0] * inputs[0].shape[1] * module.step_macs, int(steps)

@@ -15,11 +15,13 @@ from torch import Tensor, nn
 
 from compression.count import CONVOLUTIONS, TRANSPOSED
 from compression.labels import FIXED, NONE, Labels
+from models.bandlayers import BandMix, TimeTaps
 
 AddSlot = Callable[[nn.Module, str, int, str, Tensor], Tensor]  # module, parameter, axis, role, labels -> labels
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.InstanceNorm1d, nn.InstanceNorm2d)
 NORMS = (*BATCH_NORMS, nn.LayerNorm, nn.GroupNorm, nn.PReLU)
-LEAVES = (*CONVOLUTIONS, *TRANSPOSED, *NORMS, nn.Linear, nn.Embedding, nn.LSTM, nn.GRU)
+SHARED = (BandMix, TimeTaps)
+LEAVES = (*CONVOLUTIONS, *TRANSPOSED, *NORMS, *SHARED, nn.Linear, nn.Embedding, nn.LSTM, nn.GRU)
 
 
 def column(labels: Labels, tensor: Tensor, axis: int) -> Tensor:
@@ -125,6 +127,20 @@ def recurrent(labels: Labels, add: AddSlot, module: Any, inputs: tuple, output: 
         labels.put(value, spread(value, -1, hidden))
 
 
+def band_mix(labels: Labels, add: AddSlot, module: Any, inputs: tuple, output: Tensor) -> None:
+    """Maps over bands: every channel goes through them on its own and comes out once for each map."""
+    labels.put(output, spread(output, -1, column(labels, inputs[0], -1).repeat(module.n_maps)))
+
+
+def time_taps(labels: Labels, add: AddSlot, module: Any, inputs: tuple, output: Any) -> None:
+    """Depthwise taps over time, whose state has the channels of what comes in."""
+    outputs, state = output
+    read = column(labels, inputs[0], -1)
+    passed = add(module, "weight", 1, "pass", torch.where(read == NONE, FIXED, read))
+    labels.put(outputs, spread(outputs, -1, passed))
+    labels.put(state, spread(state, -1, passed))
+
+
 def rule(module: nn.Module) -> Callable[..., None]:
     """The rule of a layer of a known kind."""
     if isinstance(module, (*CONVOLUTIONS, *TRANSPOSED)):
@@ -133,6 +149,10 @@ def rule(module: nn.Module) -> Callable[..., None]:
         return linear
     if isinstance(module, nn.Embedding):
         return embedding
+    if isinstance(module, BandMix):
+        return band_mix
+    if isinstance(module, TimeTaps):
+        return time_taps
     if isinstance(module, (nn.LSTM, nn.GRU)):
         return recurrent
     return norm

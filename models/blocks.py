@@ -77,11 +77,11 @@ def presence(mask: Tensor) -> Tensor:
 
 
 class CausalConv2d(nn.Module):
-    """Convolution over [B, C, F, T], stride 2 over frequency, causal over time; norm and rectifier after it."""
+    """Convolution over [B, C, F, T], a stride over frequency, causal over time; norm and rectifier after it."""
 
-    def __init__(self, n_in: int, n_out: int, kernel: tuple[int, int] = (5, 2)) -> None:
+    def __init__(self, n_in: int, n_out: int, kernel: tuple[int, int] = (5, 2), stride: int = 2) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(n_in, n_out, kernel, stride=(2, 1), padding=(kernel[0] // 2, 0))
+        self.conv = nn.Conv2d(n_in, n_out, kernel, stride=(stride, 1), padding=(kernel[0] // 2, 0))
         self.norm = nn.BatchNorm2d(n_out)
         self.act = nn.LeakyReLU(0.1)
 

@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from enhance.config import CARD_KEY, ModelCard, StftConfig
 from enhance.errors import UserError
 from enhance.network import OnnxNetwork
 from enhance.records import hash_file
+from models.bandlayers import TimeTaps
 
 TOLERANCE = 1e-5  # of the largest output
 OPSET = 17
@@ -41,17 +42,22 @@ class _Flat(nn.Module):
 
 
 def fold_norms(network: nn.Module) -> nn.Module:
-    """A copy in evaluation mode whose batch norms are folded into the convolutions before them."""
+    """A copy in evaluation mode whose batch norms are folded into the layers before them."""
     network = copy.deepcopy(network).eval()
     for block in network.modules():
         norm = getattr(block, "norm", None)
-        for name in ("conv", "depthwise"):
-            conv = getattr(block, name, None)
-            if isinstance(norm, nn.modules.batchnorm._BatchNorm) and conv is not None:
-                transposed = isinstance(conv, nn.ConvTranspose2d)
-                setattr(block, name, fuse_conv_bn_eval(conv, norm, transpose=transposed))
+        for name in ("conv", "depthwise", "linear"):
+            layer = getattr(block, name, None)
+            if isinstance(norm, nn.modules.batchnorm._BatchNorm) and layer is not None:
+                setattr(block, name, _with_norm(layer, norm))
                 block.norm = nn.Identity()
     return network
+
+
+def _with_norm(layer: Any, norm: Any) -> nn.Module:
+    if isinstance(layer, nn.Linear):
+        return fuse_linear_bn_eval(layer, norm)
+    return fuse_conv_bn_eval(layer, norm, transpose=isinstance(layer, nn.ConvTranspose2d))
 
 
 def count_parameters(network: nn.Module) -> int:
@@ -62,21 +68,22 @@ def count_macs(network: nn.Module, stft: StftConfig) -> int:
     """Multiply-accumulates of the matrix products for one second of audio of one microphone."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    recurrent = 0  # the counter sees an LSTM as one opaque operator
+    unseen = 0  # the counter sees an LSTM as one opaque operator, and no sums of shifted products
 
     def add(layer: nn.Module, inputs: tuple[Tensor, ...], _: object) -> None:
-        nonlocal recurrent
-        rows = inputs[0].shape[0] * inputs[0].shape[1]  # steps times sequences
-        recurrent += rows * sum(p.numel() for n, p in layer.named_parameters() if n.startswith("weight"))
+        nonlocal unseen
+        rows = inputs[0].shape[0] * inputs[0].shape[1]  # steps times sequences, or times bands
+        unseen += rows * sum(p.numel() for n, p in layer.named_parameters() if n.startswith("weight"))
 
-    hooks = [m.register_forward_hook(add) for m in network.modules() if isinstance(m, (nn.LSTM, nn.GRU))]
+    kinds = (nn.LSTM, nn.GRU, TimeTaps)
+    hooks = [m.register_forward_hook(add) for m in network.modules() if isinstance(m, kinds)]
     n_frames = 10
     noisy = torch.zeros(1, 1, stft.n_freqs, n_frames, 2)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(noisy, noisy[:, 0], network.initial_state())
     for hook in hooks:
         hook.remove()
-    macs = counter.get_total_flops() / 2 + recurrent
+    macs = counter.get_total_flops() / 2 + unseen
     return round(macs / n_frames * stft.sample_rate / stft.hop_length)
 
 

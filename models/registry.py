@@ -11,12 +11,14 @@ import torch
 from torch import nn
 
 from enhance.errors import UserError
+from models.bandtcn import BandTcn, BandTcnConfig
 from models.fullsubnet import FullSubNet, FullSubNetConfig
 from models.structure import apply_changes, changes
 from models.tcn import Tcn, TcnConfig
 
 FAMILIES: dict[str, tuple[type[nn.Module], type]] = {
     "tcn": (Tcn, TcnConfig),
+    "tcn-bands": (BandTcn, BandTcnConfig),
     "fullsubnet": (FullSubNet, FullSubNetConfig),
 }
 

@@ -38,6 +38,7 @@ from models.train_config import TrainConfig
 
 SIZES = {
     "tcn": {"encoder": (6, 8), "width": 16, "n_units": 24, "dilations": (1, 2)},
+    "tcn-bands": {"first": 8, "n_bands": 6, "width": 12, "n_units": 16, "dilations": (1, 2), "filter_taps": 2},
     "fullsubnet": {"full_units": 24, "sub_units": 16, "n_neighbours": 3, "n_pair_features": 4},
 }
 RECIPE = """
