@@ -33,9 +33,9 @@ class BandMix(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """Rows [N * n_in, C] of N frames -> rows [N * n_out, n_maps * C]."""
-        n_channels = int(rows.shape[1])  # a number in exported graphs, too
-        x = rows.reshape(-1, self.weight.shape[1], n_channels)
-        if self.training:  # the quickest to train
+        n_channels, n_in = int(rows.shape[1]), self.weight.shape[1]  # numbers in exported graphs, too
+        x = rows if rows.shape[0] == n_in else rows.reshape(-1, n_in, n_channels)
+        if self.training and x.dim() == 3:  # the quickest to train
             y = torch.bmm(self.weight.expand(len(x), -1, -1), x)
         else:
             y = torch.matmul(self.weight, x)
@@ -64,6 +64,9 @@ class TimeTaps(nn.Module):
         length = int(state.shape[0])  # a number in exported graphs, too
         past = torch.cat([state, x])
         last = self.weight.shape[0] - 1
+        if x.shape[0] * last * self.dilation == length:  # one frame: fewer operations, which is what a hop costs
+            taps = past.reshape(last * self.dilation + 1, -1, self.weight.shape[1])[:: self.dilation]
+            return (taps * self.weight[:, None]).sum(dim=0), past[-length:]
         y = x * self.weight[last]
         for i in range(last):
             begin = i * length // last
@@ -107,7 +110,7 @@ class BandBlock(nn.Module):
 
 def turned(spectrum: Tensor) -> Tensor:
     """A spectrum [..., 2] times i."""
-    return torch.stack([-spectrum[..., 1], spectrum[..., 0]], dim=-1)
+    return spectrum[..., [1, 0]] * torch.tensor([-1.0, 1.0], device=spectrum.device)
 
 
 def complex_product(mask: Tensor, spectrum: Tensor, spectrum_turned: Tensor) -> Tensor:
@@ -139,5 +142,5 @@ def lower_bins_filtered(enhanced: Tensor, spectrum: Tensor, weights: Tensor, pas
 
 def share_kept(enhanced: Tensor, spectrum: Tensor) -> Tensor:
     """Speech presence [B, F, T] in 0..1: the share of each bin's magnitude that was kept; spectra are [B, F, T, 2]."""
-    kept, given = enhanced.square().sum(dim=-1), spectrum.square().sum(dim=-1)
-    return ((kept + 1e-20) / (given + MAGNITUDE_FLOOR**2 + 1e-20)).sqrt().clamp(max=1.0)
+    kept, given = (torch.linalg.vector_norm(x, dim=-1) for x in (enhanced, spectrum))
+    return (kept / (given + MAGNITUDE_FLOOR)).clamp(max=1.0)

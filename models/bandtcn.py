@@ -21,7 +21,7 @@ from models.bandlayers import (
     share_kept,
     turned,
 )
-from models.blocks import CausalConv2d, RunningLevel, compress, normalise
+from models.blocks import CausalConv2d, RunningLevel, level_features, presence
 
 State = dict[str, Tensor]
 
@@ -109,30 +109,23 @@ class BandTcn(nn.Module):
         reference, change = noisy[:, 0], beam - noisy[:, 0]
         heard, masked = reference + self.HEARD * change, reference + self.MASKED * change
         new: State = {}
-        level, new["level"] = self.level(heard.square().sum(dim=-1).mean(dim=1), state["level"])
-        spectrum, magnitude = compress(normalise(heard, level))
-        x = torch.cat([spectrum, magnitude[..., None]], dim=-1).permute(0, 3, 1, 2)  # [B, F, T, 3] -> [B, 3, F, T]
+        power = heard.square().sum(dim=-1, keepdim=True)  # [B, F, T, 1]
+        level, new["level"] = self.level(power.mean(dim=(1, 3)), state["level"])
+        x = level_features(heard, power, level).permute(0, 3, 1, 2)  # [B, F, T, 3] -> [B, 3, F, T]
         x, new["encoder"] = self.encoder(x, state["encoder"])
         fine = x.permute(3, 0, 2, 1).flatten(0, 2)  # [B, C, P, T] -> [T * B * P, C]
         x = self.enter(self.to_bands(fine))
         for i, block in enumerate(self.blocks):
             x, new[f"block{i}"] = block(x, state[f"block{i}"])
         x = self.merge(torch.cat([self.from_bands(self.leave(x)), fine], dim=1))
-        enhanced, new_filter = self._apply(x, masked, state.get("filter"))
-        if new_filter is not None:
-            new["filter"] = new_filter
-        return enhanced, share_kept(enhanced, masked), new
-
-    def _apply(self, x: Tensor, spectrum: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Rows x [T * B * P, C] -> mask on, or filter over, the spectrum [B, F, T, 2], and the filter's state."""
-        n_batch = spectrum.shape[0]
-        mask = self._spread(self.head(x), n_batch, self.n_positions, 1)[:, :, :, 0]
-        enhanced = complex_product(mask, spectrum, turned(spectrum))
-        if self.past_head is None or past is None:
-            return enhanced, None
+        mask = self._spread(self.head(x), len(masked), self.n_positions, 1)[:, :, :, 0]
+        enhanced = complex_product(mask, masked, turned(masked))
+        if self.past_head is None:
+            return enhanced, presence(mask), new
         lower = x.unflatten(0, (-1, self.n_positions))[:, : self.N_FILTERED].flatten(0, 1)
-        weights = self._spread(self.past_head(lower), n_batch, self.N_FILTERED, self.config.filter_taps - 1)
-        return lower_bins_filtered(enhanced, spectrum, weights, past)
+        taps = self._spread(self.past_head(lower), len(masked), self.N_FILTERED, self.config.filter_taps - 1)
+        enhanced, new["filter"] = lower_bins_filtered(enhanced, masked, taps, state["filter"])
+        return enhanced, share_kept(enhanced, masked), new
 
     def _spread(self, rows: Tensor, n_batch: int, n_positions: int, n_taps: int) -> Tensor:
         """Rows [T * B * P, bins * taps * 2] of positions -> [B, F, T, taps, 2] of their bins."""

@@ -26,6 +26,10 @@ class RunningLevel(nn.Module):
 
     def forward(self, power: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """power [B, T], state [B, 2] (mean, weight) -> level [B, T], state."""
+        if power.shape[1] == 1:  # the recursion itself: fewer operations, which is what a hop costs
+            seen = torch.cat([power, torch.ones_like(power)], dim=1)
+            state = self.decay * state + (1 - self.decay) * seen
+            return state[:, :1] / state[:, 1:], state
         time = torch.arange(power.shape[1], device=power.device, dtype=power.dtype)
         lag = time[:, None] - time[None, :]
         window = torch.where(lag >= 0, self.decay ** lag.clamp_min(0.0), torch.zeros_like(lag))
@@ -46,6 +50,23 @@ def compress(spectrum: Tensor) -> tuple[Tensor, Tensor]:
     power = spectrum.square().sum(dim=-1) + MAGNITUDE_FLOOR
     gain = power ** ((COMPRESSION - 1) / 2)
     return spectrum * gain[..., None], power.sqrt() * gain
+
+
+def level_features(heard: Tensor, power: Tensor, level: Tensor) -> Tensor:
+    """Spectrum at the running level, compressed, and its magnitude: `compress(normalise(...))` in fewer operations.
+
+    Args:
+        heard: [B, F, T, 2].
+        power: [B, F, T, 1] of it.
+        level: [B, T] its running mean over time.
+
+    Returns:
+        [B, F, T, 3].
+    """
+    loudness = (level + POWER_FLOOR).reciprocal()[:, None, :, None]
+    power = power * loudness + MAGNITUDE_FLOOR
+    gain = power ** ((COMPRESSION - 1) / 2)
+    return torch.cat([heard * (gain * loudness.sqrt()), power ** (COMPRESSION / 2)], dim=-1)
 
 
 def complex_mask(mask: Tensor, spectrum: Tensor) -> Tensor:

@@ -72,7 +72,7 @@ def count_macs(network: nn.Module, stft: StftConfig) -> int:
 
     def add(layer: nn.Module, inputs: tuple[Tensor, ...], _: object) -> None:
         nonlocal unseen
-        rows = inputs[0].shape[0] * inputs[0].shape[1]  # steps times sequences, or times bands
+        rows = inputs[0].numel() // inputs[0].shape[-1]  # steps times sequences, or times bands
         unseen += rows * sum(p.numel() for n, p in layer.named_parameters() if n.startswith("weight"))
 
     kinds = (nn.LSTM, nn.GRU, TimeTaps)

@@ -17,7 +17,13 @@ from models.registry import build, load_network, save_network
 SMALL: dict[str, dict[str, Any]] = {
     "tcn": {"encoder": (4, 6, 8), "width": 12, "n_units": 20, "dilations": (1, 2, 4)},
     "tcn-bands": {
-        "first": 6, "n_bands": 9, "width": 10, "n_units": 14, "kernel": 3, "dilations": (1, 2, 4), "filter_taps": 3
+        "first": 6,
+        "n_bands": 9,
+        "width": 10,
+        "n_units": 14,
+        "kernel": 3,
+        "dilations": (1, 2, 4),
+        "filter_taps": 3,
     },
     "fullsubnet": {"full_units": 12, "sub_units": 10, "n_neighbours": 2, "n_pair_features": 3},
 }
