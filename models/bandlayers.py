@@ -8,22 +8,36 @@ from torch import Tensor, nn
 from models.blocks import MAGNITUDE_FLOOR
 
 
+class NearConv(nn.Module):
+    """Convolution of [B, C, F, T] with its neighbours in frequency; norm and rectifier after it; needs no past."""
+
+    def __init__(self, n_channels: int, reach: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(n_channels, n_channels, (2 * reach + 1, 1), padding=(reach, 0))
+        self.norm = nn.BatchNorm2d(n_channels)
+        self.act = nn.LeakyReLU(0.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, F, T] -> the same."""
+        return self.act(self.norm(self.conv(x)))
+
+
 class BandMix(nn.Module):
     """Linear maps over bands, the same for every channel: n_maps mixtures of the bands for each new band.
 
     They stand side by side in the channels, so that a pointwise layer behind them chooses. They start as triangles
-    over neighbouring bands, the further maps wider, plus a little of everything.
+    over what lies near, the further maps wider, plus a little of everything.
     """
 
-    def __init__(self, n_in: int, n_out: int, n_maps: int) -> None:
+    def __init__(self, at_in: Tensor, at_out: Tensor, n_maps: int) -> None:
+        """at_in [n_in], at_out [n_out]: where the bands lie, on a scale on which none are 2 apart."""
         super().__init__()
         self.n_maps = n_maps
-        centre = torch.arange(n_out)[:, None] * ((n_in - 1) / max(n_out - 1, 1))
-        width = max(1.0, n_in / n_out) * 2.0 ** torch.arange(n_maps)
-        distance = (centre - torch.arange(n_in)).abs()
+        width = 2.0 ** torch.arange(n_maps)
+        distance = (at_out[:, None] - at_in).abs()
         triangles = (1 - distance[:, None] / width[:, None]).clamp(min=0)  # [n_out, n_maps, n_in]
         triangles = triangles / triangles.sum(dim=2, keepdim=True)
-        noise = torch.randn(n_out, n_maps, n_in) * 0.3 / n_in**0.5
+        noise = torch.randn(triangles.shape) * 0.3 / len(at_in) ** 0.5
         self.weight = nn.Parameter((triangles + noise).flatten(0, 1))
 
     @property
@@ -94,7 +108,8 @@ class BandBlock(nn.Module):
     def __init__(self, n_bands: int, n_channels: int, n_units: int, n_maps: int, kernel: int, dilation: int) -> None:
         super().__init__()
         self.taps = TimeTaps(n_channels, kernel, dilation)
-        self.mix = BandMix(n_bands, n_bands, n_maps)
+        bands = torch.arange(float(n_bands))
+        self.mix = BandMix(bands, bands, n_maps)
         self.expand = Pointwise(n_maps * n_channels, n_units)
         self.project = nn.Linear(n_units, n_channels, bias=False)
 
@@ -124,7 +139,7 @@ def lower_bins_filtered(enhanced: Tensor, spectrum: Tensor, weights: Tensor, pas
     Args:
         enhanced: [B, F, T, 2] of the mask, which is the filter's tap on the present frame.
         spectrum: [B, F, T, 2] that is filtered.
-        weights: [B, n_lower, T, n_past, 2] complex taps on earlier frames, the earliest first.
+        weights: [B, n_lower, T, n_past * 2] complex taps on earlier frames, the earliest first.
         past: [B, n_lower, n_past, 2] the spectrum before its first frame.
 
     Returns:
@@ -136,7 +151,8 @@ def lower_bins_filtered(enhanced: Tensor, spectrum: Tensor, weights: Tensor, pas
     lower = enhanced[:, :n_lower]
     for i in range(n_past):
         earlier = slice(i, i - n_past)
-        lower = lower + complex_product(weights[:, :, :, i], known[:, :, earlier], known_turned[:, :, earlier])
+        tap = weights[..., 2 * i : 2 * i + 2]
+        lower = lower + complex_product(tap, known[:, :, earlier], known_turned[:, :, earlier])
     return torch.cat([lower, enhanced[:, n_lower:]], dim=1), known[:, :, -n_past:]
 
 

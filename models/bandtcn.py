@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from models.bandlayers import (
     BandBlock,
     BandMix,
+    NearConv,
     Pointwise,
     complex_product,
     lower_bins_filtered,
@@ -38,8 +39,8 @@ class BandTcnConfig:
     n_freqs: int = 257
     first: int = 48
     n_bands: int = 32
-    width: int = 128
-    n_units: int = 512
+    width: int = 96
+    n_units: int = 256
     n_maps: int = 2
     kernel: int = 5
     dilations: tuple[int, ...] = (1, 2, 4, 8) * 3
@@ -57,6 +58,7 @@ class BandTcn(nn.Module):
     N_FEATURES = 3  # real part, imaginary part, magnitude
     HEARD, MASKED = 0.7, 0.5  # the beamformer's share of what features are made of, and of what the mask goes on
     STRIDE = 4  # bins of a position
+    BEND_HZ = 1500.0  # below, bands begin equally wide
     N_FILTERED = 33  # positions whose bins are filtered over time, where filter_taps > 1
 
     def __init__(self, config: BandTcnConfig | None = None) -> None:
@@ -65,19 +67,27 @@ class BandTcn(nn.Module):
         self.level = RunningLevel()
         self.n_positions = (config.n_freqs - 1) // self.STRIDE + 1
         self.encoder = CausalConv2d(self.N_FEATURES, config.first, (2 * self.STRIDE + 1, 2), self.STRIDE)
-        self.to_bands = BandMix(self.n_positions, config.n_bands, config.n_maps)
+        self.near = NearConv(config.first)
+        bands, positions = torch.arange(float(config.n_bands)), self._bands_of_positions()
+        self.to_bands = BandMix(positions, bands, config.n_maps)
         self.enter = Pointwise(config.n_maps * config.first, config.width)
         self.blocks = nn.ModuleList(
             BandBlock(config.n_bands, config.width, config.n_units, config.n_maps, config.kernel, d)
             for d in config.dilations
         )
         self.leave = nn.Linear(config.width, config.first)
-        self.from_bands = BandMix(config.n_bands, self.n_positions, config.n_maps)
+        self.from_bands = BandMix(bands, positions, config.n_maps)
         self.merge = Pointwise((config.n_maps + 1) * config.first, config.first)
         self.head = nn.Linear(config.first, 2 * self.STRIDE)
         n_more = 2 * self.STRIDE * (config.filter_taps - 1)
         self.past_head = nn.Linear(config.first, n_more) if n_more else None
         self._start_like_a_wire()
+
+    def _bands_of_positions(self) -> Tensor:
+        """Where each position lies on the scale of bands, which are narrow at low frequencies, as in hearing."""
+        hertz = torch.arange(self.n_positions) * (8000 / (self.n_positions - 1))
+        warped = torch.log1p(hertz / self.BEND_HZ)
+        return warped * ((self.config.n_bands - 1) / warped[-1])
 
     def _start_like_a_wire(self) -> None:
         """A mask near one: training starts from the noisy signal."""
@@ -113,22 +123,23 @@ class BandTcn(nn.Module):
         level, new["level"] = self.level(power.mean(dim=(1, 3)), state["level"])
         x = level_features(heard, power, level).permute(0, 3, 1, 2)  # [B, F, T, 3] -> [B, 3, F, T]
         x, new["encoder"] = self.encoder(x, state["encoder"])
-        fine = x.permute(3, 0, 2, 1).flatten(0, 2)  # [B, C, P, T] -> [T * B * P, C]
+        fine = self.near(x).permute(3, 0, 2, 1).flatten(0, 2)  # [B, C, P, T] -> [T * B * P, C]
         x = self.enter(self.to_bands(fine))
         for i, block in enumerate(self.blocks):
             x, new[f"block{i}"] = block(x, state[f"block{i}"])
         x = self.merge(torch.cat([self.from_bands(self.leave(x)), fine], dim=1))
-        mask = self._spread(self.head(x), len(masked), self.n_positions, 1)[:, :, :, 0]
+        mask = self._spread(self.head(x), len(masked), self.n_positions)
         enhanced = complex_product(mask, masked, turned(masked))
         if self.past_head is None:
             return enhanced, presence(mask), new
         lower = x.unflatten(0, (-1, self.n_positions))[:, : self.N_FILTERED].flatten(0, 1)
-        taps = self._spread(self.past_head(lower), len(masked), self.N_FILTERED, self.config.filter_taps - 1)
+        taps = self._spread(self.past_head(lower), len(masked), self.N_FILTERED)
         enhanced, new["filter"] = lower_bins_filtered(enhanced, masked, taps, state["filter"])
         return enhanced, share_kept(enhanced, masked), new
 
-    def _spread(self, rows: Tensor, n_batch: int, n_positions: int, n_taps: int) -> Tensor:
-        """Rows [T * B * P, bins * taps * 2] of positions -> [B, F, T, taps, 2] of their bins."""
+    def _spread(self, rows: Tensor, n_batch: int, n_positions: int) -> Tensor:
+        """Rows [T * B * P, bins * values] of positions -> [B, F, T, values] of their bins."""
         half, n_bins = self.STRIDE // 2, self._bins(n_positions)
-        bins = rows.reshape(-1, n_batch, n_positions * self.STRIDE, n_taps, 2)
-        return bins[:, :, half : half + n_bins].permute(1, 2, 0, 3, 4)
+        n_values = int(rows.shape[1]) // self.STRIDE
+        bins = rows.reshape(-1, n_batch, n_positions * self.STRIDE, n_values)
+        return bins[:, :, half : half + n_bins].permute(1, 2, 0, 3)

@@ -94,7 +94,7 @@ def combine(masks: Tensor, reference: Tensor, beam: Tensor) -> tuple[Tensor, Ten
 
 def presence(mask: Tensor) -> Tensor:
     """Speech presence [B, F, T] in 0..1 that a complex mask [B, F, T, 2] speaks of: its magnitude."""
-    return mask.square().sum(dim=-1).add(1e-12).sqrt().clamp(max=1.0)
+    return torch.linalg.vector_norm(mask, dim=-1).clamp(max=1.0)
 
 
 class CausalConv2d(nn.Module):

@@ -167,8 +167,34 @@ def test_macs_of_fullsubnet_match_the_arithmetic() -> None:
     assert count_macs(network, StftConfig()) == pytest.approx(62.5 * (full + 257 * (unit + pairs)), rel=1e-3)
 
 
+def test_macs_of_the_band_shared_tcn_match_the_arithmetic() -> None:
+    network = make("tcn-bands")
+    first, bands, width, units, maps, positions, kernel = 6, 9, 10, 14, 2, 65, 3
+    encoder = positions * first * (3 * 9 * 2 + first * 3)
+    to_bands = maps * bands * positions * first + bands * maps * first * width
+    block = bands * (kernel * width + maps * bands * width + maps * width * units + units * width)
+    from_bands = bands * width * first + maps * positions * bands * first + positions * (maps + 1) * first * first
+    heads = positions * first * 8 + 33 * first * 16
+    wanted = 62.5 * (encoder + to_bands + 3 * block + from_bands + heads)
+    assert count_macs(network, StftConfig()) == pytest.approx(wanted, rel=1e-3)
+
+
+@torch.no_grad()
+def test_filter_taps_reach_the_frames_before_at_the_lower_bins() -> None:
+    network = make("tcn-bands")
+    for head, tap in ((network.head, [0.0, 0.0]), (network.past_head, [0.0, 1.0, 0.0, 0.0])):
+        head.weight.zero_()
+        head.bias.copy_(torch.tensor(tap).repeat(4))
+    noisy, _ = signals(1)
+    enhanced, presence, _ = network(noisy, noisy[:, 0], network.initial_state())
+    turned = torch.stack([-noisy[:, 0, :, :, 1], noisy[:, 0, :, :, 0]], dim=-1)  # i times
+    torch.testing.assert_close(enhanced[:, :130, 2:], turned[:, :130, :-2])
+    assert enhanced[:, :130, :2].abs().max() == enhanced[:, 130:].abs().max() == presence[:, 130:].max() == 0
+
+
 def test_full_size_parameters() -> None:
     assert 5.8e6 < count_parameters(build("tcn")) < 6.6e6
+    assert count_parameters(build("tcn-bands")) < 6.3e6
     assert 5.6e6 < count_parameters(build("fullsubnet")) < 6.3e6
 
 
