@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -74,15 +75,20 @@ def list_files(folder: Path, split: str) -> list[dict[str, str]]:
     return rows
 
 
-def _decode(path: Path) -> np.ndarray:
-    """One file as mono int16 [n_samples] at 16 kHz."""
+def _decode(path: Path, sample_rate: int) -> np.ndarray:
+    """One file as mono int16 [n_samples]."""
     samples, rate = audio.read(path)
     mono = samples.mean(axis=0)
-    if rate != SAMPLE_RATE:
+    if rate != sample_rate:
         import soxr
 
-        mono = soxr.resample(mono, rate, SAMPLE_RATE)
+        mono = soxr.resample(mono, rate, sample_rate)
     return np.clip(np.round(mono * 32767), -32768, 32767).astype(np.int16)
+
+
+def rate_suffix(sample_rate: int) -> str:
+    """What the name of a cache says of its rate: nothing where it is that of the networks."""
+    return "" if sample_rate == SAMPLE_RATE else f"-{sample_rate}"
 
 
 @contextmanager
@@ -106,7 +112,9 @@ def written_whole(target: Path) -> Iterator[Path]:
             shutil.rmtree(part, ignore_errors=True)
 
 
-def pack_folder(folder: Path, split: str, cache: Path, jobs: int = 1, progress: Progress = silent) -> Pack:
+def pack_folder(
+    folder: Path, split: str, cache: Path, jobs: int = 1, progress: Progress = silent, sample_rate: int = SAMPLE_RATE
+) -> Pack:
     """Decode a folder into the cache, or take it from there when the files are the same.
 
     Args:
@@ -115,6 +123,7 @@ def pack_folder(folder: Path, split: str, cache: Path, jobs: int = 1, progress: 
         cache: where packs are kept; each is named by a hash over the names and contents of the files.
         jobs: processes that decode.
         progress: hears of each file.
+        sample_rate: Hz, of the pack.
 
     Raises:
         QuietmicError: as `list_files`.
@@ -122,13 +131,13 @@ def pack_folder(folder: Path, split: str, cache: Path, jobs: int = 1, progress: 
     rows = list_files(folder, split)
     names = [row["path"] for row in rows]
     key, is_sampled = hash_contents(folder, names)
-    target = cache / f"pack-{split}-{key[:16]}"
+    target = cache / f"pack-{split}-{key[:16]}{rate_suffix(sample_rate)}"
     if not target.exists():
         size = sum((folder / name).stat().st_size for name in names)
         logger.info("%s: %d files, %.1f GB, are decoded once, into %s", folder, len(names), size / 1e9, cache)
         with worker_pool(jobs) as pool:
             pieces = []
-            for piece in pool.map(_decode, [folder / name for name in names], chunksize=16):
+            for piece in pool.map(_decode, [folder / name for name in names], repeat(sample_rate), chunksize=16):
                 pieces.append(piece)
                 progress(f"decoding {folder.name}", len(pieces), len(rows))
         with written_whole(target) as part:

@@ -1,0 +1,171 @@
+"""Gains of the bands above the network's, from what the network made of the highest it hears and from their own levels.
+
+In every frame each band weighs what speaks for speech in it: how much the network left just below (a sibilant goes on
+above 8 kHz, and so does hiss), how far the band stands above its own noise, and how it stands to the speech below. Each
+is a logarithm of odds; their weighted sum is that of the speech's share in the band (naive Bayes with fitted weights, a
+logistic regression), and the gain is a power of the share.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quietmic.enhance.arrays import Array, Spectra
+from quietmic.enhance.card import StftConfig
+
+
+@dataclass(frozen=True)
+class UpperSettings:
+    """How the gains are found; the weights are fitted by `tools/fit_upper_band.py`.
+
+    Attributes:
+        bands_hz: lower end of the lowest band and upper end of the highest, whose gain holds above, too.
+        n_bands: evenly on the ERB scale (Glasberg and Moore, 1990) between the ends.
+        near_hz: frequencies whose gain speaks for what lies above them.
+        voice_hz: frequencies whose gain tells whether anybody speaks.
+        rise: share of the distance that a noise floor goes up in a frame of 5 ms without speech.
+        fall: share that it goes down.
+        near, voice, own, level: weights of the clues: of the network near the band and in the voice, of the band's
+            level over its noise floor and of the speech's level near the band over the band's.
+        bias: [n_bands] of the sum.
+        exponent: of the share; 0.5 is the Wiener filter's for powers.
+    """
+
+    bands_hz: tuple[float, float] = (7200.0, 20000.0)
+    n_bands: int = 10
+    near_hz: tuple[float, float] = (4000.0, 7200.0)
+    voice_hz: tuple[float, float] = (300.0, 4000.0)
+    rise: float = 0.02
+    fall: float = 0.1
+    near: float = 0.7
+    voice: float = 0.3
+    own: float = 0.6
+    level: float = 0.2
+    bias: tuple[float, ...] = (-1.0,) * 10
+    exponent: float = 0.8
+
+
+@dataclass
+class GainState:
+    """What the next frame needs of those before.
+
+    Attributes:
+        floors: [n_bands] natural logarithms of the noise's power; None before the first sound.
+        n_noise: frames that taught them, each as far as it was noise.
+    """
+
+    floors: Array | None = None
+    n_noise: float = 0.0
+
+
+_TINY = 1e-20  # power of nothing at all
+_SURE = 1e-6  # share of speech, or of noise, that is as good as none
+_SILENCE = -30.0  # logarithm of the power of the loudest band, -130 dBFS, below which nothing teaches
+
+
+class UpperGains:
+    """The rule of one stream; holds no signal state.
+
+    Attributes:
+        shapes: [n_bands, n_freqs] weight of each band at each frequency; they sum to one.
+        n_evidence: numbers that `hear` gives for a frame.
+    """
+
+    n_evidence = 3
+
+    def __init__(
+        self, freqs_hz: NDArray[Any], n_fft: int, lower: StftConfig, settings: UpperSettings | None = None
+    ) -> None:
+        """Lays the bands.
+
+        Args:
+            freqs_hz: [n_freqs] of the spectra to shape.
+            n_fft: of the transform they come from, under a root of a Hann window.
+            lower: the network's analysis.
+            settings: those that were fitted by default.
+        """
+        self.settings = s = settings or UpperSettings()
+        low, high = _erbs(np.array(s.bands_hz))
+        self.shapes = _triangles(_erbs(freqs_hz), np.linspace(low, high, s.n_bands))
+        # Power of a sound whose mean square is one, as a sum over one band's frequencies: n_fft * sum(window^2) / 2.
+        self._means = (self.shapes.T / (n_fft * n_fft / 4)).astype(np.float32)
+        hertz = np.repeat(np.arange(lower.n_freqs) * lower.sample_rate / lower.n_fft, 2)  # real and imaginary parts
+        ranges = np.stack([(hertz >= low) & (hertz < high) for low, high in (s.near_hz, s.voice_hz)], axis=1)
+        self._ranges = (ranges / (lower.n_fft * lower.win_length / 4)).astype(np.float32)
+        self._bias = np.array(s.bias, np.float32)
+        self._weights = np.array([[s.near], [s.voice]], np.float32)
+
+    def initial_state(self) -> GainState:
+        """State before the first frame."""
+        return GainState()
+
+    def hear(self, enhanced: Spectra, noisy: Spectra) -> Array:
+        """What frames of the network tell of the band above.
+
+        Args:
+            enhanced: [n_freqs] or [n_freqs, T].
+            noisy: of the same shape.
+
+        Returns:
+            [T, n_evidence]: odds of speech near the band and in the voice, and power of the speech near the band,
+            natural logarithms.
+        """
+        given = _parts(noisy)
+        left = (_parts(enhanced) * given) @ self._ranges + _TINY
+        share = np.clip(left / ((given * given) @ self._ranges + 2 * _TINY), _SURE, 1 - _SURE)
+        evidence = np.empty((len(share), self.n_evidence), np.float32)
+        np.log(share / (1 - share), out=evidence[:, :2])
+        np.log(np.maximum(left[:, 0] * share[:, 0], _TINY), out=evidence[:, 2])
+        return evidence
+
+    def find(self, spectra: NDArray[Any], evidence: Array, state: GainState) -> Array:
+        """Gains of frames.
+
+        Args:
+            spectra: [n, n_freqs].
+            evidence: [n, n_evidence] as `hear` gives it, at the times of the frames.
+            state: advanced.
+
+        Returns:
+            [n, n_bands], 0..1.
+        """
+        s = self.settings
+        levels = np.log((spectra.real**2 + spectra.imag**2) @ self._means + _TINY)
+        odds = self._over_floors(levels, 1 / (1 + np.exp(evidence[:, 0])), state)
+        odds *= s.own
+        odds += evidence[:, :2] @ self._weights + self._bias
+        odds += s.level * (evidence[:, 2:] - levels)
+        return (1 + np.exp(-odds)) ** np.float32(-s.exponent)
+
+    def _over_floors(self, levels: Array, noise: NDArray[Any], state: GainState) -> Array:
+        """[n, n_bands] how far the levels stand over the noise floors, which learn as far as `noise` [n] tells."""
+        over = np.zeros_like(levels)
+        rise, fall = self.settings.rise, self.settings.fall
+        loudest = np.maximum.reduce(levels, axis=1).tolist()
+        for level, distance, top, share in zip(levels, over, loudest, noise.tolist(), strict=True):
+            if top < _SILENCE:
+                continue
+            if state.floors is None:
+                state.floors = level.copy()
+            np.subtract(level, state.floors, out=distance)
+            up = share * max(rise, 1 / (1 + state.n_noise))
+            state.floors += np.minimum(up * distance, max(up, fall) * distance)
+            state.n_noise += share
+        return over
+
+
+def _parts(spectra: Spectra) -> Array:
+    """[n_freqs] or [n_freqs, T] complex -> [T, 2 * n_freqs], real and imaginary parts in turn."""
+    return np.ascontiguousarray(spectra.reshape(len(spectra), -1).T).view(np.float32)
+
+
+def _erbs(hertz: NDArray[Any]) -> NDArray[Any]:
+    """Place on the ERB-number scale (Glasberg and Moore, 1990)."""
+    return 21.4 * np.log10(1 + 0.00437 * hertz)
+
+
+def _triangles(places: NDArray[Any], centres: NDArray[Any]) -> NDArray[Any]:
+    """[n_bands, n_places] how much of each band is at each place, a straight line from one centre to the next."""
+    return np.stack([np.interp(places, centres, row) for row in np.eye(len(centres))])
