@@ -1,9 +1,9 @@
 """Gains of the bands above the network's, from what the network made of the highest it hears and from their own levels.
 
 In every frame each band weighs what speaks for speech in it: how much the network left just below (a sibilant goes on
-above 8 kHz, and so does hiss), how far the band stands above its own noise, and how it stands to the speech below. Each
-is a logarithm of odds; their weighted sum is that of the speech's share in the band (naive Bayes with fitted weights, a
-logistic regression), and the gain is a power of the share.
+above 8 kHz, and so does hiss), how far the band stands over its own noise, and whether the speech below is strong
+enough for it. Each is a logarithm; their weighted sum is that of the odds of speech in the band (logistic regression),
+and the gain is a power of its share. Where the network takes next to nothing away, nothing is taken away here.
 """
 
 from dataclasses import dataclass
@@ -24,27 +24,27 @@ class UpperSettings:
         bands_hz: lower end of the lowest band and upper end of the highest, whose gain holds above, too.
         n_bands: evenly on the ERB scale (Glasberg and Moore, 1990) between the ends.
         near_hz: frequencies whose gain speaks for what lies above them.
-        voice_hz: frequencies whose gain tells whether anybody speaks.
         rise: share of the distance that a noise floor goes up in a frame of 5 ms without speech.
         fall: share that it goes down.
-        near, voice, own, level: weights of the clues: of the network near the band and in the voice, of the band's
-            level over its noise floor and of the speech's level near the band over the band's.
+        near: weight of the odds of speech near the band.
+        own: weight of the band's level over its noise floor.
+        level: weight of the speech's level near the band over the band's.
         bias: [n_bands] of the sum.
-        exponent: of the share; 0.5 is the Wiener filter's for powers.
+        exponent: of the share.
+        faint: share that the network takes away near the band; what is taken here falls in proportion below it.
     """
 
     bands_hz: tuple[float, float] = (7200.0, 20000.0)
     n_bands: int = 10
     near_hz: tuple[float, float] = (4000.0, 7200.0)
-    voice_hz: tuple[float, float] = (300.0, 4000.0)
     rise: float = 0.02
     fall: float = 0.1
-    near: float = 0.7
-    voice: float = 0.3
-    own: float = 0.6
-    level: float = 0.2
-    bias: tuple[float, ...] = (-1.0,) * 10
-    exponent: float = 0.8
+    near: float = 0.651
+    own: float = 0.767
+    level: float = 0.615
+    bias: tuple[float, ...] = (-4.69, -3.83, -3.45, -3.15, -3.55, -4.26, -5.44, -7.24, -8.72, -8.37)
+    exponent: float = 0.336
+    faint: float = 0.0066
 
 
 @dataclass
@@ -61,7 +61,7 @@ class GainState:
 
 
 _TINY = 1e-20  # power of nothing at all
-_SURE = 1e-6  # share of speech, or of noise, that is as good as none
+_SURE = 1e-7  # share of speech, or of noise, that is as good as none
 _SILENCE = -30.0  # logarithm of the power of the loudest band, -130 dBFS, below which nothing teaches
 
 
@@ -73,7 +73,7 @@ class UpperGains:
         n_evidence: numbers that `hear` gives for a frame.
     """
 
-    n_evidence = 3
+    n_evidence = 2
 
     def __init__(
         self, freqs_hz: NDArray[Any], n_fft: int, lower: StftConfig, settings: UpperSettings | None = None
@@ -92,10 +92,9 @@ class UpperGains:
         # Power of a sound whose mean square is one, as a sum over one band's frequencies: n_fft * sum(window^2) / 2.
         self._means = (self.shapes.T / (n_fft * n_fft / 4)).astype(np.float32)
         hertz = np.repeat(np.arange(lower.n_freqs) * lower.sample_rate / lower.n_fft, 2)  # real and imaginary parts
-        ranges = np.stack([(hertz >= low) & (hertz < high) for low, high in (s.near_hz, s.voice_hz)], axis=1)
-        self._ranges = (ranges / (lower.n_fft * lower.win_length / 4)).astype(np.float32)
+        near = (hertz >= s.near_hz[0]) & (hertz < s.near_hz[1])
+        self._near = (near / (lower.n_fft * lower.win_length / 4)).astype(np.float32)
         self._bias = np.array(s.bias, np.float32)
-        self._weights = np.array([[s.near], [s.voice]], np.float32)
 
     def initial_state(self) -> GainState:
         """State before the first frame."""
@@ -109,15 +108,14 @@ class UpperGains:
             noisy: of the same shape.
 
         Returns:
-            [T, n_evidence]: odds of speech near the band and in the voice, and power of the speech near the band,
-            natural logarithms.
+            [T, n_evidence]: odds of speech near the band, and its power there, natural logarithms.
         """
         given = _parts(noisy)
-        left = (_parts(enhanced) * given) @ self._ranges + _TINY
-        share = np.clip(left / ((given * given) @ self._ranges + 2 * _TINY), _SURE, 1 - _SURE)
+        left = (_parts(enhanced) * given) @ self._near + _TINY
+        share = np.clip(left / ((given * given) @ self._near + 2 * _TINY), _SURE, 1 - _SURE)
         evidence = np.empty((len(share), self.n_evidence), np.float32)
-        np.log(share / (1 - share), out=evidence[:, :2])
-        np.log(np.maximum(left[:, 0] * share[:, 0], _TINY), out=evidence[:, 2])
+        np.log(share / (1 - share), out=evidence[:, 0])
+        np.log(np.maximum(left * share, _TINY), out=evidence[:, 1])
         return evidence
 
     def find(self, spectra: NDArray[Any], evidence: Array, state: GainState) -> Array:
@@ -133,11 +131,13 @@ class UpperGains:
         """
         s = self.settings
         levels = np.log((spectra.real**2 + spectra.imag**2) @ self._means + _TINY)
-        odds = self._over_floors(levels, 1 / (1 + np.exp(evidence[:, 0])), state)
+        near, speech = evidence[:, :1], evidence[:, 1:]
+        noise = 1 / (1 + np.exp(near))
+        odds = self._over_floors(levels, noise[:, 0], state)
         odds *= s.own
-        odds += evidence[:, :2] @ self._weights + self._bias
-        odds += s.level * (evidence[:, 2:] - levels)
-        return (1 + np.exp(-odds)) ** np.float32(-s.exponent)
+        odds += s.near * near + s.level * (speech - levels) + self._bias
+        taken = 1 - (1 + np.exp(-odds)) ** np.float32(-s.exponent)
+        return 1 - taken * (noise / (noise + s.faint))
 
     def _over_floors(self, levels: Array, noise: NDArray[Any], state: GainState) -> Array:
         """[n, n_bands] how far the levels stand over the noise floors, which learn as far as `noise` [n] tells."""
