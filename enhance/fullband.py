@@ -19,7 +19,6 @@ from quietmic.enhance.stft import sqrt_hann
 from quietmic.enhance.uppergains import GainState, UpperGains
 
 FRAMES_PER_HOP = 3  # of the upper band for one of the network: a sibilant begins within a few milliseconds
-_LOWEST_PASS = 1e-4  # of what goes around the network: below -80 dB it is the resampler's ripple
 
 
 @dataclass
@@ -68,13 +67,12 @@ class UpperBand:
         self._hop = hop = 8 * round(lower.hop_length * sample_rate / lower.sample_rate / FRAMES_PER_HOP / 8)
         self._n_mics, self._delay, self._reach, self._lower = n_mics, delay, reach, lower
         self._rate = sample_rate
-        self._window = sqrt_hann(2 * hop)
+        self._window = sqrt_hann(2 * hop).reshape(2, hop)
         freqs = np.fft.rfftfreq(2 * hop, 1 / sample_rate)
         around = 1 - low_pass_gain(freqs, lower.sample_rate) ** 2
-        self._first = int(np.argmax(around > _LOWEST_PASS))
-        self._gains = UpperGains(freqs[self._first :], 2 * hop, lower)
-        # How much of what a band takes away each frequency loses.
-        self._shares = (self._gains.shapes * around[self._first :]).astype(np.float32)
+        self._gains = UpperGains(freqs, 2 * hop, lower)
+        # How much of what a band takes away each frequency loses: nothing where the network has all of it.
+        self._shares = (self._gains.shapes * around).astype(np.float32)
 
     def initial_state(self) -> UpperState:
         """State before the first sample."""
@@ -122,7 +120,8 @@ class UpperBand:
             whole = places.astype(np.int64)
             part = (places - whole).astype(np.float32)[:, None]
             before = known[whole]
-            self._make(before + part * (known[whole + 1] - before), floor, state)
+            hops = [0, *(np.flatnonzero(np.diff(whole)) + 1).tolist(), len(whole)] if n > 1 else [0, len(whole)]
+            self._make(before + part * (known[whole + 1] - before), hops, floor, state)
 
     def _places(self, n_made: int, n_heard: int, end: int) -> NDArray[np.float64]:
         """Where the frames that may be made lie among the network's `n_heard - 1` to `end - 1`, counted from 0."""
@@ -131,31 +130,33 @@ class UpperBand:
         begins = np.arange(n_made - 1, n_frames - 1) * (step / self._rate)
         return (begins + self._reach) / lower.hop_length - (n_heard - 1)
 
-    def _make(self, at: Array, floor: np.float32, state: UpperState) -> None:
+    def _make(self, at: Array, hops: list[int], floor: np.float32, state: UpperState) -> None:
         """Frames with what is known at their times [n, n_heard]."""
-        n, hop, n_mics = len(at), self._hop, self._n_mics
-        evidence = at[:, : self._gains.n_evidence]
-        references, offsets = at[:, self._gains.n_evidence : -n_mics], at[:, -n_mics:]
-        cut = state.samples[:, : (n + 1) * hop].reshape(n_mics, n + 1, hop)
-        state.samples = state.samples[:, n * hop :].copy()
-        frames: NDArray[Any] = np.empty((n, 2 * hop), np.float32)
-        for half, part in ((frames[:, :hop], cut[:, :-1]), (frames[:, hop:], cut[:, 1:])):
-            half[...] = part[0] if n_mics == 1 else np.einsum("nm,mnh->nh", references, part)
-        if offsets.any():
-            frames -= np.sum(references * offsets, axis=1, keepdims=True)
+        n, hop, n_evidence = len(at), self._hop, self._gains.n_evidence
+        cut = state.samples[:, : (n + 1) * hop].reshape(self._n_mics, n + 1, hop)
+        state.samples = state.samples[:, n * hop :]
+        frames: NDArray[Any] = np.empty((n, 2, hop), np.float32)
+        for half in (0, 1):
+            part = self._reference(cut[:, half : n + half], at[:, n_evidence:])
+            np.multiply(part, self._window[half], out=frames[:, half])
+        spectra = np.fft.rfft(frames.reshape(n, 2 * hop))
+        taken = self._gains.find(spectra, at[:, :n_evidence], hops, state.gains)
+        spectra *= 1 - ((1 - floor) * taken) @ self._shares
+        frames = np.fft.irfft(spectra).reshape(n, 2, hop)
         frames *= self._window
-        spectra = np.fft.rfft(frames)
-        upper = spectra[:, self._first :]
-        taken = 1 - self._gains.find(upper, evidence, state.gains)
-        upper *= 1 - ((1 - floor) * taken) @ self._shares
-        frames = np.fft.irfft(spectra)
-        frames *= self._window
-        begins, ends = frames[:, :hop], frames[:, hop:]
+        begins, ends = frames[:, 0], frames[:, 1]
         begins[0] += state.overlap
         begins[1:] += ends[:-1]
-        state.overlap = ends[-1].copy()
+        state.overlap = ends[-1]
         state.n_made += n
         state.finished = np.concatenate((state.finished, begins.reshape(-1)))
+
+    def _reference(self, parts: Array, at: Array) -> Array:
+        """The reference microphone [n, hop] of parts [n_mics, n, hop], without its offset."""
+        if self._n_mics == 1 and not at[:, 1].any():
+            return parts[0]
+        share, offset = at[:, : self._n_mics], at[:, self._n_mics :]
+        return np.einsum("nm,mnh->nh", share, parts) - np.sum(share * offset, axis=1, keepdims=True)
 
     def join(self, change: Array, state: UpperState) -> Array:
         """The output: what was shaped, and `change` [n_ready], what the network changes about the band below."""

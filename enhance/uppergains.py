@@ -7,6 +7,7 @@ and the gain is a power of its share. Where the network takes next to nothing aw
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -24,8 +25,8 @@ class UpperSettings:
         bands_hz: lower end of the lowest band and upper end of the highest, whose gain holds above, too.
         n_bands: evenly on the ERB scale (Glasberg and Moore, 1990) between the ends.
         near_hz: frequencies whose gain speaks for what lies above them.
-        rise: share of the distance that a noise floor goes up in a frame of 5 ms without speech.
-        fall: share that it goes down.
+        rise: share of the distance that a noise floor goes up in a hop of the network without speech.
+        fall: share that it goes down in any.
         near: weight of the odds of speech near the band.
         own: weight of the band's level over its noise floor.
         level: weight of the speech's level near the band over the band's.
@@ -37,8 +38,8 @@ class UpperSettings:
     bands_hz: tuple[float, float] = (7200.0, 20000.0)
     n_bands: int = 10
     near_hz: tuple[float, float] = (4000.0, 7200.0)
-    rise: float = 0.02
-    fall: float = 0.1
+    rise: float = 0.06
+    fall: float = 0.27
     near: float = 0.651
     own: float = 0.767
     level: float = 0.615
@@ -53,7 +54,7 @@ class GainState:
 
     Attributes:
         floors: [n_bands] natural logarithms of the noise's power; None before the first sound.
-        n_noise: frames that taught them, each as far as it was noise.
+        n_noise: hops that taught them, each as far as it was noise.
     """
 
     floors: Array | None = None
@@ -69,7 +70,7 @@ class UpperGains:
     """The rule of one stream; holds no signal state.
 
     Attributes:
-        shapes: [n_bands, n_freqs] weight of each band at each frequency; they sum to one.
+        shapes: [n_bands, n_freqs] weight of each band at each frequency; they sum to one inside the bands and above.
         n_evidence: numbers that `hear` gives for a frame.
     """
 
@@ -81,16 +82,17 @@ class UpperGains:
         """Lays the bands.
 
         Args:
-            freqs_hz: [n_freqs] of the spectra to shape.
+            freqs_hz: [n_freqs] of the spectra to shape, from 0 on.
             n_fft: of the transform they come from, under a root of a Hann window.
             lower: the network's analysis.
             settings: those that were fitted by default.
         """
         self.settings = s = settings or UpperSettings()
         low, high = _erbs(np.array(s.bands_hz))
-        self.shapes = _triangles(_erbs(freqs_hz), np.linspace(low, high, s.n_bands))
-        # Power of a sound whose mean square is one, as a sum over one band's frequencies: n_fft * sum(window^2) / 2.
-        self._means = (self.shapes.T / (n_fft * n_fft / 4)).astype(np.float32)
+        inside = freqs_hz >= s.bands_hz[0]
+        self.shapes = inside * _triangles(_erbs(freqs_hz), np.linspace(low, high, s.n_bands))
+        # To the mean square of the sound, for real and imaginary parts in turn; n_fft * sum(window^2) / 2 is one.
+        self._means = np.repeat(self.shapes.T / (n_fft * n_fft / 4), 2, axis=0).astype(np.float32)
         hertz = np.repeat(np.arange(lower.n_freqs) * lower.sample_rate / lower.n_fft, 2)  # real and imaginary parts
         near = (hertz >= s.near_hz[0]) & (hertz < s.near_hz[1])
         self._near = (near / (lower.n_fft * lower.win_length / 4)).astype(np.float32)
@@ -118,40 +120,44 @@ class UpperGains:
         np.log(np.maximum(left * share, _TINY), out=evidence[:, 1])
         return evidence
 
-    def find(self, spectra: NDArray[Any], evidence: Array, state: GainState) -> Array:
-        """Gains of frames.
+    def find(self, spectra: NDArray[Any], evidence: Array, hops: list[int], state: GainState) -> Array:
+        """What is to be taken away from frames.
 
         Args:
-            spectra: [n, n_freqs].
+            spectra: [n, n_freqs] complex64, contiguous.
             evidence: [n, n_evidence] as `hear` gives it, at the times of the frames.
+            hops: where the frames of each hop of the network begin and the last one ends, [n_hops + 1].
             state: advanced.
 
         Returns:
-            [n, n_bands], 0..1.
+            [n, n_bands], 0..1: one minus the gain.
         """
-        s = self.settings
-        levels = np.log((spectra.real**2 + spectra.imag**2) @ self._means + _TINY)
+        s, parts = self.settings, spectra.view(np.float32)
+        levels = np.log((parts * parts) @ self._means + _TINY)
         near, speech = evidence[:, :1], evidence[:, 1:]
         noise = 1 / (1 + np.exp(near))
-        odds = self._over_floors(levels, noise[:, 0], state)
+        odds = self._over_floors(levels, noise, hops, state)
         odds *= s.own
         odds += s.near * near + s.level * (speech - levels) + self._bias
         taken = 1 - (1 + np.exp(-odds)) ** np.float32(-s.exponent)
-        return 1 - taken * (noise / (noise + s.faint))
+        return taken * (noise / (noise + s.faint))
 
-    def _over_floors(self, levels: Array, noise: NDArray[Any], state: GainState) -> Array:
-        """[n, n_bands] how far the levels stand over the noise floors, which learn as far as `noise` [n] tells."""
+    def _over_floors(self, levels: Array, noise: NDArray[Any], hops: list[int], state: GainState) -> Array:
+        """[n, n_bands] how far the levels stand over the noise floors, which learn as far as `noise` [n, 1] tells."""
         over = np.zeros_like(levels)
         rise, fall = self.settings.rise, self.settings.fall
-        loudest = np.maximum.reduce(levels, axis=1).tolist()
-        for level, distance, top, share in zip(levels, over, loudest, noise.tolist(), strict=True):
-            if top < _SILENCE:
+        for begin, end in pairwise(hops):
+            level = levels[begin:end]
+            mean = np.add.reduce(level, axis=0) / (end - begin)
+            if mean.max() < _SILENCE:
                 continue
             if state.floors is None:
-                state.floors = level.copy()
-            np.subtract(level, state.floors, out=distance)
+                state.floors = mean
+            np.subtract(level, state.floors, out=over[begin:end])
+            share = float(noise[end - 1, 0])
             up = share * max(rise, 1 / (1 + state.n_noise))
-            state.floors += np.minimum(up * distance, max(up, fall) * distance)
+            distance = mean - state.floors
+            state.floors = state.floors + np.minimum(up * distance, max(up, fall) * distance)
             state.n_noise += share
         return over
 
