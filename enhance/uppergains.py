@@ -40,12 +40,12 @@ class UpperSettings:
     near_hz: tuple[float, float] = (4000.0, 7200.0)
     rise: float = 0.06
     fall: float = 0.27
-    near: float = 0.651
-    own: float = 0.767
-    level: float = 0.615
-    bias: tuple[float, ...] = (-4.69, -3.83, -3.45, -3.15, -3.55, -4.26, -5.44, -7.24, -8.72, -8.37)
-    exponent: float = 0.336
-    faint: float = 0.0066
+    near: float = 0.588
+    own: float = 0.610
+    level: float = 0.489
+    bias: tuple[float, ...] = (-3.52, -2.84, -2.51, -2.25, -2.61, -3.19, -4.14, -5.61, -6.88, -6.53)
+    exponent: float = 0.421
+    faint: float = 0.0073
 
 
 @dataclass
@@ -132,17 +132,21 @@ class UpperGains:
         Returns:
             [n, n_bands], 0..1: one minus the gain.
         """
-        s, parts = self.settings, spectra.view(np.float32)
-        levels = np.log((parts * parts) @ self._means + _TINY)
+        s, levels = self.settings, self.levels(spectra)
         near, speech = evidence[:, :1], evidence[:, 1:]
         noise = 1 / (1 + np.exp(near))
-        odds = self._over_floors(levels, noise, hops, state)
+        odds = self.over_floors(levels, noise, hops, state)
         odds *= s.own
         odds += s.near * near + s.level * (speech - levels) + self._bias
         taken = 1 - (1 + np.exp(-odds)) ** np.float32(-s.exponent)
         return taken * (noise / (noise + s.faint))
 
-    def _over_floors(self, levels: Array, noise: NDArray[Any], hops: list[int], state: GainState) -> Array:
+    def levels(self, spectra: NDArray[Any]) -> Array:
+        """[n, n_bands] natural logarithms of the power of spectra [n, n_freqs], complex64 and contiguous."""
+        parts = spectra.view(np.float32)
+        return np.log((parts * parts) @ self._means + _TINY)
+
+    def over_floors(self, levels: Array, noise: NDArray[Any], hops: list[int], state: GainState) -> Array:
         """[n, n_bands] how far the levels stand over the noise floors, which learn as far as `noise` [n, 1] tells."""
         over = np.zeros_like(levels)
         rise, fall = self.settings.rise, self.settings.fall

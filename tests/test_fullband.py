@@ -7,8 +7,13 @@ import numpy as np
 import pytest
 
 from quietmic import QuietmicError, denoise
+from quietmic.cli.candidates import live_candidates
+from quietmic.devices.engine import measure_engine
+from quietmic.devices.mixer import Mixer
+from quietmic.enhance.card import StftConfig
 from quietmic.enhance.network import OnnxNetwork
 from quietmic.enhance.stream import Stream
+from quietmic.enhance.uppergains import UpperGains
 
 RATES = [22050, 32000, 44100, 48000, 96000, 192000]
 
@@ -110,6 +115,41 @@ def test_state_copies_and_pickles_go_on_alike(model_folder: Path) -> None:
     other = pickle.loads(pickle.dumps(stream))
     assert other.band == "full"
     assert np.array_equal(stream.process(signal[:, 12_345:]), other.process(signal[:, 12_345:]))
+
+
+def test_live_bypass_and_mute_hold_for_the_whole_band(model_folder: Path) -> None:
+    """Bypass is the microphone, in time with what is enhanced; on the way there both are heard, and no comb of them."""
+    (candidate, *_) = live_candidates(str(model_folder / "passthrough.onnx"), band="full")
+    engine = candidate.open(1, 1)
+    assert (engine.sample_rate, engine.hop_length) == (48000, 768)
+    timing = measure_engine(engine, 0.05)
+    mixer = Mixer(engine, timing.n_held)
+    signal = noise(1, 768 * 90)
+    outputs = []
+    for i in range(90):
+        mixer.bypass, mixer.muted = 30 <= i < 60, i >= 75
+        outputs.append(mixer.process(signal[:, 768 * i : 768 * (i + 1)])[0])
+    output = np.concatenate(outputs)
+    end, lag = 768 * 75, mixer.latency
+    assert np.abs(output[lag:end] - signal[0, : end - lag]).max() < 1e-5
+    assert not output[-768 * 10 :].any()
+
+
+def test_a_noise_above_8_khz_falls_in_pauses_and_sibilants_stay() -> None:
+    """Bursts of hiss that the network takes for sibilants, over a steady hiss that it does not."""
+    rate, rng = 48000, np.random.default_rng(0)
+    gains = UpperGains(np.fft.rfftfreq(512, 1 / rate), 512, StftConfig())
+    state = gains.initial_state()
+    n = 600
+    speaks = (np.arange(n) // 60) % 2 == 1
+    hiss = rng.standard_normal((n, 257)) + 1j * rng.standard_normal((n, 257))
+    spectra = (np.where(speaks, 30.0, 1.0)[:, None] * 0.01 * hiss).astype(np.complex64)
+    near = np.where(speaks, 3.0, -5.0)  # the network leaves 95 % of the bursts, and less than 1 % of the hiss
+    evidence = np.stack([near, np.where(speaks, -9.0, -20.0)], axis=1).astype(np.float32)
+    taken = gains.find(spectra, evidence, list(range(0, n + 1, 3)), state)
+    inside = 20 * np.log10(1 - taken[300:])
+    assert np.median(inside[speaks[300:]]) > -1
+    assert np.median(inside[~speaks[300:]]) < -15
 
 
 def test_a_band_that_is_not_known_is_refused() -> None:
