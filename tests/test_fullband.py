@@ -145,7 +145,8 @@ def test_a_noise_above_8_khz_falls_in_pauses_and_sibilants_stay() -> None:
     hiss = rng.standard_normal((n, 257)) + 1j * rng.standard_normal((n, 257))
     spectra = (np.where(speaks, 30.0, 1.0)[:, None] * 0.01 * hiss).astype(np.complex64)
     near = np.where(speaks, 3.0, -5.0)  # the network leaves 95 % of the bursts, and less than 1 % of the hiss
-    evidence = np.stack([near, np.where(speaks, -9.0, -20.0)], axis=1).astype(np.float32)
+    odds, speech = (np.repeat(x[:, None], gains.n_evidence // 2, axis=1) for x in (near, np.where(speaks, -5.0, -20.0)))
+    evidence = np.concatenate((odds, speech), axis=1).astype(np.float32)
     taken = gains.find(spectra, evidence, list(range(0, n + 1, 3)), state)
     inside = 20 * np.log10(1 - taken[300:])
     assert np.median(inside[speaks[300:]]) > -1

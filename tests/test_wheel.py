@@ -75,7 +75,7 @@ def test_the_wheel_holds_every_module_and_template(wheel: Path) -> None:
     wanted = {"quietmic/py.typed", "quietmic/models/weights/index.json"}
     for package in SOURCES:
         for path in (ROOT / package).rglob("*"):
-            if path.suffix in (".py", ".html", ".js", ".css", ".toml"):
+            if path.suffix in (".py", ".html", ".js", ".css", ".toml", ".npz"):
                 name = path.relative_to(ROOT).as_posix()
                 wanted.add(name if package == "quietmic" else f"quietmic/{name}")
     with zipfile.ZipFile(wheel) as archive:

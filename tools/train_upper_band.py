@@ -1,7 +1,7 @@
-"""Fits the rule above 8 kHz: python tools/fit_upper_band.py SCENES.
+"""Trains the head above 8 kHz: python tools/train_upper_band.py SCENES.
 
-SCENES are made by `scenes --rate 48000 --split train`: never of the voices that figures are told for. Prints the fields
-of `UpperSettings` in enhance/uppergains.py. Minutes.
+SCENES are made by `scenes --rate 48000 --split train`: never of the voices that figures are told for. Writes the
+weights beside enhance/upperhead.py. Minutes.
 """
 
 import sys
@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -23,26 +23,35 @@ from quietmic.enhance.measure.recordings import find_recordings
 from quietmic.enhance.network import OnnxNetwork
 from quietmic.enhance.resample import StreamResampler
 from quietmic.enhance.stft import Stft
-from quietmic.enhance.uppergains import UpperGains
+from quietmic.enhance.uppergains import UpperGains, UpperSettings
+from quietmic.enhance.upperhead import HEAD_FILE
 
 FRAMES_PER_HOP = 3
 COMPRESSION = 0.3  # amplitudes count to this power: soft noise is heard beside loud speech
-CLEAN_WEIGHT = 0.5  # of what is done to speech without noise
+CLEAN_WEIGHT = 0.2  # of what is done to speech without noise
+N_UNITS = 24
+EPOCHS = 10
+BATCH = 512
+JITTER = 0.3  # noise on the clues, natural logarithms: few voices and noises must do for all
 SILENCE = -23.0  # natural logarithm of a power that nobody hears
 
 
 @dataclass
 class Frames:
-    """What a fit sees of a set of scenes: clues [n, n_bands, 3], levels and clean levels [n, n_bands], odds [n]."""
+    """What is learned from: clues [n, n_clues], shares of noise [n, 1], levels and clean levels [n, n_bands]."""
 
     clues: Tensor
+    noise: Tensor
     levels: Tensor
     clean: Tensor
-    odds: Tensor
+
+    def take(self, index: Tensor) -> "Frames":
+        """Some of them."""
+        return Frames(self.clues[index], self.noise[index], self.levels[index], self.clean[index])
 
 
 def read_scene(network: OnnxNetwork, noisy: Array, clean: Array, rate: int) -> list[Array]:
-    """Clues, levels, clean levels and odds of the frames of one scene, as `UpperBand` would see them."""
+    """Clues, shares of noise, levels and clean levels of one scene's frames, as `UpperBand` would see them."""
     lower = network.card.stft
     hop = lower.hop_length * rate // lower.sample_rate // FRAMES_PER_HOP
     upper = Stft(StftConfig(rate, 2 * hop, hop, 2 * hop))
@@ -62,9 +71,8 @@ def read_scene(network: OnnxNetwork, noisy: Array, clean: Array, rate: int) -> l
     levels, target = (gains.levels(np.ascontiguousarray(upper.analyse(x[None, : n * hop], upper.initial_state(1))[0].T))
                       for x in (noisy, clean))  # fmt: skip
     hops = [*(np.flatnonzero(np.diff(whole, prepend=-1))).tolist(), n]
-    over = gains.over_floors(levels, 1 / (1 + np.exp(at[:, :1])), hops, gains.initial_state())
-    near = np.broadcast_to(at[:, :1], levels.shape)
-    return [np.stack([near, over, at[:, 1:] - levels], axis=2)[::3], levels[::3], target[::3], at[::3, 0]]
+    clues, noise = gains.weigh(levels, at, hops, gains.initial_state())
+    return [part[::2] for part in (clues, noise, levels, target)]
 
 
 def gather(scenes: list[list[Array]]) -> Frames:
@@ -72,38 +80,40 @@ def gather(scenes: list[list[Array]]) -> Frames:
     return Frames(*(torch.from_numpy(np.concatenate(part).astype(np.float32)) for part in zip(*scenes, strict=True)))
 
 
-def loss(frames: Frames, weights: Tensor, bias: Tensor, exponent: Tensor, faint: Tensor) -> Tensor:
+def loss(frames: Frames, odds: Tensor) -> Tensor:
     """Mean squared difference of the compressed amplitudes of the bands."""
-    noise = torch.sigmoid(-frames.odds)[:, None]
-    taken = 1 - torch.sigmoid(frames.clues @ weights + bias) ** exponent.exp()
-    gain = 1 - taken * noise / (noise + faint.exp())
+    gain = 1 - torch.sigmoid(-odds) * frames.noise / (frames.noise + UpperSettings().faint)
     before, wanted = (torch.exp(0.5 * x.clamp_min(SILENCE)) for x in (frames.levels, frames.clean))
     return ((gain * before) ** COMPRESSION - wanted**COMPRESSION).square().mean()
 
 
-def fit(noisy: Frames, clean: Frames) -> list[Tensor]:
-    """Weights [3], bias [n_bands], logarithms of exponent and faint."""
-    values = [torch.tensor([0.6, 0.7, 0.6]), torch.full((noisy.levels.shape[1],), -4.0), torch.tensor(-1.0)]
-    values.append(torch.tensor(-5.0))
-    for value in values:
-        value.requires_grad_()
-    optimiser = torch.optim.LBFGS(values, lr=0.5, max_iter=100, line_search_fn="strong_wolfe")
-
-    def step() -> Tensor:
-        optimiser.zero_grad()
-        total = loss(noisy, *values) + CLEAN_WEIGHT * loss(clean, *values)
-        total.backward()
-        return total
-
-    optimiser.step(step)
-    return [value.detach() for value in values]
+def train(noisy: Frames, clean: Frames) -> nn.Sequential:
+    """A head for frames of scenes and of speech without noise."""
+    torch.manual_seed(0)
+    n_clues, n_bands = noisy.clues.shape[1], noisy.levels.shape[1]
+    head = nn.Sequential(
+        nn.Linear(n_clues, N_UNITS), nn.ReLU(), nn.Linear(N_UNITS, N_UNITS), nn.ReLU(), nn.Linear(N_UNITS, n_bands)
+    )
+    optimiser = torch.optim.AdamW(head.parameters(), 1e-3, weight_decay=0.02)
+    for epoch in range(EPOCHS):
+        losses = []
+        for index in torch.randperm(len(noisy.clues)).split(BATCH):
+            some, quiet = noisy.take(index), clean.take(torch.randint(len(clean.clues), (BATCH // 4,)))
+            total = CLEAN_WEIGHT * loss(quiet, head(quiet.clues))
+            total = total + loss(some, head(some.clues + JITTER * torch.randn_like(some.clues)))
+            optimiser.zero_grad()
+            total.backward()
+            optimiser.step()
+            losses.append(total.item())
+        click.echo(f"epoch {epoch + 1}: {np.mean(losses):.6f}")
+    return head
 
 
 @click.command()
 @click.argument("scenes", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option("--model", default="default", show_default=True, help="Network whose gains speak for the band above.")
+@click.option("--model", default="default", show_default=True, help="Network whose work speaks for the band above.")
 def main(scenes: Path, model: str) -> None:
-    """Fits the weights of the band above 8 kHz to SCENES of training voices, and prints them."""
+    """Trains the head of the band above 8 kHz on SCENES of training voices, and writes its weights."""
     torch.set_num_threads(1)
     network = OnnxNetwork(find_model(model))
     noisy, clean = [], []
@@ -113,9 +123,13 @@ def main(scenes: Path, model: str) -> None:
         (heard, rate), (target, _) = audio.read(recording.noisy), audio.read(recording.clean)
         noisy.append(read_scene(network, heard[0], target[0], rate))
         clean.append(read_scene(network, target[0], target[0], rate))
-    (near, own, level), bias, exponent, faint = fit(gather(noisy), gather(clean))
-    click.echo(f"near = {near:.3f}\nown = {own:.3f}\nlevel = {level:.3f}\nexponent = {exponent.exp():.3f}")
-    click.echo(f"bias = ({', '.join(f'{value:.2f}' for value in bias)})\nfaint = {faint.exp():.4f}")
+    layers = [layer for layer in train(gather(noisy), gather(clean)) if isinstance(layer, nn.Linear)]
+    values = {}
+    for k, layer in enumerate(layers):
+        values[f"weights_{k}"] = layer.weight.detach().T.numpy().astype(np.float16)
+        values[f"bias_{k}"] = layer.bias.detach().numpy().astype(np.float16)
+    np.savez(HEAD_FILE, **values)
+    click.echo(f"{HEAD_FILE}: {sum(value.size for value in values.values())} parameters")
 
 
 if __name__ == "__main__":
