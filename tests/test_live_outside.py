@@ -129,6 +129,9 @@ def fake_pactl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+INFO = """{"server_name": "PulseAudio (on PipeWire 1.0)", "default_source_name": "quietmic",
+ "default_sink_name": "out"}"""
+
 LIST = """{"sources": [
  {"index": 1, "name": "usb", "description": "Mikrofon für alle", "sample_specification": "s16le 2ch 44100Hz",
   "channel_map": "front-left,front-right", "monitor_source": ""},
@@ -145,13 +148,11 @@ def test_the_server_is_read(fake_pactl: Path) -> None:
     assert find_server() is None
     with pytest.raises(NoServer, match="is PulseAudio or PipeWire running"):
         pactl("info")
-    (fake_pactl / "-f_json_info").write_text('{"server_name": "PulseAudio (on PipeWire 1.0)"}')
+    (fake_pactl / "-f_json_info").write_text(INFO)
     (fake_pactl / "-f_json_list").write_text(LIST)
-    (fake_pactl / "get-default-source").write_text("quietmic\n")
-    (fake_pactl / "get-default-sink").write_text("out\n")
     assert find_server() == "PipeWire"
     assert [source.n_channels for source in take_snapshot().sources] == [2, 2, 1]
-    assert real_default("source") == "usb"  # not our own, though the person made it the default
+    assert real_default(take_snapshot(), "source") == "usb"  # not our own, though the person made it the default
     sound = Sound(FakePortAudio(), "PipeWire")
     labels = {device.name: device.label for device in sound.list_devices()}
     assert labels["usb"] == "Mikrofon für alle"
