@@ -90,11 +90,11 @@ def run_live(
         )
         n_mics = len(plan.channels)
         model = candidates[0]
+        raise_priority()
         if picks:
             choice = choose_model(candidates, n_mics, board.threads)
             model = next(c for c in candidates if c.name == choice.model)
             logger.info("%s: %s", model.name, choice.reason)
-        raise_priority()
         engine = model.open(n_mics, board.threads)
         timing = measure_engine(engine, _MEASURE_S)
         smaller = _smaller_engine(candidates, model, n_mics, board.threads) if options.auto else None

@@ -1,8 +1,11 @@
 """What reaches a run from outside: commands over a socket, the service, the sound server's answers (a fake pactl)."""
 
 import os
+import shutil
 import socket
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -88,6 +91,16 @@ def test_the_service_is_installed_and_removed(systemd: Path, capsys: pytest.Capt
     assert cli.main(["live", "--uninstall"]) == 0
     assert not service.unit_path().exists()
     assert "--user disable --now quietmic.service" in systemd.read_text()
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd")
+def test_systemd_takes_the_unit(tmp_path: Path) -> None:
+    unit = tmp_path / service.NAME
+    unit.write_text(service.make_unit([sys.executable, "app.py"], ["live", "--input", 'a 50% "mic" $HOME'], tmp_path))
+    command = ["systemd-analyze", "--user", "verify", str(unit)]
+    environment = dict(os.environ, XDG_RUNTIME_DIR=str(tmp_path))
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 def test_a_service_that_does_not_start_is_not_left_behind(systemd: Path, capsys: pytest.CaptureFixture[str]) -> None:
