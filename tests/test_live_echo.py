@@ -43,7 +43,7 @@ def level(samples: Array) -> float:
 
 @on_either
 def test_what_the_others_say_is_taken_out(server: SoundServer) -> None:
-    """The loudspeaker is heard by the microphone, faint and late. What is said into it stays, and so does its volume."""
+    """The loudspeaker is heard by the microphone, faint and late; what is said into it stays."""
     model = server.folder / "same.onnx"
     make_models.make_gain(model, 1.0)
     server.pactl("load-module", "module-loopback", "source=speaker.monitor", "sink=mic", "latency_msec=30")
