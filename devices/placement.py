@@ -16,7 +16,7 @@ class Placement:
     """
 
     def __init__(self, sound: Sound, plan: DuplexPlan, sample_rate: int, two_clocks: bool) -> None:
-        """Starts with a plan.
+        """Starts with the plan that was made first.
 
         Args:
             sound: the sound systems.

@@ -12,7 +12,7 @@ class Rest:
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """Starts awake.
+        """Starts awake, with no rest behind it.
 
         Args:
             clock: seconds; for tests.
@@ -23,7 +23,7 @@ class Rest:
 
     @property
     def seconds(self) -> float:
-        """Of rest so far."""
+        """Time of rest so far, the present one included."""
         return self._before_s + (self._clock() - self._began if self.is_on else 0.0)
 
     def begin(self) -> None:
