@@ -6,6 +6,8 @@ Each room has one talker, N_NOISES point noises and an array of 1 to 8 microphon
 
 import json
 import logging
+import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -13,13 +15,14 @@ from pathlib import Path
 import numpy as np
 
 from quietmic.enhance.processes import worker_pool
-from quietmic.enhance.progress import Progress, silent
+from quietmic.enhance.progress import Progress, describe_minutes, silent
 from quietmic.models.mixtures.pack import SAMPLE_RATE, rate_suffix, written_whole
 
 logger = logging.getLogger(__name__)
 
 N_NOISES = 3
 MAX_TAPS = 8192  # of a response at SAMPLE_RATE
+N_TRIED = 2  # rooms by which the cost of all is told
 EARLY_S = 0.050
 SPEED_OF_SOUND = 343.0
 FRACTIONAL_DELAY = 40  # samples by which pyroomacoustics delays every response (half of its fractional-delay filter)
@@ -137,6 +140,22 @@ def early_part(response: np.ndarray, direct: int, sample_rate: int = SAMPLE_RATE
     return early
 
 
+def _seed_of(seed: int, i: int) -> int:
+    return seed * 1_000_003 + i
+
+
+def _tell_cost(simulate: Callable[[int], Room], count: int, seed: int, target: Path, jobs: int) -> None:
+    """Says what the simulation will take, by what a few of the rooms take."""
+    n_tried = min(N_TRIED, count)
+    begin = time.perf_counter()
+    n_values = sum(simulate(_seed_of(seed, i)).responses.size for i in range(n_tried))
+    minutes = (time.perf_counter() - begin) / 60 * count / n_tried / jobs
+    logger.info(
+        "%d rooms are simulated once, into %s: about %s and %.2f GB",
+        count, target, describe_minutes(minutes), 2 * n_values * count / n_tried / 1e9,
+    )  # fmt: skip
+
+
 def build_rooms(
     folder: Path, count: int, seed: int, ranges: RoomRange | None = None, jobs: int = 1, progress: Progress = silent,
     sample_rate: int = SAMPLE_RATE,
@@ -152,11 +171,11 @@ def build_rooms(
     index = target / "rooms.json"
     if index.exists() and json.loads(index.read_text())["facts"] == json.loads(json.dumps(facts)):
         return target
-    logger.info("%d rooms are simulated once, into %s", count, target)
+    simulate = partial(simulate_room, ranges=ranges, sample_rate=sample_rate)
+    _tell_cost(simulate, count, seed, target, jobs)
     entries, flat, offset = [], [], 0
     with worker_pool(jobs) as pool:
-        simulate = partial(simulate_room, ranges=ranges, sample_rate=sample_rate)
-        for room in pool.map(simulate, [seed * 1_000_003 + i for i in range(count)], chunksize=4):
+        for room in pool.map(simulate, [_seed_of(seed, i) for i in range(count)], chunksize=4):
             data = room.responses.astype(np.float16)
             flat.append(data.ravel())
             entries.append(
