@@ -55,7 +55,7 @@ class UpperBand:
     """
 
     def __init__(self, n_mics: int, sample_rate: int, delay: int, reach: int, lower: StftConfig) -> None:
-        """Designs the split.
+        """Designs the split of one rate.
 
         Args:
             n_mics: of the stream.

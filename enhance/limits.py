@@ -23,7 +23,7 @@ def check_stream(network: OnnxNetwork, n_mics: int, sample_rate: int, limit_db: 
     if not isinstance(sample_rate, Real) or not float(sample_rate).is_integer():
         raise QuietmicError(f"sample rate {sample_rate!r}, but it must be a whole number of Hz", exit_code=2)
     if band not in get_args(Band):
-        raise QuietmicError(f"band {band!r}, but it must be full or narrow", exit_code=2, argument="band")
+        raise QuietmicError(f"band {band!r}, but it must be full or narrow", exit_code=2)
     if not isinstance(n_mics, Integral):
         raise QuietmicError(f"{n_mics!r} microphones, but it must be a whole number", exit_code=2)
     if not MIN_RATE <= sample_rate <= MAX_RATE:

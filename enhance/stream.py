@@ -107,14 +107,12 @@ class Stream:
         self._stft = Stft(card.stft)
         self._resamplers = None if sample_rate == card.stft.sample_rate else self._make_resamplers(n_mics)
         ratio = Fraction(sample_rate, card.stft.sample_rate)
-        self.delay = self._stft.delay
+        self.delay, self._upper = self._stft.delay, None
         if self._resamplers:
             to_model, from_model = self._resamplers
             self.delay = int((to_model.delay + self._stft.delay) * ratio + from_model.delay)
-        self._upper = None
-        if self._resamplers and band == "full" and sample_rate > card.stft.sample_rate:
-            reach = 2 * int(self._resamplers[0].delay)  # the filters to the model's rate and back are of one length
-            self._upper = UpperBand(n_mics, sample_rate, self.delay, reach, card.stft)
+            if band == "full" and ratio > 1:  # the filters to the model's rate and back are of one length
+                self._upper = UpperBand(n_mics, sample_rate, self.delay, 2 * int(to_model.delay), card.stft)
         self._onset = find_onset(self._resamplers[0] if self._resamplers else None, card.stft.hop_length)
         self._hop = network.bind(n_mics)
         self._spectra = np.zeros((n_mics, card.stft.n_freqs), np.complex64)
@@ -214,8 +212,7 @@ class Stream:
 
     def __reduce__(self) -> tuple[Callable[..., "Stream"], tuple[Any, ...]]:
         """Copied and pickled as what it was opened with and what it remembers."""
-        opened = self.network, self.n_mics, self.sample_rate, self.attenuation_limit_db, self.band
-        return _go_on, (*opened, self._state)
+        return _go_on, (self.network, self.n_mics, self.sample_rate, self.attenuation_limit_db, self.band, self._state)
 
     def _push(self, samples: Array) -> Array:
         state = self._state

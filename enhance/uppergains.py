@@ -71,7 +71,7 @@ class UpperGains:
     def __init__(
         self, freqs_hz: NDArray[Any], n_fft: int, lower: StftConfig, settings: UpperSettings | None = None
     ) -> None:
-        """Lays the bands.
+        """Lays the bands over frequencies.
 
         Args:
             freqs_hz: [n_freqs] of the spectra to shape, from 0 on.
@@ -130,9 +130,7 @@ class UpperGains:
         clues, noise = self.weigh(self.levels(spectra), evidence, hops, state)
         return noise / (noise + self.settings.faint) / (1 + np.exp(run_head(clues)))
 
-    def weigh(
-        self, levels: Array, evidence: Array, hops: list[int], state: GainState
-    ) -> tuple[Array, NDArray[np.float32]]:
+    def weigh(self, levels: Array, evidence: Array, hops: list[int], state: GainState) -> tuple[Array, NDArray[Any]]:
         """(Clues [n, n_clues] for the head, share of noise near the band [n, 1]); the rest as for `find`."""
         n_heard, n_bands = self._n_heard, self.settings.n_bands
         noise = 1 / (1 + np.exp(evidence[:, n_heard - 1 : n_heard]))

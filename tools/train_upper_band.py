@@ -28,9 +28,11 @@ from quietmic.enhance.upperhead import HEAD_FILE
 
 FRAMES_PER_HOP = 3
 COMPRESSION = 0.3  # amplitudes count to this power: soft noise is heard beside loud speech
+LOGARITHMS = 2e-4  # weight of their logarithms, which count the soft noise of pauses as much as speech
+RANGE_DB = 50.0
 CLEAN_WEIGHT = 0.2  # of what is done to speech without noise
-N_UNITS = 24
-EPOCHS = 10
+N_UNITS = 32
+EPOCHS = 20
 BATCH = 512
 JITTER = 0.3  # noise on the clues, natural logarithms: few voices and noises must do for all
 SILENCE = -23.0  # natural logarithm of a power that nobody hears
@@ -38,20 +40,24 @@ SILENCE = -23.0  # natural logarithm of a power that nobody hears
 
 @dataclass
 class Frames:
-    """What is learned from: clues [n, n_clues], shares of noise [n, 1], levels and clean levels [n, n_bands]."""
+    """What is learned from: clues [n, n_clues], shares of noise [n, 1], levels and clean levels [n, n_bands].
+
+    `floors` [n, n_bands] lie 50 dB below the loudest of each clean scene: what is softer counts as that in decibels.
+    """
 
     clues: Tensor
     noise: Tensor
     levels: Tensor
     clean: Tensor
+    floors: Tensor
 
     def take(self, index: Tensor) -> "Frames":
         """Some of them."""
-        return Frames(self.clues[index], self.noise[index], self.levels[index], self.clean[index])
+        return Frames(self.clues[index], self.noise[index], self.levels[index], self.clean[index], self.floors[index])
 
 
 def read_scene(network: OnnxNetwork, noisy: Array, clean: Array, rate: int) -> list[Array]:
-    """Clues, shares of noise, levels and clean levels of one scene's frames, as `UpperBand` would see them."""
+    """Clues, shares of noise, levels, clean levels and floors of one scene, as `UpperBand` would see it."""
     lower = network.card.stft
     hop = lower.hop_length * rate // lower.sample_rate // FRAMES_PER_HOP
     upper = Stft(StftConfig(rate, 2 * hop, hop, 2 * hop))
@@ -72,7 +78,8 @@ def read_scene(network: OnnxNetwork, noisy: Array, clean: Array, rate: int) -> l
                       for x in (noisy, clean))  # fmt: skip
     hops = [*(np.flatnonzero(np.diff(whole, prepend=-1))).tolist(), n]
     clues, noise = gains.weigh(levels, at, hops, gains.initial_state())
-    return [part[::2] for part in (clues, noise, levels, target)]
+    floors = np.full_like(levels, target.max() - np.log(10) * RANGE_DB / 10)
+    return [part[::2] for part in (clues, noise, levels, target, floors)]
 
 
 def gather(scenes: list[list[Array]]) -> Frames:
@@ -81,10 +88,13 @@ def gather(scenes: list[list[Array]]) -> Frames:
 
 
 def loss(frames: Frames, odds: Tensor) -> Tensor:
-    """Mean squared difference of the compressed amplitudes of the bands."""
+    """Mean squared differences of the compressed amplitudes of the bands, and of their logarithms."""
     gain = 1 - torch.sigmoid(-odds) * frames.noise / (frames.noise + UpperSettings().faint)
     before, wanted = (torch.exp(0.5 * x.clamp_min(SILENCE)) for x in (frames.levels, frames.clean))
-    return ((gain * before) ** COMPRESSION - wanted**COMPRESSION).square().mean()
+    amplitudes = ((gain * before) ** COMPRESSION - wanted**COMPRESSION).square().mean()
+    after = frames.levels + 2 * gain.log()
+    logarithms = torch.maximum(after, frames.floors) - torch.maximum(frames.clean, frames.floors)
+    return amplitudes + LOGARITHMS * logarithms.square().mean()
 
 
 def train(noisy: Frames, clean: Frames) -> nn.Sequential:
