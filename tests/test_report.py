@@ -47,7 +47,7 @@ def test_a_dashed_line_shows_where_8_khz_is() -> None:
     pixels = png_pixels(decoded(spectrogram_uri(tone, peak_db(tone), 48000)))
     assert abs(np.median(pixels.argmax(axis=0)[1::4]) - 63.5) <= 1  # the tone, in the middle of 24 kHz
     assert (pixels[128 - 43, ::4] == 255).all() and pixels[128 - 43, 2] < 10
-    assert not (png_pixels(decoded(spectrogram_uri(tone, peak_db(tone), 16000)))[:, ::4] == 255).all(axis=1).any()
+    assert png_pixels(decoded(spectrogram_uri(tone, peak_db(tone), 16000)))[128 - 43, ::4].max() < 10
 
 
 def test_flac_sounds_are_exact(tmp_path):
