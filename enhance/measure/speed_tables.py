@@ -26,7 +26,7 @@ def bench_tables(result: dict[str, Any]) -> list[Table]:
     tables = [_speed_table(result["systems"])]
     if models:
         rate = result["rates"]["macs_per_second"]
-        tables += [_cost_table(models), _limit_table(models, rate), _thread_table(models)]
+        tables += [_cost_table(models), *_start_tables(models), _limit_table(models, rate), _thread_table(models)]
         tables += session_tables(models)
     if result["ratios"]:
         tables.append(_ratio_table(result["ratios"]))
@@ -66,6 +66,18 @@ def _cost_table(models: list[dict[str, Any]]) -> Table:
         "algorithmic delay ms",
     ]  # fmt: skip
     return Table("Cost of a model", headings, rows)
+
+
+def _start_tables(models: list[dict[str, Any]]) -> list[Table]:
+    """From nothing to the first sound; no table of a record from before that was measured."""
+    rows = []
+    for model in models:
+        if not (start := model.get("start")):
+            continue
+        times = [_number(start[name], 0) for name in ("libraries_ms", "import_ms", "open_ms")]
+        rows.append([model["label"], *times, _number(start["denoise_s"], 2)])
+    headings = ["", "import of numpy and ONNX Runtime ms", "of quietmic ms", "open_stream ms", "denoise of 5 s, s"]
+    return [Table("Start, the best of three processes", headings, rows)] if rows else []
 
 
 def _limit_table(models: list[dict[str, Any]], rate: float) -> Table:
