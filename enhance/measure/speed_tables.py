@@ -14,7 +14,8 @@ def machine_text(record: dict[str, Any]) -> str:
     """Processor, governor, load and versions in a line."""
     machine, load = record["machine"], record["figures"]["load_average"]
     return (
-        f"{machine['cpu']}, {machine['cores']} cores, governor {machine['governor'] or 'not readable'}, "
+        f"{machine['cpu']}, {machine['cores']} cores, int8 by {machine.get('int8') or 'no instructions of its own'}, "
+        f"governor {machine['governor'] or 'not readable'}, "
         f"load average at the start {MISSING if load is None else f'{load:.1f}'}; Python {machine['python']}, "
         f"onnxruntime {record['versions']['onnxruntime']}"
     )
