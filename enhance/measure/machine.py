@@ -12,7 +12,7 @@ PACKAGES = ("quietmic", "numpy", "onnxruntime", "soxr", "soundfile", "pesq", "py
 
 
 def describe_machine() -> dict[str, str | int | None]:
-    """Processor, its instructions for products of 8-bit integers, usable cores, scaling governor, memory in bytes, system and Python."""
+    """Processor, its instructions for 8-bit products, usable cores, governor, memory in bytes, system and Python."""
     return {
         "cpu": _cpu_name(),
         "int8": _int8_instructions(),
