@@ -16,7 +16,7 @@ gcc -O2 -shared -fPIC -o "$dir/count.so" "$here/count.c"
 for model in "${models[@]}"; do
     "${QEMU:-qemu-aarch64}" -plugin "$dir/count.so" -d plugin -cpu cortex-a72 -L "$dir/rootfs" \
         -E PYTHONPATH="$checkout:$dir/site" -E PYTHONDONTWRITEBYTECODE=1 -E OMP_NUM_THREADS=1 \
-        "$dir/rootfs/usr/bin/python3.11" - "$model" "$hops" 2>&1 >/dev/null <<'PYTHON' |
+        "$dir/rootfs/usr/bin/python3.11" -P - "$model" "$hops" 2>&1 >/dev/null <<'PYTHON' |
 import contextlib
 import os
 import sys
