@@ -69,9 +69,9 @@ def combine(masks: Tensor, reference: Tensor, beam: Tensor) -> tuple[Tensor, Ten
     return enhanced, presence(masks[..., :2])
 
 
-def presence(mask: Tensor) -> Tensor:
-    """Speech presence [B, F, T] in 0..1 that a complex mask [B, F, T, 2] speaks of: its magnitude."""
-    return mask.square().sum(dim=-1).add(1e-12).sqrt().clamp(max=1.0)
+def presence(mask: Tensor, dim: int = -1) -> Tensor:
+    """Speech presence [B, F, T] in 0..1 that a complex mask speaks of, its parts along `dim`: its magnitude."""
+    return mask.square().sum(dim=dim).add(1e-12).sqrt().clamp(max=1.0)
 
 
 class CausalConv2d(nn.Module):
