@@ -48,9 +48,11 @@ class OnnxNetwork:
         if not self.path.is_file():
             raise QuietmicError(f"no model file at {self.path}", exit_code=2)
         self._threads, self._spin = threads, spin
-        metadata, signature = read_metadata(self.path), read_signature(self.path)
-        self.card = choose_card(self.path, metadata)
-        if (hop := hop_path(self.path)).is_file() and read_metadata(hop).get(PAIR_KEY) != metadata.get(PAIR_KEY):
+        signature = read_signature(self.path)
+        self.card = choose_card(self.path, signature.metadata)
+        if (hop := hop_path(self.path)).is_file() and read_metadata(hop).get(PAIR_KEY) != signature.metadata.get(
+            PAIR_KEY
+        ):
             raise QuietmicError(f"{hop} is not of the network in {self.path.name}: remove it or export both again")
         inputs, outputs = signature.inputs, signature.outputs
         if "noisy" not in inputs or "enhanced" not in outputs:

@@ -24,13 +24,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Signature:
-    """What a graph takes and gives.
+    """What a graph takes and gives, and what is told of it.
 
     Attributes:
+        metadata: by key.
         inputs: shapes by name; a size that is open has a name, or none ("").
         outputs: names.
     """
 
+    metadata: dict[str, str]
     inputs: dict[str, tuple[int | str, ...]]
     outputs: tuple[str, ...]
 
@@ -67,11 +69,11 @@ def read_metadata(path: str | Path) -> dict[str, str]:
     Raises:
         QuietmicError: missing, or no ONNX file.
     """
-    return _read(Path(path), lambda data: dict(_entry(data[a:b]) for a, b in _each(data, 0, len(data), METADATA_FIELD)))
+    return _read(Path(path), _metadata)
 
 
 def read_signature(path: str | Path) -> Signature:
-    """Inputs and outputs of the graph of an ONNX file, whose weights are skipped.
+    """Inputs, outputs and metadata of an ONNX file, whose weights are skipped.
 
     Raises:
         QuietmicError: missing, or no ONNX file.
@@ -130,6 +132,10 @@ def _each(data: Bytes, at: int, end: int, wanted: int) -> list[tuple[int, int]]:
     return [(start, stop) for field, _, start, stop in find_fields(data, at, end) if field == wanted]
 
 
+def _metadata(data: Bytes) -> dict[str, str]:
+    return dict(_entry(data[start:stop]) for start, stop in _each(data, 0, len(data), METADATA_FIELD))
+
+
 def _signature(data: Bytes) -> Signature:
     inputs, outputs = {}, []
     for start, stop in _each(data, 0, len(data), _GRAPH):
@@ -140,7 +146,7 @@ def _signature(data: Bytes) -> Signature:
                     inputs[name] = shape
                 else:
                     outputs.append(name)
-    return Signature(inputs, tuple(outputs))
+    return Signature(_metadata(data), inputs, tuple(outputs))
 
 
 def _value_info(data: bytes) -> tuple[str, tuple[int | str, ...]]:

@@ -118,4 +118,4 @@ class Tcn(nn.Module):
             x = self.decoder[i](x + self.skips[i](levels[i]))
         real = x[:, 0] * masked[:, 0] - x[:, 1] * masked[:, 1]
         imag = x[:, 0] * masked[:, 1] + x[:, 1] * masked[:, 0]
-        return torch.stack([real, imag], dim=-1), presence(x, dim=1), new
+        return torch.stack([real, imag], dim=-1), presence(x), new
