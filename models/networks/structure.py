@@ -20,8 +20,8 @@ _CONVOLUTION = ("in_channels", "out_channels", "kernel_size", "stride", "padding
 _RECURRENT = ("input_size", "hidden_size", "batch_first")
 SETTINGS: dict[str, tuple[str, ...]] = {  # layers of torch.nn and the arguments that make them
     "Linear": ("in_features", "out_features"),
-    "Conv1d": (*_CONVOLUTION, "dilation", "groups"),
-    "Conv2d": (*_CONVOLUTION, "dilation", "groups"),
+    "Conv1d": (*_CONVOLUTION, "dilation", "groups", "padding_mode"),
+    "Conv2d": (*_CONVOLUTION, "dilation", "groups", "padding_mode"),
     "ConvTranspose1d": (*_CONVOLUTION, "output_padding", "groups"),
     "ConvTranspose2d": (*_CONVOLUTION, "output_padding", "groups"),
     "BatchNorm1d": ("num_features",),
