@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ROOMS := quietmic/__init__.py quietmic/cli quietmic/integrations enhance models compression devices
 
-.PHONY: demo test test-slow test-agents soak test-arm fuzz check clean
+.PHONY: demo test test-slow mutate test-agents soak test-arm fuzz check clean
 
 demo: .venv/run-time.stamp
 	$(BIN)/python app.py demo
@@ -12,6 +12,10 @@ test: check
 
 test-slow: .venv/test.stamp
 	$(BIN)/python -m pytest -m slow
+
+# Wrong lines in the core maths of compression/, and whether a test notices; writes docs/mutation.md. Half an hour.
+mutate: .venv/test.stamp
+	$(BIN)/python tools/mutate.py
 
 # An hour in real time on a sound server of its own; MINUTES=5 for less. Not part of the tests.
 soak: .venv/test.stamp
