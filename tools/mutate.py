@@ -1,21 +1,37 @@
 """Changes the core maths of compression/ by hand and sees whether the tests notice: python tools/mutate.py.
 
 Each row of MUTATIONS is one wrong line. It is written into a copy of the checkout, the fast tests of compression run
-there, and the table says whether one of them failed. What survives is named first; it is a hole in the tests. Writes
-docs/mutation.md; takes about half an hour on two cores.
+there until one fails, and the table in docs/compression.md says which. What survives is named first: a hole in the
+tests. Takes about half an hour on a busy machine of two cores.
 """
 
+import multiprocessing
+import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
+
+import click
+import onnxruntime  # noqa: F401  what all tests load, before the first fork; nothing of ours, which is read there
+import pytest
+import torch  # noqa: F401
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("quietmic", "enhance", "models", "compression", "tests", "pyproject.toml")  # what the tests need, no weights
-TESTS = ("what_goes", "any_network", "influence", "criteria", "allocate", "lowrank", "surgery", "count", "pipeline")
+TESTS = {  # file -> tests of that part, those first that look at it most closely
+    "influence": ("influence", "what_goes"), "data_scores": ("what_goes",), "calibration": ("what_goes",),
+    "weight_scores": ("what_goes",), "reconstruct": ("what_goes", "criteria", "any_network"),
+    "gates": ("criteria", "what_goes"), "learned": ("what_goes", "criteria", "pipeline"),
+    "allocate": ("what_goes", "allocate", "pipeline"), "cost": ("allocate", "any_network"),
+    "schedules": ("pipeline",), "forest": ("any_network",), "rules": ("any_network",), "surgery": ("any_network",),
+    "check": ("any_network",), "lowrank": ("lowrank",), "lowrank_conv": ("lowrank",), "quantize": ("any_network",),
+    "finetune": ("pipeline",), "count": ("any_network",),
+}  # fmt: skip
+FAST = "not resnet and not mobilenet"  # large networks take longest, and the small ones see the same
 LIMIT_S = 900
 
 
@@ -74,7 +90,7 @@ MUTATIONS = (
              "ThiNet without refitting"),
     Mutation(f"{CRITERIA}/reconstruct.py", "torch.linalg.solve(inner, gram[index].sum(1))", "torch.ones(len(index))",
              "units that stay do not make up for those that go"),
-    Mutation(f"{CRITERIA}/reconstruct.py", "rest.abs() - strength", "rest.abs() + strength", "lasso that grows weights"),
+    Mutation(f"{CRITERIA}/reconstruct.py", "rest.abs() - strength", "rest.abs() + strength", "the lasso grows weights"),
     Mutation(f"{CRITERIA}/reconstruct.py", "torch.randperm(len(rows), generator=generator)",
              "torch.arange(0, len(rows), len(rows) // N_POSITIONS)", "windows at a fixed stride"),
     Mutation(f"{CRITERIA}/gates.py", "5 * abs(kept - ratio) if kept >= ratio else 0.0", "5 * abs(kept - ratio)",
@@ -108,7 +124,7 @@ MUTATIONS = (
     Mutation(f"{FACTOR}/lowrank.py", "root[:, None] * v[:rank]", "root[:, None] * v[-rank:]",
              "factors of the wrong singular vectors"),
     Mutation(f"{FACTOR}/lowrank_conv.py", "return split if _error(conv, split) < _error(conv, tucker) else tucker",
-             "return tucker if _error(conv, split) < _error(conv, tucker) else split", "the worse of two factorisations"),
+             "return tucker if _error(conv, split) < _error(conv, tucker) else split", "the worse of two factors"),
     Mutation(f"{FACTOR}/quantize.py", "centres = torch.where(count > 0, total / count.clamp(min=1), centres)",
              "centres = torch.where(count > 0, total, centres)", "centres are sums, not means"),
     Mutation("compression/finetune.py", "soft**2 * task.gap(expected / soft", "task.gap(expected / soft",
@@ -127,14 +143,51 @@ def copy_checkout(target: Path) -> None:
             shutil.copy(source, target / name)
 
 
-def failed_tests(checkout: Path) -> list[str]:
-    """Names of the first test that fails there, or none."""
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--tb=no"]
-    command += [f"tests/test_{name}.py" for name in TESTS]
-    result = subprocess.run(command, cwd=checkout, capture_output=True, text=True, timeout=LIMIT_S)
-    lines = result.stdout.splitlines()
-    found = [line.split()[1].removeprefix("tests/") for line in lines if line.startswith(("FAILED", "ERROR"))]
-    return found or ([] if result.returncode == 0 else ["collection"])
+class _Failures:
+    """Notes the tests that fail."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self.names.append(report.nodeid.removeprefix("tests/"))
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self.names.append(f"{report.nodeid.removeprefix('tests/')} (import)")
+
+
+def _test(checkout: Path, tests: tuple[str, ...], answer: Connection) -> None:
+    """Runs tests of a checkout in this process, silently, until one fails."""
+    os.chdir(checkout)
+    sys.path.insert(0, str(checkout))
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+        os.dup2(nowhere.fileno(), 2)
+    failures = _Failures()
+    files = [f"tests/test_{name}.py" for name in tests]
+    pytest.main(["-x", "-q", "-p", "no:cacheprovider", "--tb=no", "-k", FAST, *files], [failures])
+    answer.send(failures.names)
+
+
+def failed_tests(checkout: Path, tests: tuple[str, ...]) -> list[str]:
+    """The first of some tests that fails there, or none.
+
+    In a fork of this process, which has loaded what all tests load: importing torch takes longer than most tests.
+    """
+    context = multiprocessing.get_context("fork")
+    mine, theirs = context.Pipe()
+    process = context.Process(target=_test, args=(checkout, tests, theirs))
+    process.start()
+    theirs.close()
+    try:
+        return mine.recv() if mine.poll(LIMIT_S) else ["no end"]
+    except EOFError:
+        return ["a crash of the interpreter"]
+    finally:
+        process.kill()
+        process.join()
 
 
 def run(checkout: Path, mutation: Mutation) -> list[str]:
@@ -142,49 +195,50 @@ def run(checkout: Path, mutation: Mutation) -> list[str]:
     path = checkout / mutation.file
     text = path.read_text(encoding="utf-8")
     if text.count(mutation.right) != 1:
-        raise SystemExit(f"{mutation.file} holds '{mutation.right}' {text.count(mutation.right)} times, not once")
+        raise click.ClickException(
+            f"{mutation.file} holds '{mutation.right}' {text.count(mutation.right)} times, not once"
+        )
     path.write_text(text.replace(mutation.right, mutation.wrong), encoding="utf-8")
     try:
-        return failed_tests(checkout)
-    except subprocess.TimeoutExpired:
-        return ["no end"]
+        return failed_tests(checkout, TESTS[path.stem])
     finally:
         path.write_text(text, encoding="utf-8")
 
 
-def page(rows: list[tuple[Mutation, list[str]]]) -> str:
-    """docs/mutation.md."""
+def table(rows: list[tuple[Mutation, list[str]]]) -> str:
+    """What docs/compression.md shows."""
     caught = sum(bool(tests) for _, tests in rows)
     lines = [
-        "# Mutation: do the tests of compression notice a wrong line?", "",
-        f"`make mutate` changes the core maths in {len(rows)} stated ways and runs the fast tests of that part for each:",
-        f"{caught} of {len(rows)} are caught. What no test noticed comes first.", "",
-        "| what is wrong | where | noticed first by |", "|---|---|---|",
+        f"{caught} of {len(rows)} are noticed:", "", "| what is wrong | where | noticed first by |", "|---|---|---|",
     ]  # fmt: skip
     for mutation, tests in sorted(rows, key=lambda row: bool(row[1])):
         noticed = f"`{tests[0].replace('|', ' ')}`" if tests else "**nobody**"
         lines.append(f"| {mutation.what} | `{mutation.file.removeprefix('compression/')}` | {noticed} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
-def main() -> None:
-    """All mutations in turn; the unchanged checkout first, which must pass."""
-    only = sys.argv[1:]
+@click.command()
+@click.argument("words", nargs=-1)
+def main(words: tuple[str, ...]) -> None:
+    """Tries each wrong line in turn and writes the table into docs/compression.md; with WORDS only the wrong lines that
+    are described with one of these, and no table."""
+    chosen = [m for m in MUTATIONS if not words or any(word in m.what for word in words)]
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         checkout = Path(folder)
         copy_checkout(checkout)
-        if broken := failed_tests(checkout):
-            raise SystemExit(f"the tests fail as they are: {broken[0]}")
-        for mutation in MUTATIONS:
-            if only and not any(word in mutation.what for word in only):
-                continue
+        used = (name for mutation in chosen for name in TESTS[Path(mutation.file).stem])
+        if broken := failed_tests(checkout, tuple(dict.fromkeys(used))):
+            raise click.ClickException(f"the tests fail as they are: {broken[0]}")
+        for mutation in chosen:
             started = time.monotonic()
             rows.append((mutation, run(checkout, mutation)))
             noticed = rows[-1][1][0] if rows[-1][1] else "NOBODY"
-            print(f"{mutation.what}: {noticed} ({time.monotonic() - started:.0f} s)", flush=True)
-    if not only:
-        (ROOT / "docs" / "mutation.md").write_text(page(rows), encoding="utf-8")
+            click.echo(f"{mutation.what}: {noticed} ({time.monotonic() - started:.0f} s)")
+    if not words:
+        from quietmic.enhance.report.model_table import write_into  # not before the last fork
+
+        write_into(ROOT / "docs" / "compression.md", "mutation", table(rows), "make mutate")
 
 
 if __name__ == "__main__":

@@ -29,9 +29,10 @@ SETTINGS: dict[str, tuple[str, ...]] = {  # layers of torch.nn and the arguments
     "LayerNorm": ("normalized_shape",),
     "LSTM": _RECURRENT,
     "GRU": _RECURRENT,
+    "RNN": (*_RECURRENT, "nonlinearity"),
     "Identity": (),
 }
-HAS_BIAS = ("Linear", "Conv1d", "Conv2d", "ConvTranspose1d", "ConvTranspose2d", "LSTM", "GRU")
+HAS_BIAS = ("Linear", "Conv1d", "Conv2d", "ConvTranspose1d", "ConvTranspose2d", "LSTM", "GRU", "RNN")
 CLASSES: dict[str, tuple[str, ...]] = {  # the other layers that a checkpoint may name, by their modules
     "torch.nn.modules.activation": ("LeakyReLU",),
     "torch.nn.modules.container": ("ModuleList", "ParameterList", "Sequential"),
