@@ -5,6 +5,7 @@ there until one fails, and the table in docs/compression.md says which. What sur
 tests. Takes about half an hour on a busy machine of two cores.
 """
 
+import json
 import multiprocessing
 import os
 import shutil
@@ -32,7 +33,8 @@ TESTS = {  # file -> tests of that part, those first that look at it most closel
     "finetune": ("pipeline",), "count": ("any_network",),
 }  # fmt: skip
 FAST = "not resnet and not mobilenet"  # large networks take longest, and the small ones see the same
-LIMIT_S = 900
+LIMIT_S = 300
+FOUND = ROOT / "docs" / "data" / "mutation.json"  # what is wrong -> the test that noticed it, "" where none did
 
 
 @dataclass(frozen=True)
@@ -205,14 +207,15 @@ def run(checkout: Path, mutation: Mutation) -> list[str]:
         path.write_text(text, encoding="utf-8")
 
 
-def table(rows: list[tuple[Mutation, list[str]]]) -> str:
-    """What docs/compression.md shows."""
-    caught = sum(bool(tests) for _, tests in rows)
+def table(found: dict[str, str]) -> str:
+    """What docs/compression.md shows of the wrong lines that have been tried."""
+    rows = [(mutation, found[mutation.what]) for mutation in MUTATIONS if mutation.what in found]
+    caught = sum(bool(test) for _, test in rows)
     lines = [
         f"{caught} of {len(rows)} are noticed:", "", "| what is wrong | where | noticed first by |", "|---|---|---|",
     ]  # fmt: skip
-    for mutation, tests in sorted(rows, key=lambda row: bool(row[1])):
-        noticed = f"`{tests[0].replace('|', ' ')}`" if tests else "**nobody**"
+    for mutation, test in sorted(rows, key=lambda row: bool(row[1])):
+        noticed = f"`{test.replace('|', ' ')}`" if test else "**nobody**"
         lines.append(f"| {mutation.what} | `{mutation.file.removeprefix('compression/')}` | {noticed} |")
     return "\n".join(lines)
 
@@ -221,9 +224,9 @@ def table(rows: list[tuple[Mutation, list[str]]]) -> str:
 @click.argument("words", nargs=-1)
 def main(words: tuple[str, ...]) -> None:
     """Tries each wrong line in turn and writes the table into docs/compression.md; with WORDS only the wrong lines that
-    are described with one of these, and no table."""
+    are described with one of these, and the other rows stay as they were."""
     chosen = [m for m in MUTATIONS if not words or any(word in m.what for word in words)]
-    rows = []
+    found: dict[str, str] = json.loads(FOUND.read_text(encoding="utf-8")) if words and FOUND.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
         checkout = Path(folder)
         copy_checkout(checkout)
@@ -232,13 +235,12 @@ def main(words: tuple[str, ...]) -> None:
             raise click.ClickException(f"the tests fail as they are: {broken[0]}")
         for mutation in chosen:
             started = time.monotonic()
-            rows.append((mutation, run(checkout, mutation)))
-            noticed = rows[-1][1][0] if rows[-1][1] else "NOBODY"
-            click.echo(f"{mutation.what}: {noticed} ({time.monotonic() - started:.0f} s)")
-    if not words:
-        from quietmic.enhance.report.model_table import write_into  # not before the last fork
+            found[mutation.what] = next(iter(run(checkout, mutation)), "")
+            click.echo(f"{mutation.what}: {found[mutation.what] or 'NOBODY'} ({time.monotonic() - started:.0f} s)")
+    FOUND.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    from quietmic.enhance.report.model_table import write_into  # not before the last fork
 
-        write_into(ROOT / "docs" / "compression.md", "mutation", table(rows), "make mutate")
+    write_into(ROOT / "docs" / "compression.md", "mutation", table(found), "make mutate")
 
 
 if __name__ == "__main__":
