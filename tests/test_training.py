@@ -25,7 +25,7 @@ from quietmic.models.publish import measure_listed
 from quietmic.models.training.config import TrainConfig, read_config
 from quietmic.models.training.run import describe_start
 from quietmic.models.training.train import RunPlan, measure_norms, open_start, train
-from quietmic.models.training.trainer import Trainer
+from quietmic.models.training.trainer import Trainer, batches
 
 STFT = StftConfig()
 SIZES = {"encoder": (4, 6), "width": 8, "n_units": 8, "dilations": (1, 2)}
@@ -135,6 +135,24 @@ def test_beam_of_chosen_units_is_that_of_all() -> None:
     torch.testing.assert_close(some[:, freqs], whole[:, freqs], atol=1e-5, rtol=0)
     assert not torch.allclose(whole[:, freqs], noisy[:, 0, freqs], atol=1e-3)
     assert torch.equal(some[:, 1], noisy[:, 0, 1])
+
+
+@pytest.mark.parametrize("earlier", [0.0, 1.0])
+def test_scenes_begin_as_if_another_sound_had_come_before(earlier: float, data: dict[str, Path]) -> None:
+    config = TrainConfig(sizes=SIZES, batch_size=3, mix=MixConfig(segment_s=0.5), earlier=earlier)
+    trainer, heard = Trainer(config, torch.device("cpu")), []
+    network = trainer.replica
+    trainer.replica = lambda *inputs: (heard.append(inputs), network(*inputs))[1]
+    trainer.train_step(next(batches(make_source(data, config.mix), config, 0, 0)), 1.0)
+    noisy, _, state = heard[0]
+    mean, weight = state["level"].T
+    if not earlier:
+        assert not state["level"].any()
+        return
+    power = noisy[:, 0].square().sum(dim=-1).mean(dim=(1, 2))
+    louder_db = 10 * torch.log10(mean / weight / power)
+    assert louder_db.abs().max() <= 20 and louder_db.std() > 3
+    assert 0 < weight.min() < weight.max() < 1
 
 
 def test_wrong_settings_are_named(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def compared_markdown(entries: list[ModelEntry], quality: dict[str, Any], speed:
 
 
 def write_into(page: Path, name: str, text: str, command: str = "python tools/write_docs.py") -> None:
-    """Replace what stands between the two comments of a name in a Markdown page; the first says which command does it.
+    """Replace what stands between the two comments of a name, written by a command, in a Markdown page.
 
     Raises:
         QuietmicError: the comments are not there.
