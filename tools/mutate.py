@@ -34,7 +34,7 @@ TESTS = {  # file -> tests of that part, those first that look at it most closel
 }  # fmt: skip
 FAST = "not resnet and not mobilenet"  # large networks take longest, and the small ones see the same
 LIMIT_S = 300
-FOUND = ROOT / "docs" / "data" / "mutation.json"  # what is wrong -> the test that noticed it, "" where none did
+FOUND = ROOT / "docs" / "data" / "mutation.json"  # what is wrong -> the test that noticed it, or ""
 
 
 @dataclass(frozen=True)
