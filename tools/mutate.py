@@ -212,7 +212,8 @@ def table(found: dict[str, str]) -> str:
     rows = [(mutation, found[mutation.what]) for mutation in MUTATIONS if mutation.what in found]
     caught = sum(bool(test) for _, test in rows)
     lines = [
-        f"{len(rows)} of {len(MUTATIONS)} lines have been tried, {caught} are noticed:", "", "| what is wrong | where | noticed first by |", "|---|---|---|",
+        f"{len(rows)} of {len(MUTATIONS)} lines have been tried, {caught} are noticed:", "",
+        "| what is wrong | where | noticed first by |", "|---|---|---|",
     ]  # fmt: skip
     for mutation, test in sorted(rows, key=lambda row: bool(row[1])):
         noticed = f"`{test.replace('|', ' ')}`" if test else "**nobody**"
