@@ -134,6 +134,16 @@ def test_the_rest_is_rescaled_to_make_up_for_a_twin(name):
         assert name == "channel-lasso"  # it shares the weight between twins
 
 
+def test_a_unit_that_the_budget_brings_back_starts_at_half():
+    """Two steps shut more gates than the budget asks; the best of those stay all the same, and are read."""
+    torch.manual_seed(0)
+    decision = CRITERIA["influence"].decide(context(network(), 4, steps=2))
+    kept, gates = decision.kept["0"], decision.gates["0"]
+    assert (gates[kept] == 0.5).any()
+    assert (gates[kept] >= 0.5).all()
+    assert not gates[~kept].any()
+
+
 @pytest.mark.parametrize(("name", "goes"), [("gamma", 1), ("slimming-sparsity", 3)])
 def test_scales_of_norms(name, goes):
     """Unit 1 has the smallest scale; unit 3 a small one, and weights of which most lie below the mean."""
