@@ -1,5 +1,7 @@
 """The training loop and its settings, resuming, and the run time's transforms in torch."""
 
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +24,12 @@ from quietmic.models.networks.beam import beamform
 from quietmic.models.networks.registry import save_network
 from quietmic.models.networks.spectra import analysis, synthesis
 from quietmic.models.publish import measure_listed
+from quietmic.models.training import progress
+from quietmic.models.training.clock import Clock
 from quietmic.models.training.config import TrainConfig, read_config
+from quietmic.models.training.parallel import Team
 from quietmic.models.training.run import describe_start
-from quietmic.models.training.train import RunPlan, measure_norms, open_start, train
+from quietmic.models.training.train import FEWEST_NORM_BATCHES, RunPlan, measure_norms, open_start, train
 from quietmic.models.training.trainer import Trainer, batches
 
 STFT = StftConfig()
@@ -72,6 +77,32 @@ def test_training_resumes_and_logs(data: dict[str, Path], tmp_path: Path) -> Non
     assert second["audio_hours"] == pytest.approx(second["steps"] * 2 / 3600)
     assert (tmp_path / "log.png").stat().st_size > 1000
     assert (tmp_path / "network.pt").exists()
+
+
+def test_minutes_are_the_wall_clock_of_norms_and_validation_too(
+    data: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--minutes 5` ran for 15: norms and validation came on top. A validation hears fewer scenes where it must."""
+    told: list[tuple[str, float]] = []
+
+    def score(*arguments: object) -> tuple[float, float, float]:
+        time.sleep(0.2)
+        return 1.0, 0.5, 2.0
+
+    monkeypatch.setattr(progress, "read_scenes", lambda folder, count: iter([(np.zeros((1, 9)), np.zeros(9))] * count))
+    monkeypatch.setattr(progress, "score", score)
+    config = TrainConfig(sizes=SIZES, mix=MixConfig(segment_s=0.5), batch_size=1, decay_minutes=0.0)
+    source = make_source(data, config.mix)
+    plan = RunPlan(tmp_path, 0.1, torch.device("cpu"), valid=tmp_path)
+    train(source, config, replace(plan, minutes=0.001, valid=None))  # the first step of a program takes seconds
+    begin = time.monotonic()
+    train(source, config, plan, progress=lambda what, *rest: told.append((what, time.monotonic() - begin)))
+    whats = [what for what, _ in told]
+    assert 3 <= whats.count("validating, 1 mic") <= 7  # a quarter of six seconds
+    assert whats.count("measuring norms") >= FEWEST_NORM_BATCHES
+    assert told[whats.index("measuring norms")][1] < 5  # what comes behind has been left its time
+    clock = Clock(0.1, 0.0, Team())
+    assert (clock.is_beyond(0.1), clock.is_beyond(-0.1)) == (False, True)
 
 
 def test_a_run_shorter_than_the_decay_goes_on_from_where_it_was_before_the_decay(
