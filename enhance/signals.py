@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from quietmic.enhance.arrays import Array
 from quietmic.enhance.catalogue import find_model
 from quietmic.enhance.hashes import hash_once
-from quietmic.enhance.limits import Band
 from quietmic.enhance.network import load_network
+from quietmic.enhance.served import Band
 from quietmic.enhance.stereo import LinkedStream
 from quietmic.enhance.stream import Stream
 

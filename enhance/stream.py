@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from math import ceil
 from typing import Any
 
@@ -11,53 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietmic.enhance.arrays import Array, Spectra
-from quietmic.enhance.beamform import Beamformer, BeamState
+from quietmic.enhance.beamform import Beamformer
 from quietmic.enhance.catalogue import find_model
-from quietmic.enhance.fullband import UpperBand, UpperState
-from quietmic.enhance.limits import Band, check_stream
-from quietmic.enhance.network import OnnxNetwork, State
-from quietmic.enhance.offset import OffsetState, find_onset, initial_offset, remove_offset
+from quietmic.enhance.fullband import UpperBand
+from quietmic.enhance.network import Hop, OnnxNetwork
+from quietmic.enhance.offset import find_onset, initial_offset, remove_offset
 from quietmic.enhance.reference import ReferenceState, initial_reference, update_reference
-from quietmic.enhance.resample import ResamplerState, StreamResampler
+from quietmic.enhance.resample import StreamResampler
 from quietmic.enhance.samples import silence_non_finite
-from quietmic.enhance.stft import Stft, StftState
+from quietmic.enhance.served import Band, check_served
+from quietmic.enhance.stft import Stft
+from quietmic.enhance.streamstate import StreamState
 
-_CHUNK_FRAMES = 62  # frames per call of the network where a block brings so many: about a second
-
-
-@dataclass
-class StreamState:
-    """Everything that a stream remembers; `copy.deepcopy` gives a point to go back to.
-
-    Attributes:
-        to_model: resampler of the input; None at the model's rate.
-        from_model: resampler of the output; None at the model's rate.
-        pending: [n_mics, n] samples at the model's rate that do not fill a hop yet.
-        offset: constant offsets of the microphones.
-        stft: analysis and synthesis.
-        network: the graph's states by name.
-        beam: covariances; None with one microphone or a network without a beam.
-        reference: which microphone is the reference; None with one microphone.
-        upper: the band above the network's; None where there is none.
-        n_in: samples in.
-        n_out: samples out.
-        non_finite: samples replaced by zero.
-        is_flushed: the signal has ended.
-    """
-
-    to_model: ResamplerState | None
-    from_model: ResamplerState | None
-    pending: Array
-    offset: OffsetState
-    stft: StftState
-    network: State
-    beam: BeamState | None
-    reference: ReferenceState | None
-    upper: UpperState | None
-    n_in: int = 0
-    n_out: int = 0
-    non_finite: int = 0
-    is_flushed: bool = False
+_CHUNK_FRAMES = 64  # frames per call of the network: a block of a second is one call, larger ones are hardly faster
 
 
 class Stream:
@@ -98,7 +64,7 @@ class Stream:
             QuietmicError: a number of microphones, a rate, a limit or a band that cannot be served.
         """
         card = network.card
-        check_stream(network, n_mics, sample_rate, attenuation_limit_db, band)
+        check_served(network, n_mics, sample_rate, attenuation_limit_db, band)
         self.network = network
         self.n_mics = n_mics
         self.sample_rate = sample_rate = int(sample_rate)
@@ -114,11 +80,23 @@ class Stream:
             if band == "full" and ratio > 1:  # the filters to the model's rate and back are of one length
                 self._upper = UpperBand(n_mics, sample_rate, self.delay, 2 * int(to_model.delay), card.stft)
         self._onset = find_onset(self._resamplers[0] if self._resamplers else None, card.stft.hop_length)
-        self._hop = network.bind(n_mics)
         self._spectra = np.zeros((n_mics, card.stft.n_freqs), np.complex64)
         self._hop_at_rate = ceil(card.stft.hop_length * ratio)
         self.beamformer = Beamformer(n_mics, card.stft.n_freqs) if network.uses_beam and n_mics > 1 else None
         self.reset()
+
+    @cached_property
+    def _hop(self) -> Hop:
+        """Opened when the first single hop comes: blocks of a file do without."""
+        return self.network.bind(self.n_mics)
+
+    def warm_up(self) -> None:
+        """Opens the graph for single hops and runs it once, so that the first block takes no longer than the others.
+
+        Raises:
+            QuietmicError: a file that ONNX Runtime cannot load.
+        """
+        self._hop.run(self.network.initial_state())
 
     def reset(self) -> None:
         """Back to the state of a fresh stream; the attenuation limit stays."""
@@ -235,9 +213,9 @@ class Stream:
 
     def _enhance(self, hops: Array) -> Array:
         """[n_mics, T * hop_length] at the model's rate -> [T * hop_length]; T = 1 with several microphones."""
-        state, hop = self._state, self._hop
         if hops.shape[1] > self._stft.config.hop_length:
             return self._enhance_chunk(hops)
+        state, hop = self._state, self._hop
         if state.reference:
             self._run_array(hops, state.reference)
         else:
@@ -327,4 +305,6 @@ def open_stream(
         >>> sum(map(len, ready)) + len(stream.flush()) == 48000 + stream.delay
         True
     """
-    return Stream(OnnxNetwork(find_model(model)), n_mics, sample_rate, attenuation_limit_db, band)
+    stream = Stream(OnnxNetwork(find_model(model)), n_mics, sample_rate, attenuation_limit_db, band)
+    stream.warm_up()
+    return stream

@@ -16,8 +16,8 @@ from quietmic.enhance.files.formats import ending, is_foreign
 from quietmic.enhance.files.pipes import Pipe, PipeWriter
 from quietmic.enhance.files.storage import Location, Url
 from quietmic.enhance.files.writer import AudioWriter
-from quietmic.enhance.limits import Band
 from quietmic.enhance.network import OnnxNetwork, load_network
+from quietmic.enhance.served import Band
 from quietmic.enhance.signals import enhance_signal
 from quietmic.enhance.stereo import LINK_COHERENCE, LinkedStream, measure_likeness
 from quietmic.enhance.stream import Stream

@@ -9,7 +9,7 @@ from quietmic.enhance.files.batch import STEREO, Options
 from quietmic.enhance.files.formats import check_extension
 from quietmic.enhance.files.run import BatchOptions, plan_batch, run_batch
 from quietmic.enhance.files.storage import find_location
-from quietmic.enhance.limits import Band
+from quietmic.enhance.served import Band
 
 _logger = logging.getLogger(__name__)
 

@@ -15,16 +15,17 @@ import numpy as np
 
 from quietmic.enhance.arrays import Array
 from quietmic.enhance.cluster.cores import usable_cores
-from quietmic.enhance.limits import Band
 from quietmic.enhance.measure.machine import describe_machine, package_versions
 from quietmic.enhance.measure.peers import find_peer, run_peer
 from quietmic.enhance.measure.probe import probe
 from quietmic.enhance.measure.records import DEFAULT_FOLDER, write_record
 from quietmic.enhance.measure.sessions import count_sessions
+from quietmic.enhance.measure.start import measure_start
 from quietmic.enhance.measure.statistics import summarise
 from quietmic.enhance.measure.systems import System, describe_system
 from quietmic.enhance.network import OnnxNetwork
 from quietmic.enhance.onnxfile import read_card
+from quietmic.enhance.served import Band
 from quietmic.enhance.signals import enhance_signal
 from quietmic.enhance.stream import Stream
 
@@ -141,6 +142,7 @@ def _model_figures(system: System, seconds: float, max_threads: int, rates: dict
         "hop_duration_ms": 1e3 * stft.hop_length / stft.sample_rate,
         "network_ms": network_ms,
         "upper_band_ms": _upper_band_ms(system),
+        "start": measure_start(system.target),
         "load_ms": median(entry["load_ms"] for entry in probes),
         "memory_before_bytes": probes[0]["memory_before_bytes"],
         "peak_memory_bytes": probes[0]["peak_memory_bytes"],

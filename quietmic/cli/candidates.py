@@ -5,9 +5,9 @@ from pathlib import Path
 from quietmic.devices.engine import Candidate, Engine
 from quietmic.enhance.card import ModelCard
 from quietmic.enhance.catalogue import find_model, list_models
-from quietmic.enhance.limits import Band
 from quietmic.enhance.network import OnnxNetwork
 from quietmic.enhance.onnxfile import read_card
+from quietmic.enhance.served import Band
 from quietmic.enhance.stream import Stream
 
 FULL_BAND_RATE = 48000  # what nearly every card runs at by itself
@@ -35,6 +35,7 @@ def _candidate(path: Path, card: ModelCard, sha256: str, band: Band) -> Candidat
 
     def open_engine(n_mics: int, threads: int) -> Engine:
         stream = Stream(OnnxNetwork(path, threads), n_mics, rate)
+        stream.warm_up()
         return Engine(
             card.name, stream.process, stream.reset, rate, hop_length, stream.delay, n_mics,
             lambda limit_db: setattr(stream, "attenuation_limit_db", limit_db), lambda: stream.non_finite,

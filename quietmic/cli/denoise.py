@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from quietmic.enhance.cluster.connect import Cluster
     from quietmic.enhance.files.batch import FileResult, Options
     from quietmic.enhance.files.run import Batch, BatchOptions
-    from quietmic.enhance.limits import Band
+    from quietmic.enhance.served import Band
 
 
 def make_options(

@@ -12,7 +12,7 @@ from quietmic.cli.options import json_option, limit_option, parse_channels
 if TYPE_CHECKING:
     from quietmic.devices.board import Board
     from quietmic.devices.choice import Choice
-    from quietmic.enhance.limits import Band
+    from quietmic.enhance.served import Band
 
 NO_DEVICES = (
     "there are no sound devices: the system has no sound card, and no sound server answers. On a desktop start it "

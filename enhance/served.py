@@ -1,4 +1,4 @@
-"""What a stream serves: rates, microphones, limits and networks."""
+"""What a stream serves: how many microphones, which sample rates, which networks."""
 
 from numbers import Integral, Real
 from typing import Literal, get_args
@@ -11,8 +11,8 @@ MIN_RATE, MAX_RATE = 8000, 192000
 Band = Literal["full", "narrow"]
 
 
-def check_stream(network: OnnxNetwork, n_mics: int, sample_rate: int, limit_db: float | None, band: str) -> None:
-    """Refuses what `Stream` cannot serve; its arguments.
+def check_served(network: OnnxNetwork, n_mics: int, sample_rate: int, limit_db: float | None, band: str) -> None:
+    """Refuses what no stream of a network can do.
 
     Raises:
         QuietmicError: a number of microphones, a rate, a limit or a band that cannot be served.
