@@ -93,6 +93,9 @@ limit_option = click.option(
     "--attenuation-limit", "attenuation_limit_db", type=click.FloatRange(min=0), metavar="DB",
     help="Attenuate nothing by more than this.",
 )  # fmt: skip
+live_model_option = click.option(
+    "--model", metavar="NAME", help="Name, or path of an .onnx file; default: what this machine can bear."
+)
 channels_option = click.option(
     "--channels", callback=parse_channels, metavar="0,1,...", help="Channels to use, counted from 0; default: all."
 )
@@ -102,6 +105,21 @@ jobs_option = click.option(
 records_option = click.option(
     "--records", type=path_type, default=Path("out/records"), show_default=True, help="Folder of the records of runs."
 )
+
+
+def device_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds what a live run is told of its devices and begins with."""
+    options = (
+        limit_option,
+        click.option("--input", "input_name", metavar="DEV", help="Microphone: index or part of its name."),
+        click.option("--output", "output_name", metavar="DEV", help="Loudspeaker: index or part of its name."),
+        click.option("--channels", callback=parse_channels, metavar="0,1,...", help="Input channels: microphones."),
+        click.option("--array", metavar="NAME", help="Array: a name of devices/boards.toml, or a geometry file."),
+        click.option("--virtual-mic", "virtual_microphone", is_flag=True, help="Be a microphone 'quietmic' (Linux)."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 def make_cluster(
