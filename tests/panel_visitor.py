@@ -3,14 +3,18 @@
 import http.client
 import json
 import queue
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import quote, urlsplit
+
+import pytest
 
 from quietmic.devices.board import find_board
 from quietmic.panel.desk import Desk
@@ -19,6 +23,7 @@ from quietmic.panel.orders import LiveWish
 from quietmic.panel.run import run_panel
 
 TIMEOUT_S = 60.0
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @contextmanager
@@ -35,6 +40,31 @@ def open_panel(options: PanelOptions) -> Iterator[str]:
         desk.close()
         thread.join(TIMEOUT_S)
         assert not thread.is_alive()
+
+
+class Program:
+    """`quietmic panel` in a process of its own, and where its page is.
+
+    Attributes:
+        scratch: where it works.
+        address: of the page, with the token where there is one.
+    """
+
+    def __init__(self, folder: Path, environment: dict[str, str], *arguments: str) -> None:
+        self.scratch = folder / "scratch"
+        self.scratch.mkdir()
+        self.process = subprocess.Popen(
+            [sys.executable, str(ROOT / "app.py"), "panel", "--no-browser", "--port", "0", *arguments],
+            env=environment | {"TMPDIR": str(self.scratch), "XDG_RUNTIME_DIR": str(folder)},
+            stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert self.process.stdout
+        self.address = self.process.stdout.readline().split()[-1].partition("#")[0]
+
+    def end(self, number: int) -> int:
+        """Sends a signal and gives the exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(30)
 
 
 @dataclass
@@ -57,7 +87,7 @@ class Visitor:
     address: str
     headers: dict[str, str] = field(default_factory=dict)
 
-    def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
+    def ask(self, method: str, path: str, body: bytes | BinaryIO | None = None, **headers: str) -> Answer:
         """Sends a request as it is: names of headers are written with _ for -."""
         connection = http.client.HTTPConnection(urlsplit(self.address).netloc, timeout=TIMEOUT_S)
         extra = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -106,3 +136,32 @@ def wait_until_done(socket: Any, number: int) -> dict[str, Any]:
 def left_in(folder: Path) -> list[Path]:
     """What panels have left in a folder for temporary files, in which libraries may have some of their own."""
     return [path for path in folder.glob("quietmic-panel-*/**/*") if path.is_file()]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where the panels of this module work."""
+    place = tmp_path_factory.mktemp("scratch")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(place))
+        yield place
+
+
+@pytest.fixture(scope="module")
+def panel(folder: Path) -> Iterator[str]:
+    """The address of a panel with small limits."""
+    with open_panel(PanelOptions(port=0, max_visits=2, max_files=3, max_bytes=3_000_000, grace_s=0.3)) as address:
+        yield address
+    assert not left_in(folder)
+
+
+@pytest.fixture
+def visitor(panel: str) -> Visitor:
+    return Visitor(panel)
+
+
+@pytest.fixture
+def page(visitor: Visitor) -> Iterator[tuple[Any, str]]:
+    """An open socket and the key of its visit."""
+    with visitor.connect() as socket:
+        yield socket, hear(socket, "visit")

@@ -64,9 +64,9 @@ def click(browser: Any, what: str) -> None:
 
 
 def noise_and_tone(path: Path) -> None:
-    """Four seconds that no model keeps: what is heard before is far from what is heard after."""
+    """Two seconds that no model keeps: what is heard before is far from what is heard after."""
     rng = np.random.default_rng(0)
-    soundfile.write(path, 0.1 * rng.standard_normal(4 * 16000), 16000, subtype="PCM_16")
+    soundfile.write(path, 0.1 * rng.standard_normal(2 * 16000), 16000, subtype="PCM_16")
 
 
 def test_a_file_is_dropped_played_switched_and_downloaded(browser: Any, panel: str, tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_a_file_is_dropped_played_switched_and_downloaded(browser: Any, panel: s
     click(browser, ".switch input[value=before]")
     click(browser, ".match")  # as it is: the voice of noise alone is no measure
     click(browser, ".play")
-    wait_for(browser, ".cursor", lambda cursor: float(cursor.value_of_css_property("left")[:-2]) > 150)
+    wait_for(browser, ".cursor", lambda cursor: float(cursor.value_of_css_property("left")[:-2]) > 300)
     click(browser, ".switch input[value=after]")
     wait_for(browser, ".play", lambda button: button.text == "Play")  # it has come to the end
     heard = np.array(browser.execute_script("return window.heard"), np.float32)

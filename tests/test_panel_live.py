@@ -1,10 +1,7 @@
 """The live part of the panel on the file-backed card, steered in a real browser."""
 
 import io
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 from chromium import browser, set_screen, take_picture, wait_for
-from panel_visitor import Visitor, hear, left_in
+from panel_visitor import Program, Visitor, hear, left_in
 from test_live_card import babble
 from virtual_card import VirtualCard, card, needs_card
 
@@ -28,35 +25,15 @@ WRONG = (
     '{"do": "start", "model": "/etc/passwd"}', '{"do": "start", "array": "/tmp/a.toml"}', '{"do": "shout"}',
     '{"do": "start", "channels": [0, 0]}', '{"do": "steer", "words": ["quit"]}',
 )  # fmt: skip
-ROOT = Path(__file__).resolve().parent.parent
-
-
-class Program:
-    """`quietmic panel` on the card, and where its page is."""
-
-    def __init__(self, card: VirtualCard, *arguments: str) -> None:
-        self.scratch = card.folder / "scratch"
-        self.scratch.mkdir()
-        devices = ("--input", "testmic", "--output", "testspk", "--no-browser", "--port", "0")
-        self.process = subprocess.Popen(
-            [sys.executable, str(ROOT / "app.py"), "panel", *devices, *arguments],
-            env=card.environment | {"TMPDIR": str(self.scratch), "XDG_RUNTIME_DIR": str(card.folder)},
-            stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        assert self.process.stdout
-        self.address = self.process.stdout.readline().split()[-1]
-
-    def end(self, number: int) -> int:
-        """Sends a signal and gives the exit code."""
-        self.process.send_signal(number)
-        return self.process.wait(30)
+DEVICES = ("--input", "testmic", "--output", "testspk")
 
 
 @pytest.fixture
 def program(card: VirtualCard, model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Program]:
     """The panel with four microphones of the card, of which the third is dead."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(card.folder))
-    running = Program(card, "--model", str(model_folder / "beam.onnx"), "--channels", "0,1,2,3")
+    model = ("--model", str(model_folder / "beam.onnx"), "--channels", "0,1,2,3")
+    running = Program(card.folder, card.environment, *DEVICES, *model)
     yield running
     running.process.kill()
     running.process.wait()
@@ -97,7 +74,6 @@ def test_a_run_is_steered_from_the_page(browser: Any, card: VirtualCard, program
         moving = levels(browser, what)
         assert min(moving) > -70 and max(moving) - min(moving) > 10, (what, moving)
     assert "4 microphones" in browser.find_element("id", "figures").text
-    time.sleep(1)
     canvas = browser.find_element("id", "running").rect
     picture = take_picture(browser)[int(canvas["y"]) : int(canvas["y"] + canvas["height"])]
     right = picture[:, int(canvas["x"] + canvas["width"]) - 20 : int(canvas["x"] + canvas["width"]) - 4]
@@ -113,7 +89,7 @@ def test_a_run_is_steered_from_the_page(browser: Any, card: VirtualCard, program
     pressed(browser, "mute")
     wait_for(browser, "#output-meter", lambda meter: meter.get_attribute("aria-valuenow") == "-100")
     pressed(browser, "record")
-    time.sleep(0.5)
+    time.sleep(0.3)
     pressed(browser, "record")
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
 
@@ -124,7 +100,7 @@ def test_a_run_is_steered_from_the_page(browser: Any, card: VirtualCard, program
     assert (samples.shape[1], rate) == (4, 16000) and len(samples) > 4000
     assert not np.any(samples[:, 2]) and np.any(samples[:, 0])
     assert browser.get_log("browser") == []
-    assert program.end(signal.SIGTERM) == 143
+    assert program.end(signal.SIGTERM) == 0
     assert not left_in(program.scratch)
     assert not (card.folder / "quietmic.sock").exists()
 
@@ -132,7 +108,7 @@ def test_a_run_is_steered_from_the_page(browser: Any, card: VirtualCard, program
 def test_a_board_begins_by_itself_and_a_signal_ends_all(card: VirtualCard, passthrough_model: Path) -> None:
     token = "correct-horse-battery"
     arguments = ("--live", "--host", "0.0.0.0", "--token", token, "--model", str(passthrough_model))
-    program = Program(card, *arguments)
+    program = Program(card.folder, card.environment, *DEVICES, *arguments)
     assert program.address.endswith(f"?token={token}")
     port = program.address.rpartition(":")[2].partition("/")[0]
     phone = Visitor(f"http://127.0.0.1:{port}/", {"Cookie": f"quietmic-panel={token}"})
@@ -147,9 +123,13 @@ def test_a_board_begins_by_itself_and_a_signal_ends_all(card: VirtualCard, passt
         while (meters := hear(socket, "meters"))["state"] != "enhancing":
             pass
         assert (meters["model"], meters["limit_db"], meters["n_mics"]) == ("tcn-tiny", 12, 1)
+        socket.send('{"do": "start", "input": "testmic", "output": "testspk", "model": "tcn-small"}')
+        while (changed := hear(socket, "meters"))["model"] != "tcn-small" or changed["state"] != "enhancing":
+            assert changed["state"] in ("enhancing", "bypass: changing the model", "bypass: loading a smaller model")
+        assert changed["duration_s"] > meters["duration_s"]  # the same run, which went on
+        assert "changed to tcn-small" in changed["messages"] and changed["limit_db"] == 12
         for order in WRONG:
             socket.send(order)
             assert hear(socket, "error")
-    os.kill(program.process.pid, signal.SIGINT)
-    assert program.process.wait(30) == 0
+    assert program.end(signal.SIGHUP) == 0
     assert not left_in(program.scratch)

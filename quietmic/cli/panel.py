@@ -49,16 +49,20 @@ def panel(options: "PanelOptions", no_browser: bool, begins: bool, wish: "LiveWi
     Only this machine reaches it, unless --host says otherwise.
     """
     import webbrowser
+    from contextlib import suppress
 
     from quietmic.cli.candidates import live_candidates
     from quietmic.devices.board import detect_board
+    from quietmic.devices.live import tidy_endings
     from quietmic.panel.desk import Desk
     from quietmic.panel.run import run_panel
 
     def announce(address: str) -> None:
+        address += "#live" if begins else ""
         click.echo(f"quietmic is at {address}")
         if options.is_local and not no_browser:
             webbrowser.open(address)
 
     desk = Desk(detect_board()[0], lambda model, preferred: live_candidates(model, preferred, not model), wish, begins)
-    run_panel(options, desk, announce)
+    with tidy_endings(), suppress(KeyboardInterrupt):  # however it is ended, nothing stays behind
+        run_panel(options, desk, announce)

@@ -5,7 +5,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -48,6 +48,7 @@ class Desk:
         self._next: LiveWish | None = wish if begins else None
         self._is_over = self._was_told = False
         self._devices: dict[str, Any] | None = None
+        self._lister: threading.Thread | None = None
         self._models: set[str] = set()
         self._folder = Path()
         self._tell: Callable[[dict[str, Any]], None] = lambda message: None
@@ -65,11 +66,14 @@ class Desk:
         self._list_devices()
 
     def _list_devices(self) -> None:
-        def find() -> None:
-            self._devices = offer_devices()
-            self._tell({"devices": self._devices})
+        """In a thread of its own, as sound systems take their time; one that is at it is enough."""
+        if self._lister is None or not self._lister.is_alive():
+            self._lister = threading.Thread(target=self._find_devices, name="devices", daemon=True)
+            self._lister.start()
 
-        threading.Thread(target=find, name="devices", daemon=True).start()
+    def _find_devices(self) -> None:
+        self._devices = offer_devices()
+        self._tell({"devices": self._devices})
 
     def greeting(self) -> dict[str, Any]:
         """What a page has to know when it comes."""
@@ -80,7 +84,7 @@ class Desk:
         return {"state": self._state, "about": self._about, "recordings": recordings}
 
     def recordings(self) -> dict[str, Path]:
-        """Recordings by name."""
+        """The files of all recordings by name."""
         return {path.name: path for path in self._folder.glob("*.flac")}
 
     def obey(self, order: dict[str, Any]) -> None:
@@ -123,10 +127,35 @@ class Desk:
             return
         self._is_over = order == "close"
         if isinstance(order, LiveWish):
+            if session and self._changes_model_alone(order):
+                self._change_model(session, order)
+                return
             self._next = order
         if session:
             self._was_told = True
             session.obey(["quit"])
+
+    def _changes_model_alone(self, wish: LiveWish) -> bool:
+        """Whether it names another model, all else as it runs; the limit is steered on its own."""
+        return wish.model is not None and self._wish == replace(
+            wish, model=self._wish.model, limit_db=self._wish.limit_db
+        )
+
+    def _change_model(self, session: Session, wish: LiveWish) -> None:
+        """Another model in the session that runs; where it does not fit, all stays as it is."""
+        engine = session.mixer.engine
+        try:
+            candidate = self._open_candidates(wish.model, self._board.default_model)[0]
+            if candidate.max_mics < engine.n_mics:
+                raise QuietmicError(f"{candidate.name} takes {candidate.max_mics} microphones, not {engine.n_mics}")
+            if (candidate.sample_rate, candidate.hop_length) != (engine.sample_rate, engine.hop_length):
+                raise QuietmicError(f"{candidate.name} runs at another rate: stop first")
+        except QuietmicError as error:
+            session.log(str(error))
+        else:
+            session.step_down.change(lambda: candidate.open(engine.n_mics, self._board.threads))
+            self._wish = wish
+        self._say("on")
 
     def _run_session(self, wish: LiveWish) -> None:
         self._wish, self._was_told = wish, False

@@ -58,7 +58,7 @@ def live_wish(order: dict[str, Any], models: Collection[str], arrays: Collection
 
 
 def steering_words(order: dict[str, Any]) -> list[str]:
-    """Words for `Controls.obey`.
+    """Words for `Controls.obey`, out of what a page sent.
 
     Raises:
         QuietmicError: what may not be steered from a page.

@@ -31,7 +31,7 @@ class Steering(Protocol):
     """What the live part of the page speaks to; see `quietmic.panel.desk.Desk`."""
 
     def recordings(self) -> dict[str, Path]:
-        """Recordings by name."""
+        """The files of all recordings by name."""
 
     def greeting(self) -> dict[str, Any]:
         """What a page has to know when it comes."""
@@ -101,7 +101,7 @@ def make_routes(room: Room) -> list[Route | WebSocketRoute]:
 
 
 class Pages:
-    """The answers."""
+    """The answers to all that can be asked for."""
 
     def __init__(self, room: Room) -> None:
         """Reads the parts of the page."""

@@ -72,7 +72,7 @@ class Visit:
     """
 
     def __init__(self, folder: Path) -> None:
-        """Begins without files."""
+        """Begins with a key and no files."""
         self.key = secrets.token_urlsafe(18)
         self.folder = folder
         self.items: dict[int, Item] = {}

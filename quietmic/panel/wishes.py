@@ -28,7 +28,7 @@ class FileWish:
 
 
 def read_object(data: bytes | str) -> dict[str, Any]:
-    """A JSON object.
+    """The JSON object in a message.
 
     Raises:
         QuietmicError: it is something else.
