@@ -38,7 +38,10 @@ def make_wish(
     "options", make_options,
     click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at; others need a token."),
     click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0 for a free one."),
-    click.option("--token", metavar="TEXT", help="What opens the page; beyond this machine made if it is not given."),
+    click.option(
+        "--token", metavar="TEXT", envvar="QUIETMIC_TOKEN",
+        help="What opens the page; also QUIETMIC_TOKEN. Beyond this machine one is made if none is given.",
+    ),
 )  # fmt: skip
 @click.option("--no-browser", is_flag=True, help="Only print the address of the page.")
 @click.option("--live", "begins", is_flag=True, help="Begin a live run at once.")

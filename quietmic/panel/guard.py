@@ -36,7 +36,7 @@ class Guard:
             options: token, and whether only this machine reaches it.
         """
         self._app, self._options = app, options
-        self._names = {"localhost"} if options.is_local else {"localhost", *own_names()}
+        self._names = own_names(options)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Lets a request through, or answers it."""

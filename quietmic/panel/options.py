@@ -60,7 +60,7 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def own_names() -> set[str]:
-    """What this machine is called in its network, in small letters."""
+def own_names(options: PanelOptions) -> set[str]:
+    """What this machine is called by those who may reach it, in small letters."""
     name = socket.gethostname().lower()
-    return {name, f"{name}.local"}
+    return {"localhost"} if options.is_local else {"localhost", name, f"{name}.local", options.host.lower()}

@@ -1,6 +1,7 @@
 """Before and after, to hear and to see: one sound with both inside, and pictures of few columns."""
 
 import base64
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,9 @@ class Preview:
         }
 
 
-def make_preview(before: Path, after: Path, n_samples: int, sound: Path) -> Preview:
+def make_preview(
+    before: Path, after: Path, n_samples: int, sound: Path, go_on: Callable[[], None] = lambda: None
+) -> Preview:
     """Reads both files once, in constant memory, and writes the sound that has both inside.
 
     Args:
@@ -64,6 +67,7 @@ def make_preview(before: Path, after: Path, n_samples: int, sound: Path) -> Prev
         after: the enhanced one, of the same length and rate.
         n_samples: length.
         sound: FLAC to write: the channels of one, then as many of the other, two each at most.
+        go_on: called from time to time; what it raises ends the work.
 
     Raises:
         QuietmicError: a file that cannot be read.
@@ -76,6 +80,7 @@ def make_preview(before: Path, after: Path, n_samples: int, sound: Path) -> Prev
         columns = [_Columns(length, rate), _Columns(length, rate)]
         with sound.open("w+b") as file, open_flac(file, 2 * n_channels, rate) as writer:
             for blocks in zip(first.blocks(block_length), second.blocks(block_length), strict=False):
+                go_on()
                 n = min(block.shape[1] for block in blocks)
                 for each, block in zip(columns, blocks, strict=True):
                     each.add(block[0, :n])

@@ -1,6 +1,7 @@
 """The server in a thread of its own, so that a live run has the main one."""
 
 import asyncio
+import os
 import socket
 import threading
 from collections.abc import Callable
@@ -96,7 +97,8 @@ def _bind(options: PanelOptions) -> socket.socket:
     family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if os.name == "posix":  # elsewhere it would let another program take the same port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((options.host, options.port))
     except OSError as error:
         listener.close()

@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,7 @@ class Visit:
 
     @property
     def n_bytes(self) -> int:
-        """Bytes uploaded."""
+        """Bytes of all that was uploaded."""
         return sum(item.n_bytes for item in self.items.values())
 
     def add(self, name: str, ending: str, n_bytes: int) -> Item:
@@ -100,7 +100,7 @@ class Visits:
     """All visits; used by the server's loop alone."""
 
     def __init__(self, folder: Path, options: PanelOptions, remove: Callable[[Visit], None]) -> None:
-        """Begins without one.
+        """Begins without any visit.
 
         Args:
             folder: for their files.
@@ -111,7 +111,7 @@ class Visits:
         self._visits: dict[str, Visit] = {}
         self._n_visits = 0
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Visit]:
         return iter(list(self._visits.values()))
 
     def find(self, key: str) -> Visit | None:

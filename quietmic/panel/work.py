@@ -17,6 +17,9 @@ from quietmic.panel.preview import Preview, make_preview
 from quietmic.panel.visits import Item, Visit
 from quietmic.panel.wishes import FileWish
 
+SOUND = "both.flac"
+"""Of an item's folder: before and after in one."""
+
 _LEAST_STEP = 0.01  # of progress that is told
 
 
@@ -43,9 +46,12 @@ class Work:
             item.state, item.share = state, share
             tell()
 
-        def on_progress(share: float) -> None:
+        def go_on() -> None:
             if item.is_gone or self._ends:
                 raise QuietmicError("it is no longer wanted")
+
+        def on_progress(share: float) -> None:
+            go_on()
             if share >= item.share + _LEAST_STEP:
                 item.share = share
                 loop.call_soon_threadsafe(step, "enhancing", share)
@@ -58,7 +64,7 @@ class Work:
             if result.status != "enhanced":
                 return result, target, None
             loop.call_soon_threadsafe(step, "drawing", 1.0)
-            return result, target, draw(item.source, target, result, item.folder / "both.flac")
+            return result, target, draw(item, target, result, go_on)
 
         item.target = item.sound = item.preview = None
         step("waiting")
@@ -72,7 +78,7 @@ class Work:
             item.about = [result.reason]
             step("failed")
             return
-        item.target, item.sound, item.preview = target, item.folder / "both.flac", preview
+        item.target, item.sound, item.preview = target, item.folder / SOUND, preview
         item.output = enhanced_name(item.name, Path(item.name).suffix)
         item.about = result.warnings
         step("done", 1.0)
@@ -107,8 +113,8 @@ def enhance_source(source: Path, target: Path, wish: FileWish, on_progress: Call
     return result
 
 
-def draw(source: Path, target: Path, result: FileResult, sound: Path) -> Preview:
-    """Pictures and the sound of both; raises QuietmicError where one cannot be read."""
-    with AudioReader(source) as reader:
+def draw(item: Item, target: Path, result: FileResult, go_on: Callable[[], None]) -> Preview:
+    """Makes pictures and the sound of both; raises QuietmicError where one cannot be read."""
+    with AudioReader(item.source) as reader:
         rate = reader.info.sample_rate
-    return make_preview(source, target, round(result.audio_s * rate), sound)
+    return make_preview(item.source, target, round(result.audio_s * rate), item.folder / SOUND, go_on)

@@ -114,7 +114,7 @@ function showState(live) {
 
 function showMeters(meters) {
   if (state !== "on") return;
-  byId("state").textContent = meters.state;
+  put(byId("state"), meters.state);
   showLevel(byId("input-meter"), meters.input_db);
   showLevel(byId("output-meter"), meters.output_db);
   showEach(meters.microphones_db);
@@ -130,11 +130,15 @@ function showMeters(meters) {
     ["Gaps", `${meters.gaps}, ${meters.lost_s.toFixed(1)} s lost`],
     ["Way", `${meters.input} → ${meters.output}`],
   ]);
-  byId("messages").replaceChildren(...meters.messages.reverse().map((text) => {
-    const entry = document.createElement("li");
-    entry.textContent = text;
-    return entry;
-  }));
+  const list = byId("messages"), messages = meters.messages.reverse();
+  while (list.children.length < messages.length) list.append(document.createElement("li"));
+  while (list.children.length > messages.length) list.lastChild.remove();
+  messages.forEach((text, k) => put(list.children[k], text));
+}
+
+/** Only what has changed is written: a screen reader would say it anew, and a phone has better to do. */
+function put(node, text) {
+  if (node.textContent !== text) node.textContent = text;
 }
 
 function fillMeter(meter, text) {
@@ -153,7 +157,7 @@ function showLevel(meter, level) {
   const bar = meter.querySelector(".bar"), part = Math.min(1, Math.max(0, 1 - level / LOWEST_DB));
   bar.style.transform = `scaleX(${part})`;
   bar.className = `bar ${level > -3 ? "clipped" : level > -12 ? "loud" : ""}`;
-  meter.querySelector(".value").textContent = `${level.toFixed(0)} dB`;
+  put(meter.querySelector(".value"), `${level.toFixed(0)} dB`);
   meter.setAttribute("aria-valuenow", level.toFixed(0));
   meter.setAttribute("aria-valuetext", `${level.toFixed(0)} dB`);
 }
@@ -179,18 +183,17 @@ function showEach(levels) {
     const text = `Mic ${k + 1}${isDead ? ": dead?" : ""}`;
     meter.classList.toggle("dead", isDead);
     meter.setAttribute("aria-label", text);
-    meter.querySelector(".text").textContent = text;
+    put(meter.querySelector(".text"), text);
     showLevel(meter, level);
   });
 }
 
 function showFigures(rows) {
-  byId("figures").replaceChildren(...rows.flatMap(([name, value]) => {
-    const term = document.createElement("dt"), text = document.createElement("dd");
-    term.textContent = name;
-    text.textContent = value;
-    return [term, text];
-  }));
+  const list = byId("figures");
+  if (list.children.length !== 2 * rows.length) {
+    list.replaceChildren(...rows.flatMap(() => [document.createElement("dt"), document.createElement("dd")]));
+  }
+  rows.flat().forEach((text, k) => put(list.children[k], text));
 }
 
 function draw(columns) {
