@@ -138,6 +138,7 @@ def test_limits_of_pages_files_and_bytes(visitor: Visitor, page: tuple[Any, str]
 
 def test_names_keep_what_a_person_wrote() -> None:
     assert shown_name("Gespräch mit Ayşe.WAV") == "Gespräch mit Ayşe.WAV"
+    assert shown_name("C:\\fakepath\\voice.wav") == shown_name("home/voice.wav") == "voice.wav"
     assert shown_name("a" * 300 + ".flac") == "a" * 120 + ".flac"
     assert shown_name("\u202efdp.wav") == "fdp.wav"
     assert (safe_ending("x.WAV"), safe_ending("x.mp4"), safe_ending("x.exe"), safe_ending("x")) == (

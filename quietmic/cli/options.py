@@ -169,17 +169,20 @@ selection_options = gather(
 )  # fmt: skip
 
 
-def make_evaluation(jobs: int, cache: Path, records: Path, cluster: "Cluster | None" = None) -> "EvaluationOptions":
+def make_evaluation(
+    jobs: int, cache: Path, records: Path, fast: bool, cluster: "Cluster | None" = None
+) -> "EvaluationOptions":
     """How an evaluation is run."""
     from quietmic.enhance.measure.quality import EvaluationOptions
 
-    return EvaluationOptions(jobs, cache, records, cluster)
+    return EvaluationOptions(jobs, cache, records, cluster, fast=fast)
 
 
 def evaluation_options(*more: Decorator) -> Decorator:
-    """Adds --jobs, --cache and --records, and more of them; the command gets `how`."""
+    """Adds --fast, --jobs, --cache and --records, and more of them; the command gets `how`."""
+    fast = click.option("--fast", is_flag=True, help="Leave out DNSMOS, which takes longer than all other measures.")
     cache = click.option(
         "--cache", type=path_type, default=Path("out/cache/evaluate"), show_default=True,
         help="Folder of finished results.",
     )  # fmt: skip
-    return gather("how", make_evaluation, jobs_option, cache, records_option, *more)
+    return gather("how", make_evaluation, fast, jobs_option, cache, records_option, *more)
