@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from quietmic.compression.recipe import Recipe
 from quietmic.enhance.errors import QuietmicError
+from quietmic.enhance.jsonfile import json_text, write_json
 from quietmic.models.networks.files import load_plain, save_whole
 
 
@@ -38,17 +39,16 @@ class Checkpoints:
             data: what the batches depend on, as plain values.
 
         Raises:
-            QuietmicError: the folder belongs to another recipe, another parent or other data.
+            QuietmicError: the folder belongs to another recipe, another parent or other data, or is damaged.
         """
         self.folder = folder
         if folder is None:
             return
-        folder.mkdir(parents=True, exist_ok=True)
         identity = {"recipe": recipe.to_dict(), "parent": weights_sha256(parent), "data": data}
         marker = folder / "run.json"
         if not marker.exists():
-            marker.write_text(json.dumps(identity, indent=1))
-        elif json.loads(marker.read_text()) != json.loads(json.dumps(identity)):
+            write_json(identity, marker)
+        elif _read(marker) != json.loads(json_text(identity)):
             raise QuietmicError(
                 f"{folder} holds another recipe, parent or data: remove it, or write somewhere else", exit_code=2
             )
@@ -63,6 +63,13 @@ class Checkpoints:
         values = work()
         save_whole(values, path)
         return values
+
+
+def _read(marker: Path) -> Any:
+    try:
+        return json.loads(marker.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise QuietmicError(f"{marker} is damaged: remove {marker.parent} to begin anew", exit_code=2) from error
 
 
 def state_of(model: nn.Module) -> dict[str, Tensor]:

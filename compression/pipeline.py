@@ -3,6 +3,7 @@
 import copy
 import time
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -35,6 +36,7 @@ from quietmic.enhance.progress import Progress, silent
 from quietmic.models.networks.count import count
 from quietmic.models.networks.fold import fold_norms
 from quietmic.models.networks.run import Example, Inputs, example
+from quietmic.models.training.folder import one_run
 
 
 def compress(
@@ -75,10 +77,11 @@ def compress(
         The smaller network with the figures of each step.
 
     Raises:
-        QuietmicError: a budget out of reach, nothing to cut, missing data, or figures that are not finite.
+        QuietmicError: a budget out of reach, nothing to cut, missing data, figures not finite, a folder in use.
     """
     task = Task(loss, data, predict, distance, recipe.n_calibration)
-    return _Run(model, example_inputs, task, recipe, seconds, rtf, folder, progress, build).run()
+    with one_run(folder) if folder else nullcontext():
+        return _Run(model, example_inputs, task, recipe, seconds, rtf, folder, progress, build).run()
 
 
 class _Run:

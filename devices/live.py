@@ -13,14 +13,15 @@ from quietmic.devices.engine import Candidate, Engine, measure_engine
 from quietmic.devices.keys import Keys
 from quietmic.devices.listing import ALSA_NAMES_OF_SERVER, find_device
 from quietmic.devices.options import LiveOptions
-from quietmic.devices.plan import plan_duplex
+from quietmic.devices.plan import DuplexPlan, plan_duplex
 from quietmic.devices.priority import raise_priority
 from quietmic.devices.remote import Remote
-from quietmic.devices.server.pactl import pactl
+from quietmic.devices.server.pactl import PIPEWIRE, pactl, take_snapshot
 from quietmic.devices.server.virtual import (
     ECHO_SINK,
     ECHO_SOURCE,
     FEED,
+    OURS,
     SOURCE,
     SPEAKER,
     VirtualDevice,
@@ -76,7 +77,8 @@ def run_live(
     """
     sound = Sound(backend) if backend else Sound.find()
     with tidy_endings(), contextlib.ExitStack() as stack:
-        options, wiring, makers = _make_devices(options, sound, stack)
+        asked = options
+        options, offered, makers = _make_devices(options, sound, stack)
         plan = plan_duplex(
             sound,
             candidates[0].sample_rate,
@@ -88,25 +90,24 @@ def run_live(
         )
         n_mics = len(plan.channels)
         model = candidates[0]
+        raise_priority()
         if picks:
             choice = choose_model(candidates, n_mics, board.threads)
             model = next(c for c in candidates if c.name == choice.model)
             logger.info("%s: %s", model.name, choice.reason)
-        raise_priority()
         engine = model.open(n_mics, board.threads)
         timing = measure_engine(engine, _MEASURE_S)
         smaller = _smaller_engine(candidates, model, n_mics, board.threads) if options.auto else None
-        if not wiring and (plan.input.is_on_server or plan.output.is_on_server):
-            wiring = Wiring(plan.input.name, plan.output.name)
+        wiring = _wire(asked, plan, offered)
 
         def make_again() -> None:
             for make in makers:
                 make()
 
         session = Session(sound, plan, engine, timing, options, smaller, make_again, wiring)
-        if wiring and wiring.offered:
+        if offered:
             kind = "microphone" if options.virtual_microphone else "loudspeaker"
-            session.log(f"pick the {kind} {wiring.offered!r} in the meeting program")
+            session.log(f"pick the {kind} {offered!r} in the meeting program")
         remote = stack.enter_context(Remote(session.obey, session.log))
         with Keys() as keys, view(session) as refresh:
 
@@ -122,45 +123,70 @@ def run_live(
 
 def _make_devices(
     options: LiveOptions, sound: Sound, stack: contextlib.ExitStack
-) -> tuple[LiveOptions, Wiring | None, list[Callable[[], None]]]:
+) -> tuple[LiveOptions, str, list[Callable[[], None]]]:
     """Makes the virtual devices that are asked for, until the stack is closed.
 
     Returns:
-        The options with the names of the devices to open, what is to be watched in the server, and what makes each
-        device again after the server was restarted.
+        The options with the names of the devices to open, the name of the device that other programs are to use (may
+        be empty), and what makes each device again after the server was restarted.
     """
     if not (options.virtual_microphone or options.virtual_speaker or options.echo_cancel):
-        return options, None, []
+        return options, "", []
     pactl("info")  # raises what is wrong
     remove_stale()
     if options.virtual_speaker:
         device = stack.enter_context(VirtualDevice(speaker(), logger.info))
         loudspeaker = _on_server(sound, options.output_name, "output")
         options = replace(options, input_name=f"{SPEAKER}.monitor", output_name=loudspeaker)
-        return options, Wiring(f"{SPEAKER}.monitor", loudspeaker, SPEAKER, (SPEAKER, SOURCE)), [device.create]
+        return options, SPEAKER, [device.create]
     # Looked up before the microphone is there, as the server may make it the default at once.
     source, sink = options.input_name, FEED if options.virtual_microphone else options.output_name
     makers: list[Callable[[], None]] = []
     if options.echo_cancel:
-        recipe = echo_canceller(_on_server(sound, source, "input"), _on_server(sound, options.output_name, "output"))
+        masters = _on_server(sound, source, "input"), _on_server(sound, options.output_name, "output")
+        recipe = echo_canceller(sound.server or PIPEWIRE, *masters)
         makers.append(stack.enter_context(VirtualDevice(recipe, logger.info)).create)
         logger.info("play what the others say to %r: that is what is taken out of the microphone", ECHO_SINK)
         source = ECHO_SOURCE
         sink = sink or ECHO_SINK
-    elif source is None or source in ALSA_NAMES_OF_SERVER:
-        source = real_default("source")
+    elif _means_default(source):
+        source = real_default(take_snapshot(), "source")
     if options.virtual_microphone:
         makers.append(stack.enter_context(VirtualDevice(microphone(), logger.info)).create)
-    forbidden = (SOURCE, f"{FEED}.monitor", f"{SPEAKER}.monitor")
-    wiring = Wiring(source, sink or "", SOURCE if options.virtual_microphone else "", forbidden)
-    return replace(options, input_name=source, output_name=sink), wiring, makers
+    offered = SOURCE if options.virtual_microphone else ""
+    return replace(options, input_name=source, output_name=sink), offered, makers
+
+
+def _means_default(wanted: str | None) -> bool:
+    return wanted is None or wanted in ALSA_NAMES_OF_SERVER
 
 
 def _on_server(sound: Sound, wanted: str | None, kind: str) -> str:
     """Name in the server of a device that a person means."""
-    if wanted is None or wanted in ALSA_NAMES_OF_SERVER:
-        return real_default("source" if kind == "input" else "sink")
+    if _means_default(wanted):
+        return real_default(take_snapshot(), "source" if kind == "input" else "sink")
     return find_device(next(sound.listings()), wanted, kind).name
+
+
+def _wire(asked: LiveOptions, plan: DuplexPlan, offered: str) -> Wiring | None:
+    """What is to be watched in the server; None where nothing there concerns us.
+
+    Args:
+        asked: the person's choices; a device that was not named follows the default.
+        plan: the devices found.
+        offered: name of the device that other programs are to use.
+    """
+    source, sink = (device.name if device.is_on_server else "" for device in (plan.input, plan.output))
+    if not source and not sink:
+        return None
+    is_preferred = bool(asked.preferred_input) and asked.preferred_input in plan.input.label
+    return Wiring(
+        source,
+        sink,
+        offered,
+        follows_source=source not in ("", *OURS) and _means_default(asked.input_name) and not is_preferred,
+        follows_sink=sink not in ("", *OURS) and _means_default(asked.output_name),
+    )
 
 
 def _smaller_engine(candidates: Sequence[Candidate], model: Candidate, n_mics: int, threads: int) -> NextEngine:

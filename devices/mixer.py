@@ -47,7 +47,7 @@ class Mixer:
     Attributes:
         bypass: what the person wants; the engine keeps running, so that the way back is immediate.
         muted: silence for the listener, as the person wants it.
-        silenced: silence because the sound would go round in a circle.
+        silenced: silence because a stream of ours is not where it belongs, see Watch.
         forced_bypass: the engine is not run at all (it is too slow, or being replaced).
         latency: samples between input and output.
         n_replaced: samples for which the engine gave NaN or infinity and the microphone was taken.
@@ -120,6 +120,10 @@ class Mixer:
             self._aligned.reset()
             return dry
         return wet
+
+    def silence(self, is_silent: bool) -> None:
+        """Begins or ends a silence that is not the person's."""
+        self.silenced = is_silent
 
     def process(self, noisy: Array) -> tuple[Array, Array, Array]:
         """Enhances one hop and mixes it with the delayed microphone, as the switches say.

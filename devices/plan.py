@@ -145,6 +145,26 @@ def plan_duplex(
     return DuplexPlan(source, sink, input_rate, output_rate, usable, n_inputs, n_outputs, one_clock, tuple(notes))
 
 
+def plan_on(sound: Sound, sample_rate: int, old: DuplexPlan, source: str, sink: str, two_clocks: bool) -> DuplexPlan:
+    """A plan for other devices of the same kind, with the channels of an old one.
+
+    Args:
+        sound: the sound systems.
+        sample_rate: the model's, Hz.
+        old: what was in use.
+        source: name or index of the microphone.
+        sink: name or index of the loudspeaker.
+        two_clocks: as for plan_duplex.
+
+    Raises:
+        QuietmicError: they are not there, or have fewer channels, or the input would hear the output.
+    """
+    plan = plan_duplex(sound, sample_rate, old.channels, source, sink, two_clocks)
+    if len(plan.channels) != len(old.channels):
+        raise QuietmicError(f"{plan.input.label} has too few channels")
+    return plan
+
+
 def plan_again(sound: Sound, sample_rate: int, old: DuplexPlan, two_clocks: bool) -> DuplexPlan:
     """A plan for the devices of an old one, which were lost.
 
@@ -155,7 +175,7 @@ def plan_again(sound: Sound, sample_rate: int, old: DuplexPlan, two_clocks: bool
         two_clocks: as for plan_duplex.
 
     Raises:
-        QuietmicError: they are not there, or came back with fewer channels.
+        QuietmicError: they are not there, or have fewer channels.
     """
     failure: QuietmicError | None = None
     for devices in sound.listings():
@@ -164,8 +184,5 @@ def plan_again(sound: Sound, sample_rate: int, old: DuplexPlan, two_clocks: bool
         except QuietmicError as error:
             failure = error
             continue
-        plan = plan_duplex(sound, sample_rate, old.channels, str(source.index), str(sink.index), two_clocks)
-        if len(plan.channels) != len(old.channels):
-            raise QuietmicError(f"{plan.input.label} came back with fewer channels")
-        return plan
+        return plan_on(sound, sample_rate, old, str(source.index), str(sink.index), two_clocks)
     raise failure or QuietmicError("there is no sound device")

@@ -6,7 +6,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,11 @@ from quietmic.devices.levels import Levels
 from quietmic.devices.losses import Losses, advise
 from quietmic.devices.mixer import Mixer
 from quietmic.devices.options import LiveOptions
-from quietmic.devices.plan import DuplexPlan, plan_again
+from quietmic.devices.placement import Placement
+from quietmic.devices.plan import DuplexPlan
 from quietmic.devices.priority import Guard
+from quietmic.devices.rest import Rest
+from quietmic.devices.retries import attempts
 from quietmic.devices.server.watch import Watch, Wiring
 from quietmic.devices.sound import Sound
 from quietmic.devices.stepdown import NextEngine, StepDown
@@ -28,7 +30,6 @@ from quietmic.devices.tuning import choose_jitter_s, choose_latency, more_latenc
 
 logger = logging.getLogger(__name__)
 
-FIRST_PAUSE_S, LAST_PAUSE_S = 0.5, 8.0  # between attempts to open lost devices, doubled each time
 _TICK_S = 0.05
 _REST_AFTER_S = 2.0
 
@@ -45,7 +46,7 @@ class Session:
         latency: asked of the devices.
         latency_s: from microphone to output, as far as is known.
         one_clock: whether a single stream carries both directions.
-        is_resting: the devices are closed as nobody uses the virtual one.
+        rest: from which it wakes when somebody uses the virtual device.
     """
 
     def __init__(
@@ -71,7 +72,8 @@ class Session:
             before_reconnect: called before lost devices are tried again (to make the virtual device anew).
             wiring: to be watched in the sound server; None = nothing there concerns us.
         """
-        self._sound, self._plan, self._options = sound, plan, options
+        self._sound, self._options = sound, options
+        self._placement = Placement(sound, plan, engine.sample_rate, options.two_clocks)
         self._before_reconnect, self._wiring = before_reconnect, wiring
         self.tally = Tally()
         self.messages: deque[tuple[float, str]] = deque(maxlen=1000)
@@ -84,23 +86,21 @@ class Session:
         self.jitter_s = options.jitter_s or choose_jitter_s(timing, self._block_s, options.least_jitter_s)
         self.latency = choose_latency(timing, plan) if options.latency == "auto" else options.latency
         self._connection: Connection | None = None
-        self._watch: Watch | None = None
         self._attention = threading.Event()
         self._guard = Guard()
         self._losses = Losses(self.tally, engine.hop_s)
         self.one_clock = plan.shared_clock
-        self._start_time = self._used_at = time.monotonic()
+        self._start_time = self._used_at = self._opened_at = time.monotonic()
         self._n_before = 0
         self.latency_s = 0.0
         self.n_reconnects = 0
         self._is_stuck = self._is_healing = False
-        self._rests_since: float | None = None
-        self._rested_s = 0.0
+        self.rest = Rest()
 
     @property
     def plan(self) -> DuplexPlan:
         """Devices, rates and channels in use."""
-        return self._plan
+        return self._placement.plan
 
     @property
     def seconds(self) -> float:
@@ -113,26 +113,16 @@ class Session:
         return self._losses.lost_s(time.monotonic())
 
     @property
-    def is_resting(self) -> bool:
-        """Whether the devices are closed as nobody uses the virtual one."""
-        return self._rests_since is not None
-
-    @property
-    def rested_s(self) -> float:
-        """Seconds of rest so far."""
-        return self._rested_s + (time.monotonic() - self._rests_since if self._rests_since is not None else 0.0)
-
-    @property
     def state(self) -> str:
         """What it does at the moment, in a few words."""
-        if self.is_resting:
+        if self.rest.is_on:
             return "resting: no program listens"
         if self._is_healing:
             return "lost the devices"
         if not self._losses.is_open:
             return "waiting for sound"
         if self.mixer.silenced:
-            return "silenced: it would hear itself"
+            return "silenced: its streams were moved"
         return f"bypass: {self.step_down.reason}" if self.step_down.reason else "enhancing"
 
     def log(self, text: str) -> None:
@@ -147,20 +137,20 @@ class Session:
             QuietmicError: they do not open.
         """
         self._connection = Connection(
-            self._sound, self._plan, self.mixer, self.step_down, self.levels, self.controls, self.tally,
+            self._sound, self.plan, self.mixer, self.step_down, self.levels, self.controls, self.tally,
             self._block_s, self.jitter_s, self.latency, self.log,
         )  # fmt: skip
         self.one_clock = self._connection.duplex.one_clock
         self._n_before = self.tally.n_hops
         if thread := self._connection.worker_thread:
             self._guard.spared.add(thread)  # StepDown looks after it
-        self._used_at = time.monotonic()
+        self._used_at = self._opened_at = time.monotonic()
 
     def _tell_connection(self) -> None:
         clock = "one stream" if self.one_clock else "two streams with drift correction"
-        if self._plan.input.is_on_server and self._plan.output.is_on_server:
+        if self.plan.input.is_on_server and self.plan.output.is_on_server:
             clock = f"through {self._sound.server}, {clock}"
-        self.log(f"{self._plan.input.label} -> {self.mixer.engine.name} -> {self._plan.output.label} ({clock})")
+        self.log(f"{self.plan.input.label} -> {self.mixer.engine.name} -> {self.plan.output.label} ({clock})")
 
     def _disconnect(self) -> None:
         self._losses.close(time.monotonic())
@@ -184,7 +174,7 @@ class Session:
         Raises:
             QuietmicError: the devices do not open at the start; later they are tried again for ever.
         """
-        for note in self._plan.notes:
+        for note in self.plan.notes:
             self.log(note)
         if self._options.record:
             self.controls.toggle_recording()
@@ -193,7 +183,9 @@ class Session:
             self._tell_connection()
             self._start_time = time.monotonic()
             if self._wiring:
-                self._watch = Watch(self._wiring, self._pids, self._silence, self._attention.set, self.log)
+                self._placement.watch = Watch(
+                    self._wiring, self._pids, self.mixer.silence, self._attention.set, self.log
+                )
             while not self._is_over():
                 self._attention.wait(_TICK_S)
                 self._attention.clear()
@@ -204,12 +196,9 @@ class Session:
             self.log("stopped")
         finally:
             self._disconnect()
-            if self._watch:
-                self._watch.close()
+            if watch := self._placement.watch:
+                watch.close()
             self.controls.stop_recording()
-
-    def _silence(self, is_silent: bool) -> None:
-        self.mixer.silenced = is_silent
 
     def _is_over(self) -> bool:
         duration_s = self._options.duration_s
@@ -218,19 +207,52 @@ class Session:
     def _look_after(self, tick: Callable[[], None] | None) -> None:
         for thread in self._guard.check():
             self.log(f"the thread {thread!r} never rests: it no longer goes before other programs")
-        if self.is_resting and self._watch and self._watch.n_users == 0:
+        if self._placement.is_outdated:
+            self._follow(tick)
             return
-        failure = self._connection.failure() if self._connection else None
-        if failure is None and (self._connection or self._watch is None or self._watch.n_users is not None):
-            self._rest_or_wake(tick)
+        watch = self._placement.watch
+        if self.rest.is_on and watch and watch.n_users == 0:
+            return
+        failure = self._failure()
+        if failure is None and (self._connection or watch is None or watch.n_users is not None):
+            self._rest_or_wake(tick, watch.n_users if watch else None)
             return
         self.log(f"lost the sound devices: {failure or 'the sound server does not answer'}")
         self._disconnect()
         self._heal(tick)
 
-    def _rest_or_wake(self, tick: Callable[[], None] | None) -> None:
+    def _failure(self) -> str | None:
+        """Why the open devices no longer work, None while they do or none are open."""
+        if self._connection is None:
+            return None
+        if missing := self._placement.missing_since(self._opened_at):
+            return f"{missing} is not there"
+        return self._connection.failure()
+
+    def _follow(self, tick: Callable[[], None] | None) -> None:
+        """Goes on with the devices that are the default now."""
+        try:
+            self._placement.follow()
+        except self._sound.errors as error:
+            self.log(f"another device is the default now: {error}: staying with {self.plan.input.label}")
+            self._placement.stay()
+            return
+        if self._connection:
+            self._reopen(tick)
+        self._tell_connection()
+
+    def _reopen(self, tick: Callable[[], None] | None) -> None:
+        """Closes and opens the devices, with another plan or latency."""
+        self._disconnect()
+        self.mixer.restart()
+        try:
+            self._connect()
+        except self._sound.errors as error:
+            self.log(f"lost the sound devices: {error}")
+            self._heal(tick)
+
+    def _rest_or_wake(self, tick: Callable[[], None] | None, n_users: int | None) -> None:
         now = time.monotonic()
-        n_users = self._watch.n_users if self._watch else None
         if self._connection is None:
             try:
                 self._wake()
@@ -239,22 +261,19 @@ class Session:
                 self._heal(tick)
         elif n_users != 0 or self._options.always_on or not (self._wiring and self._wiring.offered):
             self._used_at = now
-            self._watch_losses(now)
+            self._watch_losses(now, tick)
         elif now - self._used_at > _REST_AFTER_S:
             self.log(f"no program uses {self._wiring.offered!r}: resting until one does")
             self._disconnect()
-            self._rests_since = now
-
-    def _end_rest(self) -> None:
-        self._rested_s, self._rests_since = self.rested_s, None
+            self.rest.begin()
 
     def _wake(self) -> None:
-        self._end_rest()
+        self.rest.end()
         self.mixer.restart()
         self._connect()
         self.log("a program listens: awake again")
 
-    def _watch_losses(self, now: float) -> None:
+    def _watch_losses(self, now: float, tick: Callable[[], None] | None) -> None:
         """Says so when much is lost although the model is fast enough, and asks a server for more buffering."""
         connection = self._connection
         if connection and self.tally.n_hops > self._n_before:
@@ -264,29 +283,19 @@ class Session:
         loss = self._losses.judge(now)
         if loss is None or self.mixer.forced_bypass:
             return
-        more = more_latency(self.latency, self._plan) if self._options.latency == "auto" else None
+        more = more_latency(self.latency, self.plan) if self._options.latency == "auto" else None
         if more is None:
             self.log(f"{loss}: {advise(self.latency, self._options.jitter_s is not None, self.one_clock)}")
             return
         self.log(f"{loss}: asking the sound server for {1e3 * more:.0f} ms of buffering instead of less")
         self.latency = more
-        self._disconnect()
-        self.mixer.restart()
-        self._connect()
+        self._reopen(tick)
 
     def _heal(self, tick: Callable[[], None] | None) -> None:
         """Tries the devices again with growing pauses until they are back or the run is over."""
-        self._end_rest()
+        self.rest.end()
         self._is_healing = True
-        pause_s = FIRST_PAUSE_S
-        while not self._is_over():
-            self.log(f"trying again in {pause_s:g} s")
-            end = time.monotonic() + pause_s
-            while time.monotonic() < end and not self._is_over():
-                time.sleep(_TICK_S)
-                if tick:
-                    tick()
-            pause_s = min(2 * pause_s, LAST_PAUSE_S)
+        for _ in attempts(self._is_over, tick, self.log):
             try:
                 self._reconnect()
             except self._sound.errors as error:
@@ -303,8 +312,7 @@ class Session:
             self._sound.restart()
         if self._before_reconnect:
             self._before_reconnect()
-        plan = plan_again(self._sound, self.mixer.engine.sample_rate, self._plan, self._options.two_clocks)
-        self._plan = replace(plan, notes=self._plan.notes)
+        self._placement.renew()
         self.mixer.restart()
         self._connect()
         self._tell_connection()

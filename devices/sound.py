@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from quietmic.devices.listing import ALSA_NAMES_OF_SERVER, Device
-from quietmic.devices.server.pactl import default_node, find_server, take_snapshot
+from quietmic.devices.server.pactl import find_server, take_snapshot
 from quietmic.enhance.errors import QuietmicError
 
 _FIRST_ON_SERVER = 100
@@ -110,7 +110,7 @@ class Sound:
     def _on_server(self) -> list[Device]:
         if self.server is None:
             return []
-        server, source, sink = take_snapshot(), default_node("source"), default_node("sink")
+        server = take_snapshot()
         nodes = [(node, True) for node in server.sources] + [(node, False) for node in server.sinks]
         return [
             Device(
@@ -120,8 +120,8 @@ class Sound:
                 n_inputs=node.n_channels if is_source else 0,
                 n_outputs=0 if is_source else node.n_channels,
                 sample_rate=node.sample_rate,
-                is_default_input=is_source and node.name == source,
-                is_default_output=not is_source and node.name == sink,
+                is_default_input=is_source and node.name == server.default_source,
+                is_default_output=not is_source and node.name == server.default_sink,
                 description=node.description,
                 channel_map=node.channel_map,
                 monitor_of=node.monitor_of,

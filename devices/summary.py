@@ -27,7 +27,7 @@ def summarize(session: "Session") -> dict[str, Any]:
         "duration_s": session.seconds,
         "processed_s": tally.n_hops * hop_s,
         "lost_s": session.lost_s,
-        "rested_s": session.rested_s,
+        "rested_s": session.rest.seconds,
         "hop_ms": 1e3 * hop_s,
         "hop_p50_ms": 1e3 * p50_s,
         "hop_p99_ms": 1e3 * p99_s,

@@ -131,3 +131,9 @@ class ModelCard:
         for name in ("metrics", "training_data"):
             if not isinstance(getattr(self, name), dict):
                 raise ValueError(f"{name} must be a table")
+        for name in ("licence", "notes"):
+            if not isinstance(getattr(self, name), str):
+                raise ValueError(f"{name} must be a text")
+        for name, kind in (("parent", str), ("parent_sha256", str), ("recipe", dict)):
+            if not isinstance(getattr(self, name), kind | None):
+                raise ValueError(f"{name} is {getattr(self, name)!r}")

@@ -19,3 +19,10 @@ class Progress(Protocol):
 
 def silent(what: str, done: float, total: float, note: str = "") -> None:
     """For callers who want to hear nothing."""
+
+
+def describe_minutes(minutes: float) -> str:
+    """An estimate of time as a person says it, such as "3 minutes"."""
+    if minutes < 1:
+        return "a minute" if minutes > 0.5 else "less than a minute"
+    return f"{minutes:.0f} minutes" if minutes < 100 else f"{minutes / 60:.0f} hours"

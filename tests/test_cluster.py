@@ -15,6 +15,7 @@ import pytest
 from cluster_jobs import Number, double, enhance_or_die, enhance_slowly, fail_at_seven, loaded_sessions
 from cluster_processes import ROOT, DaskProcesses, make_certificates
 from reports_fixtures import write_pairs
+from test_leftovers import children, is_running, wait_for
 
 from quietmic import cli
 from quietmic.enhance.cluster.connect import Cluster, choose_cluster
@@ -249,6 +250,25 @@ def test_a_local_cluster_ends_with_the_command(passthrough_model: Path, tmp_path
     assert "4 enhanced, 0 skipped, 0 failed" in run.stdout
     assert run.stderr == ""
     assert len(list((tmp_path / "out").iterdir())) == 4
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_ended_local_cluster_leaves_no_worker_and_no_half_file(
+    passthrough_model: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    """Workers ended with the command, but what they had half written stayed until the next run."""
+    make_files(tmp_path / "in", 3, 16_000 * 600)
+    arguments = ["denoise", "in", "-o", "out", "--model", str(passthrough_model), "--cluster", "local", "--jobs", "2"]
+    out = tmp_path / "out"
+    with subprocess.Popen([sys.executable, str(ROOT / "app.py"), *arguments], stderr=subprocess.PIPE) as run:
+        assert wait_for(lambda: len(list(out.glob(".*.part.wav"))) == 2)
+        below = children(run.pid)
+        assert len(below) >= 2
+        run.send_signal(number)
+        run.communicate(timeout=60)
+    assert run.returncode == (143 if number == signal.SIGTERM else 1)
+    assert not any(map(is_running, below))
+    assert not list(out.glob(".*"))
 
 
 def test_no_scheduler_and_wrong_use(

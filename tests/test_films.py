@@ -1,6 +1,7 @@
 """Films and the sound of phones, through the program ffmpeg."""
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -156,6 +157,28 @@ def test_a_film_that_is_cut_off(denoise: Run, tmp_path: Path, capsys: pytest.Cap
     film.write_bytes(film.read_bytes()[: film.stat().st_size // 2])
     assert denoise(film, "-o", tmp_path / "b.mkv") == 0
     assert "ffmpeg says" in capsys.readouterr().out
+
+
+@needs_ffmpeg
+def test_a_full_disk_is_told_whatever_code_ffmpeg_ends_with(
+    denoise: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """ffmpeg ends well where only the last bytes found no place; the reason was "no sound that ffmpeg can read"."""
+    write(tmp_path / "a.wav", tone(), RATE)
+    ffmpeg("-i", tmp_path / "a.wav", tmp_path / "a.m4a")
+    program = tmp_path / "bin" / "ffmpeg"
+    program.parent.mkdir()
+    program.write_text(f"""#!/bin/sh
+case "$*" in
+*pipe:0*) cat > /dev/null; echo "Error writing trailer of x: No space left on device" >&2;;
+*) exec {shutil.which("ffmpeg")} "$@";;
+esac
+""")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    assert denoise(tmp_path / "a.m4a", "-o", tmp_path / "out" / "b.m4a") == 1
+    assert "b.m4a: cannot be written: no space left on device" in capsys.readouterr().err
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_without_ffmpeg_it_is_said_what_to_install(

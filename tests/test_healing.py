@@ -67,7 +67,7 @@ def test_a_lost_device_is_told_from_others_of_its_kind(now: list[Device], index:
 def test_a_run_heals_though_there_is_a_twin_and_portaudio_fails_to_start(
     backend: FakePortAudio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("quietmic.devices.session.FIRST_PAUSE_S", 0.05)
+    monkeypatch.setattr("quietmic.devices.retries.FIRST_PAUSE_S", 0.05)
     backend.names[2] = "Speaker (hw:2,1)"
     backend.n_failing_starts = 2
     session = make_session(backend, duration_s=60)
@@ -99,7 +99,7 @@ def test_the_worker_ends_before_the_streams_are_closed(backend: FakePortAudio, m
 def test_a_stream_that_does_not_close_is_left_behind(backend: FakePortAudio, monkeypatch: pytest.MonkeyPatch) -> None:
     """As with ALSA's plugin for PulseAudio when the server died at the wrong moment."""
     monkeypatch.setattr("quietmic.devices.duplex.CLOSING_S", 0.2)
-    monkeypatch.setattr("quietmic.devices.session.FIRST_PAUSE_S", 0.1)
+    monkeypatch.setattr("quietmic.devices.retries.FIRST_PAUSE_S", 0.1)
     session = make_session(backend, duration_s=60)
     thread = run_in_thread(session)
     wait_for(session, "->")

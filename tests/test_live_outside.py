@@ -1,8 +1,11 @@
 """What reaches a run from outside: commands over a socket, the service, the sound server's answers (a fake pactl)."""
 
 import os
+import shutil
 import socket
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -90,6 +93,16 @@ def test_the_service_is_installed_and_removed(systemd: Path, capsys: pytest.Capt
     assert "--user disable --now quietmic.service" in systemd.read_text()
 
 
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd")
+def test_systemd_takes_the_unit(tmp_path: Path) -> None:
+    unit = tmp_path / service.NAME
+    unit.write_text(service.make_unit([sys.executable, "app.py"], ["live", "--input", 'a 50% "mic" $HOME'], tmp_path))
+    command = ["systemd-analyze", "--user", "verify", str(unit)]
+    environment = dict(os.environ, XDG_RUNTIME_DIR=str(tmp_path))
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
 def test_a_service_that_does_not_start_is_not_left_behind(systemd: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (systemd.parent / "fails").touch()
     assert cli.main(["live", "--install"]) == 1
@@ -129,6 +142,9 @@ def fake_pactl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+INFO = """{"server_name": "PulseAudio (on PipeWire 1.0)", "default_source_name": "quietmic",
+ "default_sink_name": "out"}"""
+
 LIST = """{"sources": [
  {"index": 1, "name": "usb", "description": "Mikrofon für alle", "sample_specification": "s16le 2ch 44100Hz",
   "channel_map": "front-left,front-right", "monitor_source": ""},
@@ -145,13 +161,11 @@ def test_the_server_is_read(fake_pactl: Path) -> None:
     assert find_server() is None
     with pytest.raises(NoServer, match="is PulseAudio or PipeWire running"):
         pactl("info")
-    (fake_pactl / "-f_json_info").write_text('{"server_name": "PulseAudio (on PipeWire 1.0)"}')
+    (fake_pactl / "-f_json_info").write_text(INFO)
     (fake_pactl / "-f_json_list").write_text(LIST)
-    (fake_pactl / "get-default-source").write_text("quietmic\n")
-    (fake_pactl / "get-default-sink").write_text("out\n")
     assert find_server() == "PipeWire"
     assert [source.n_channels for source in take_snapshot().sources] == [2, 2, 1]
-    assert real_default("source") == "usb"  # not our own, though the person made it the default
+    assert real_default(take_snapshot(), "source") == "usb"  # not our own, though the person made it the default
     sound = Sound(FakePortAudio(), "PipeWire")
     labels = {device.name: device.label for device in sound.list_devices()}
     assert labels["usb"] == "Mikrofon für alle"

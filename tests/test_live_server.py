@@ -148,6 +148,33 @@ def test_what_a_crash_left_is_removed_at_the_next_start(server: SoundServer) -> 
     assert "quietmic" not in sources(server)
 
 
+@on_pulseaudio
+def test_what_a_crash_left_is_removed_also_when_its_number_was_given_again(server: SoundServer) -> None:
+    """The number of a process that ended is another program's by and by, which is not quietmic."""
+    crashed = start(server, "--virtual-mic")
+    crashed.wait_for("->")
+    os.kill(crashed.process.pid, signal.SIGKILL)
+    crashed.process.wait()
+    left = [
+        line.split("\t")
+        for line in server.pactl("list", "short", "modules").stdout.splitlines()
+        if f"quietmic.run={crashed.process.pid}." in line
+    ]
+    assert [name for _, name, *_ in left] == ["module-null-sink", "module-remap-source"]
+    for index, *_ in reversed(left):
+        server.pactl("unload-module", index)
+    other = subprocess.Popen(["sleep", "60"])
+    for _, name, arguments, *_ in left:
+        server.pactl("load-module", name, arguments.replace(f"={crashed.process.pid}.", f"={other.pid}."))
+    app = start(server, "--virtual-mic")
+    app.wait_for("->")
+    other.kill()
+    assert sources(server).count("quietmic") == 1
+    stop(app)
+    app.finish()
+    assert "quietmic" not in sources(server)
+
+
 @on_pipewire
 def test_it_rests_while_nobody_listens_and_obeys_from_outside(server: SoundServer) -> None:
     app = start(server, "--virtual-mic")
@@ -156,8 +183,12 @@ def test_it_rests_while_nobody_listens_and_obeys_from_outside(server: SoundServe
     assert json.loads(ctl(server, "status").stdout)["state"].startswith("resting")
     socket = server.folder / "quietmic.sock"
     assert socket.stat().st_mode & 0o777 == 0o600
-    server.record("quietmic")
+    server.play(0.25 * np.sin(0.17 * np.arange(60 * SAMPLE_RATE)).astype(np.float32))
+    recording = server.record("quietmic")
     app.wait_for("awake again")
+    wait_until(lambda: bool(np.any(np.abs(read_raw(recording)) > 0.05)))
+    silent_s = np.flatnonzero(np.abs(read_raw(recording)) > 0.05)[0] / SAMPLE_RATE
+    assert silent_s < 0.5  # measured: 0.12 to 0.24
     wait_until(lambda: json.loads(ctl(server, "status").stdout)["state"] == "enhancing")
     state = json.loads(ctl(server, "bypass").stdout)
     assert (state["state"], state["bypass"], state["mute"]) == ("bypass: key", True, False)

@@ -1,5 +1,7 @@
 """The view at every size of the terminal, the losses in seconds, and what is told of them."""
 
+import re
+
 import pytest
 from fake_portaudio import FakePortAudio
 from live_session import make_session
@@ -21,14 +23,18 @@ def text_of(session: Session, width: int, height: int) -> list[str]:
 @pytest.mark.parametrize(("width", "height"), [(40, 24), (40, 16), (80, 14), (80, 24), (200, 50)])
 def test_nothing_needed_is_cut(backend: FakePortAudio, width: int, height: int) -> None:
     session = make_session(backend)
+    session.latency_s = 0.1  # as once there is sound, when there is most to show
     for n in range(9):
         session.log(f"fell {n}.5 s behind: dropped {n} blocks")
     session.log("this is the newest message")
     lines = text_of(session, width, height)
     assert len(lines) < height and max(map(len, lines)) <= width
     text = " ".join(line.strip("│ ") for line in lines)
-    for part in ("waiting for sound", "input", "output", "-100.0 dB", "this is the newest message", *HELP.split("  ")):
+    for part in ("waiting for sound", "input", "output", "this is the newest message", *HELP.split("  ")):
         assert part in text, lines
+    assert sum("-100.0 dB" in line for line in lines) == 2
+    names = [re.split(r"  +", line.strip("│ "))[0] for line in lines[1 : -len(HELP) // width - 2]]
+    assert not [name for name in names if name.endswith("…") and len(name) < 12], lines
 
 
 def test_before_the_first_block_nothing_is_enhanced(backend: FakePortAudio) -> None:

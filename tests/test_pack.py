@@ -9,10 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from corpus import SMALL_ROOMS
 
 from quietmic.enhance import hashes
 from quietmic.enhance.errors import QuietmicError
+from quietmic.enhance.progress import describe_minutes
 from quietmic.models.mixtures.pack import list_files, pack_folder, written_whole
+from quietmic.models.mixtures.rooms import build_rooms
 from quietmic.models.training.sources import describe_pack
 
 
@@ -39,6 +42,23 @@ def test_packs_are_told_apart_by_contents(tmp_path: Path, monkeypatch: pytest.Mo
         assert [name for name in facts if "sha256" in name] == ["sha256_sampled" if limit == 0 else "sha256"]
         copy = write(tmp_path / "copy", 0.1)
         assert pack_folder(copy, "train", cache).sha256 == pack_folder(speech, "train", cache).sha256
+
+
+def test_what_the_caches_will_cost_is_said_beforehand(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A run of five minutes stood in front of hours of decoding without a word."""
+    caplog.set_level("INFO", "quietmic")
+    speech = write(tmp_path / "speech", 0.5, n_files=20)
+    pack_folder(speech, "train", tmp_path / "cache")
+    pack_folder(speech, "train", tmp_path / "cache")
+    build_rooms(tmp_path / "cache", 3, 0, SMALL_ROOMS)
+    packing, simulating = (record.getMessage() for record in caplog.records)
+    assert "20 files are decoded once" in packing
+    assert "less than a minute and 0.00 GB" in packing
+    assert "3 rooms are simulated once" in simulating
+    assert "minute" in simulating
+    assert [describe_minutes(m) for m in (0.1, 0.7, 34.4, 600)] == [
+        "less than a minute", "a minute", "34 minutes", "10 hours"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,27 @@ def test_resumed_run_equals_one_that_was_not_interrupted(tmp_path):
         run(conv_case, small(Budget("params", 400)), folder=tmp_path)
 
 
+def test_one_run_works_in_a_folder_at_a_time(tmp_path):
+    """Two compressions in one folder read each other's steps; the second is refused, and what the first keeps stays."""
+    recipe = small(Budget("params", 500))
+
+    def begin_another(what, done, total, note=""):
+        with pytest.raises(QuietmicError, match="another run is working"):
+            run(conv_case, recipe, folder=tmp_path)
+        asked.append(what)
+
+    asked = []
+    (tmp_path / "cut.pt.abc.part").write_bytes(b"half")
+    _, first = run(conv_case, recipe, folder=tmp_path, progress=begin_another)
+    assert asked
+    assert not list(tmp_path.glob("*.part"))
+    _, again = run(conv_case, recipe, folder=tmp_path)
+    assert [s.parameters for s in again.steps] == [s.parameters for s in first.steps]
+    (tmp_path / "run.json").write_text("")
+    with pytest.raises(QuietmicError, match="is damaged"):
+        run(conv_case, recipe, folder=tmp_path)
+
+
 class Numbered:
     """Batches without end, each with its number in front."""
 

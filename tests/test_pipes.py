@@ -49,6 +49,26 @@ def test_wav_in_and_out(passthrough_model: Path, length: int | None) -> None:
     assert b"enhanced: standard input -> standard output" in done.stderr
 
 
+def test_wav_that_counts_too_few_samples_is_read_on(passthrough_model: Path) -> None:
+    """A header that counts half of what comes gave half; what follows as a chunk is no sound."""
+    data = wav("PCM_16")
+    done = run(passthrough_model, "-", "-o", "-", data=wav("PCM_16", length=2 * N))
+    assert len(done.stdout) == 44 + 4 * N
+    assert b"warning: standard input: its header counts fewer" in done.stderr
+    for behind, warning in ((b"LIST\x04\0\0\0INFO", b""), (bytes(70), b""), (data, b"a recording that follows")):
+        done = run(passthrough_model, "-", "-o", "-", data=data + behind)
+        assert len(done.stdout) == 44 + 4 * N
+        assert (b"warning" in done.stderr, warning in done.stderr) == (bool(warning), True)
+
+
+def test_closed_input_has_a_sentence(passthrough_model: Path) -> None:
+    command = [sys.executable, "app.py", "denoise", "-", "-o", "-", "--model", str(passthrough_model)]
+    shell = ["sh", "-c", 'exec "$@" <&-', "sh", *command]
+    done = subprocess.run(shell, cwd=ROOT, capture_output=True, check=False)
+    assert done.returncode == 1
+    assert b"standard input is closed" in done.stderr
+
+
 @pytest.mark.parametrize("subtype", ["PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
 def test_the_coding_stays(passthrough_model: Path, tmp_path: Path, subtype: str) -> None:
     done = run(passthrough_model, "-", "-o", "-", data=wav(subtype))

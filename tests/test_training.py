@@ -1,5 +1,7 @@
 """The training loop and its settings, resuming, and the run time's transforms in torch."""
 
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +24,13 @@ from quietmic.models.networks.beam import beamform
 from quietmic.models.networks.registry import save_network
 from quietmic.models.networks.spectra import analysis, synthesis
 from quietmic.models.publish import measure_listed
+from quietmic.models.training import progress
+from quietmic.models.training.clock import Clock
 from quietmic.models.training.config import TrainConfig, read_config
+from quietmic.models.training.parallel import Team
 from quietmic.models.training.run import describe_start
-from quietmic.models.training.train import RunPlan, measure_norms, open_start, train
-from quietmic.models.training.trainer import Trainer
+from quietmic.models.training.train import FEWEST_NORM_BATCHES, RunPlan, measure_norms, open_start, train
+from quietmic.models.training.trainer import Trainer, batches
 
 STFT = StftConfig()
 SIZES = {"encoder": (4, 6), "width": 8, "n_units": 8, "dilations": (1, 2)}
@@ -72,6 +77,32 @@ def test_training_resumes_and_logs(data: dict[str, Path], tmp_path: Path) -> Non
     assert second["audio_hours"] == pytest.approx(second["steps"] * 2 / 3600)
     assert (tmp_path / "log.png").stat().st_size > 1000
     assert (tmp_path / "network.pt").exists()
+
+
+def test_minutes_are_the_wall_clock_of_norms_and_validation_too(
+    data: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--minutes 5` ran for 15: norms and validation came on top. A validation hears fewer scenes where it must."""
+    told: list[tuple[str, float]] = []
+
+    def score(*arguments: object) -> tuple[float, float, float]:
+        time.sleep(0.2)
+        return 1.0, 0.5, 2.0
+
+    monkeypatch.setattr(progress, "read_scenes", lambda folder, count: iter([(np.zeros((1, 9)), np.zeros(9))] * count))
+    monkeypatch.setattr(progress, "score", score)
+    config = TrainConfig(sizes=SIZES, mix=MixConfig(segment_s=0.5), batch_size=1, decay_minutes=0.0)
+    source = make_source(data, config.mix)
+    plan = RunPlan(tmp_path, 0.1, torch.device("cpu"), valid=tmp_path)
+    train(source, config, replace(plan, minutes=0.001, valid=None))  # the first step of a program takes seconds
+    begin = time.monotonic()
+    train(source, config, plan, progress=lambda what, *rest: told.append((what, time.monotonic() - begin)))
+    whats = [what for what, _ in told]
+    assert 3 <= whats.count("validating, 1 mic") <= 7  # a quarter of six seconds
+    assert whats.count("measuring norms") >= FEWEST_NORM_BATCHES
+    assert told[whats.index("measuring norms")][1] < 5  # what comes behind has been left its time
+    clock = Clock(0.1, 0.0, Team())
+    assert (clock.is_beyond(0.1), clock.is_beyond(-0.1)) == (False, True)
 
 
 def test_a_run_shorter_than_the_decay_goes_on_from_where_it_was_before_the_decay(
@@ -135,6 +166,24 @@ def test_beam_of_chosen_units_is_that_of_all() -> None:
     torch.testing.assert_close(some[:, freqs], whole[:, freqs], atol=1e-5, rtol=0)
     assert not torch.allclose(whole[:, freqs], noisy[:, 0, freqs], atol=1e-3)
     assert torch.equal(some[:, 1], noisy[:, 0, 1])
+
+
+@pytest.mark.parametrize("earlier", [0.0, 1.0])
+def test_scenes_begin_as_if_another_sound_had_come_before(earlier: float, data: dict[str, Path]) -> None:
+    config = TrainConfig(sizes=SIZES, batch_size=3, mix=MixConfig(segment_s=0.5), earlier=earlier)
+    trainer, heard = Trainer(config, torch.device("cpu")), []
+    network = trainer.replica
+    trainer.replica = lambda *inputs: (heard.append(inputs), network(*inputs))[1]
+    trainer.train_step(next(batches(make_source(data, config.mix), config, 0, 0)), 1.0)
+    noisy, _, state = heard[0]
+    mean, weight = state["level"].T
+    if not earlier:
+        assert not state["level"].any()
+        return
+    power = noisy[:, 0].square().sum(dim=-1).mean(dim=(1, 2))
+    louder_db = 10 * torch.log10(mean / weight / power)
+    assert louder_db.abs().max() <= 20 and louder_db.std() > 3
+    assert 0 < weight.min() < weight.max() < 1
 
 
 def test_wrong_settings_are_named(tmp_path: Path) -> None:

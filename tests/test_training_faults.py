@@ -74,6 +74,7 @@ OPTIONS = {
     "some units": {"unit_share": 0.1},
     "some units of arrays": {"unit_share": 0.1, "mics": (2,)},
     "perceptual": {"stoi_weight": 0.1, "perceptual_every": 2},
+    "another sound before": {"earlier": 0.5},
     "moving": {"mix": replace(MIX, moving=1.0, late_start=0.5, clipping=0.5, low_pass=0.5, speech_speed=1.0)},
 }
 CASES = [

@@ -155,7 +155,7 @@ def simulate_two_clocks(rig: Rig, seconds: float, drift: float) -> float:
     return most - least
 
 
-@pytest.mark.parametrize(("drift", "minutes"), [(200e-6, 10), (-200e-6, 2)])
+@pytest.mark.parametrize(("drift", "minutes"), [pytest.param(200e-6, 10, marks=pytest.mark.slow), (-200e-6, 2)])
 def test_two_clocks_200_ppm_apart(drift: float, minutes: int) -> None:
     rig = Rig(FakePortAudio(), output_name="usb")  # another card
     assert not rig.duplex.one_clock

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures import TimeoutError as Late
 from concurrent.futures.process import BrokenProcessPool
@@ -84,17 +85,15 @@ def mutate(data: bytes, rng: np.random.Generator) -> bytes:
     return bytes(changed)
 
 
-def decode_lengths(path: Path) -> list[int]:
-    """Samples that libsndfile and ffmpeg decode; those of them that can."""
-    lengths = []
+def decode_lengths(path: Path) -> Iterator[int]:
+    """Samples that libsndfile and then ffmpeg decode, where they can; the later ones cost a process of their own."""
     with suppress(*LibraryError, ValueError, MemoryError):
-        lengths.append(soundfile.info(path).frames)
-        lengths.append(len(soundfile.read(path, always_2d=True)[0]))
+        yield soundfile.info(path).frames
+        yield len(soundfile.read(path, always_2d=True)[0])
     if shutil.which("ffmpeg"):
         command = ["ffmpeg", "-v", "quiet", "-nostdin", "-i", f"file:{path}", "-map", "0:a:0", "-ac", "1"]
         done = subprocess.run([*command, "-f", "s16le", "-"], stdout=subprocess.PIPE, check=False)
-        lengths.append(len(done.stdout) // 2)
-    return lengths
+        yield len(done.stdout) // 2
 
 
 def run_case(source: Path, target: Path, options: Options) -> tuple[str, str]:
@@ -112,9 +111,11 @@ def run_case(source: Path, target: Path, options: Options) -> tuple[str, str]:
         return "enhanced with a warning", result.warnings[0]
     rate = soundfile.info(target).samplerate if result.audio_s else 1
     n_samples = round(result.audio_s * rate)
-    lengths = decode_lengths(source)
-    if any(abs(n_samples - length) <= SLACK for length in lengths):
-        return "enhanced", ""
+    lengths = []
+    for length in decode_lengths(source):
+        if abs(n_samples - length) <= SLACK:
+            return "enhanced", ""
+        lengths.append(length)
     return "another length", f"{n_samples} samples, but {lengths} are decoded elsewhere"
 
 

@@ -98,11 +98,6 @@ class Node:
     monitor_of: str = ""
 
 
-def default_node(kind: str) -> str:
-    """Name of the default "source" or "sink", as PULSE_SOURCE and PULSE_SINK or the server say; may be empty."""
-    return os.environ.get(f"PULSE_{kind.upper()}") or pactl(f"get-default-{kind}").strip()
-
-
 @dataclass(frozen=True)
 class Stream:
     """A program's stream at a source or sink.
@@ -131,12 +126,16 @@ class Snapshot:
         sinks: loudspeakers.
         recording: streams at sources.
         playing: streams at sinks.
+        default_source: name of the default, as PULSE_SOURCE or the server says; may be empty.
+        default_sink: likewise.
     """
 
     sources: tuple[Node, ...]
     sinks: tuple[Node, ...]
     recording: tuple[Stream, ...]
     playing: tuple[Stream, ...]
+    default_source: str = ""
+    default_sink: str = ""
 
 
 def _node(entry: dict[str, Any], monitor_of: str) -> Node:
@@ -154,11 +153,13 @@ def _stream(entry: dict[str, Any], node: int) -> Stream:
 
 
 def take_snapshot() -> Snapshot:
-    """All sources, sinks and streams; raises as `pactl` does."""
-    everything = ask("list")
+    """All sources, sinks and streams, and the defaults; raises as `pactl` does."""
+    everything, info = ask("list"), ask("info")
     return Snapshot(
         tuple(_node(entry, entry["monitor_source"] or "") for entry in everything["sources"]),
         tuple(_node(entry, "") for entry in everything["sinks"]),
         tuple(_stream(entry, entry["source"]) for entry in everything["source_outputs"]),
         tuple(_stream(entry, entry["sink"]) for entry in everything["sink_inputs"]),
+        os.environ.get("PULSE_SOURCE") or info["default_source_name"] or "",
+        os.environ.get("PULSE_SINK") or info["default_sink_name"] or "",
     )

@@ -1,16 +1,18 @@
 """Devices that other programs can pick, made of the sound server's own modules, and gone with the run.
 
 The microphone "quietmic" takes two modules: a sink that we play into, and a source that gives what the sink got. The
-loudspeaker "quietmic-speaker" is a sink whose monitor we listen to. All carry the process that made them in their
-description: what a run that was killed left behind is removed at the next start.
+loudspeaker "quietmic-speaker" is a sink whose monitor we listen to. All carry the process that made them among their
+properties, with the time of its start, as numbers of processes are given again: what a run that was killed left behind
+is removed at the next start.
 """
 
 import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
-from quietmic.devices.server.pactl import default_node, pactl, take_snapshot
+from quietmic.devices.server.pactl import PIPEWIRE, PULSEAUDIO, NoServer, Snapshot, pactl, take_snapshot
 from quietmic.enhance.errors import QuietmicError
 
 SOURCE, FEED = "quietmic", "quietmic_feed"
@@ -22,8 +24,18 @@ OURS = (SOURCE, FEED, f"{FEED}.monitor", SPEAKER, f"{SPEAKER}.monitor", ECHO_SOU
 _MONO = ("channels=1", "channel_map=mono")
 
 
+def _identity(pid: int) -> str | None:
+    """A process by number and time of start, as another gets the same number later; None where there is none."""
+    try:
+        # The name, in brackets, may hold anything; the start is the 20th field after it, see proc(5).
+        started = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[19]
+    except OSError:
+        return None
+    return f"{pid}.{started}"
+
+
 def _properties(kind: str, description: str) -> str:
-    return f"{kind}_properties='device.description={description} quietmic.pid={os.getpid()}'"
+    return f"{kind}_properties='device.description={description} quietmic.run={_identity(os.getpid())}'"
 
 
 def _null_sink(name: str, *more: str) -> list[str]:
@@ -39,10 +51,12 @@ class Recipe:
     Attributes:
         name: of the device that people see.
         modules: arguments of `pactl load-module`, in this order.
+        advice: for when the server refuses them; may be empty.
     """
 
     name: str
     modules: tuple[list[str], ...]
+    advice: str = ""
 
 
 def microphone() -> Recipe:
@@ -57,22 +71,36 @@ def speaker() -> Recipe:
     return Recipe(SPEAKER, (_null_sink(SPEAKER, *_MONO),))
 
 
-def echo_canceller(source: str, sink: str) -> Recipe:
+# Nothing else of WebRTC's: its noise reduction leaves less for ours, and its gain control moves the person's volume.
+_ONLY_ECHO = {
+    PULSEAUDIO: "noise_suppression=0 analog_gain_control=0 digital_gain_control=0",
+    PIPEWIRE: "webrtc.noise_suppression=false webrtc.gain_control=false",
+}
+
+
+def echo_canceller(server: str, source: str, sink: str) -> Recipe:
     """The server's own canceller (WebRTC's) between a microphone and a loudspeaker.
 
     Args:
+        server: PULSEAUDIO or PIPEWIRE.
         source: name of the microphone.
         sink: name of the loudspeaker; what is played into ECHO_SINK goes there, and is taken out of the microphone.
     """
     names = f"source_name={ECHO_SOURCE}", f"sink_name={ECHO_SINK}", f"source_master={source}", f"sink_master={sink}"
     described = _properties("source", ECHO_SOURCE), _properties("sink", ECHO_SINK)
-    return Recipe(ECHO_SOURCE, (["module-echo-cancel", *names, "aec_method=webrtc", *described],))
+    method = "aec_method=webrtc", f"aec_args='{_ONLY_ECHO[server]}'"
+    return Recipe(
+        ECHO_SOURCE,
+        (["module-echo-cancel", *names, *method, *described],),
+        "it has no echo canceller: it needs module-echo-cancel with WebRTC's method, which comes with the packages "
+        "pulseaudio, or pipewire-pulse and libspa-0.2-modules",
+    )
 
 
 @dataclass(frozen=True)
 class _Module:
     number: int
-    pid: int | None
+    run: str
 
 
 def _our_modules() -> list[_Module]:
@@ -81,25 +109,20 @@ def _our_modules() -> list[_Module]:
     for line in pactl("list", "short", "modules").splitlines():
         number, name, arguments = [*line.split("\t"), "", ""][:3]
         if name.startswith("module-") and re.search(r"(sink|source)_name=quietmic\b", arguments.replace("_feed", "")):
-            pid = re.search(r"quietmic\.pid=(\d+)", arguments)
-            modules.append(_Module(int(number), int(pid.group(1)) if pid else None))
+            run = re.search(r"quietmic\.run=([\d.]+)", arguments)
+            modules.append(_Module(int(number), run.group(1) if run else ""))
     return modules
 
 
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
+def _is_running(run: str) -> bool:
+    pid = run.partition(".")[0]
+    return bool(pid) and _identity(int(pid)) == run
 
 
 def remove_stale() -> None:
     """Removes what runs that no longer exist left in the server; raises as `pactl` does."""
     for module in reversed(_our_modules()):
-        if module.pid is None or not _is_running(module.pid):
+        if not _is_running(module.run):
             pactl("unload-module", str(module.number))
 
 
@@ -127,7 +150,7 @@ class VirtualDevice:
         Raises:
             QuietmicError: no server, or it refuses, or another running quietmic has the device.
         """
-        present = {module.number for module in _our_modules() if module.pid == os.getpid()}
+        present = {module.number for module in _our_modules() if module.run == _identity(os.getpid())}
         if self._modules and all(int(number) in present for number in self._modules):
             return
         remove_stale()
@@ -138,9 +161,11 @@ class VirtualDevice:
         try:
             for arguments in self._recipe.modules:
                 self._modules.append(pactl("load-module", *arguments).strip())
-        except QuietmicError:
-            self.__exit__()
+        except NoServer:
             raise
+        except QuietmicError as error:
+            self.__exit__()
+            raise QuietmicError(f"{error}; {self._recipe.advice}" if self._recipe.advice else str(error)) from error
 
     def __exit__(self, *exception: object) -> None:
         for module in reversed(self._modules):
@@ -152,19 +177,26 @@ class VirtualDevice:
         self._modules = []
 
 
-def real_default(kind: str) -> str:
-    """The default "source" or "sink" unless it is one of ours, else the first real one.
+def real_default(server: Snapshot, kind: str, used: str = "") -> str:
+    """The device that is meant where none is named: the default, unless it is one of ours.
 
     A server that was told to take our microphone as its default takes it again as soon as it is there.
+
+    Args:
+        server: as it is now.
+        kind: "source" or "sink".
+        used: name of the device in use, which stays in use rather than one that is not the default, or than a default
+            that is a monitor: servers make one the default when the last microphone is unplugged.
 
     Raises:
         QuietmicError: there is none.
     """
-    name = default_node(kind)
-    if name and name not in OURS:
-        return name
-    server = take_snapshot()
-    for node in server.sources if kind == "source" else server.sinks:
-        if node.name not in OURS and not node.monitor_of:
-            return node.name
+    nodes = server.sources if kind == "source" else server.sinks
+    names = {node.name: node for node in nodes if node.name not in OURS}
+    default = names.get(server.default_source if kind == "source" else server.default_sink)
+    if default and not (used and default.monitor_of):
+        return default.name
+    real = [used] if used in names else [name for name, node in names.items() if not node.monitor_of]
+    if real:
+        return real[0]
     raise QuietmicError(f"the sound server has no {'microphone' if kind == 'source' else 'loudspeaker'} beside ours")

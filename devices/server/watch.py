@@ -1,4 +1,8 @@
-"""Watches the sound server: who listens, and that no stream of ours ever sits where it would hear itself."""
+"""Watches the sound server: who listens, which devices are the default, and that our streams sit where they belong.
+
+Servers move streams as they think fit: PulseAudio moves even those that asked for a device by name when another becomes
+the default, and both move them when a device goes, to the monitor of a loudspeaker if there is nothing else.
+"""
 
 import contextlib
 import os
@@ -7,9 +11,10 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from quietmic.devices.server.pactl import Snapshot, Stream, environment, pactl, take_snapshot
+from quietmic.devices.server.pactl import Snapshot, environment, pactl, take_snapshot
+from quietmic.devices.server.virtual import real_default
 from quietmic.enhance.errors import QuietmicError
 
 _EVENTS = (b"on source-output", b"on sink-input", b"on source #", b"on sink #", b"on server")
@@ -26,13 +31,25 @@ class Wiring:
         source: name of the source that we record, empty if it is not the server's.
         sink: name of the sink that we play to, likewise.
         offered: name of the source or sink that other programs are to use, empty if there is none.
-        forbidden: names of sources and sinks where a stream of ours would hear itself.
+        follows_source: whether that is the default source, of which no other was asked for.
+        follows_sink: likewise.
     """
 
     source: str = ""
     sink: str = ""
     offered: str = ""
-    forbidden: tuple[str, ...] = ()
+    follows_source: bool = False
+    follows_sink: bool = False
+
+    def follow(self, server: Snapshot) -> "Wiring":
+        """The same with the devices that are the default now, where it follows them.
+
+        Raises:
+            QuietmicError: there is none.
+        """
+        source = real_default(server, "source", self.source) if self.follows_source else self.source
+        sink = real_default(server, "sink", self.sink) if self.follows_sink else self.sink
+        return replace(self, source=source, sink=sink)
 
 
 def count_users(wiring: Wiring, server: Snapshot) -> int:
@@ -46,12 +63,53 @@ def count_users(wiring: Wiring, server: Snapshot) -> int:
     )
 
 
+def find_missing(wiring: Wiring, server: Snapshot) -> str:
+    """Name of a device of ours that is not in the server, empty if all are."""
+    pairs = (wiring.source, server.sources), (wiring.sink, server.sinks)
+    return next((name for name, nodes in pairs if name and name not in {node.name for node in nodes}), "")
+
+
+@dataclass(frozen=True)
+class Misplaced:
+    """A stream of ours that is not where it belongs.
+
+    Attributes:
+        command: of pactl, that moves it.
+        index: the server's number of it.
+        place: name of where it is.
+        home: name of where it belongs.
+    """
+
+    command: str
+    index: int
+    place: str
+    home: str
+
+
+def find_misplaced(wiring: Wiring, server: Snapshot, pids: tuple[int, ...]) -> list[Misplaced]:
+    """Streams of these processes that are not where the wiring says."""
+    kinds = (
+        ("move-source-output", server.recording, server.sources, wiring.source),
+        ("move-sink-input", server.playing, server.sinks, wiring.sink),
+    )
+    return [
+        Misplaced(command, stream.index, node.name, home)
+        for command, streams, nodes, home in kinds
+        for stream in streams
+        for node in nodes
+        if stream.pid in pids and stream.node == node.index and home not in ("", node.name)
+    ]
+
+
 class Watch:
     """A thread that asks the server whenever something changed there, and moves our streams back.
 
     Attributes:
         n_users: programs that use what we offer, None as long as nobody could tell.
-        hears_itself: whether our input sits on our own output; the output has to be silent then.
+        wiring: where our streams belong; give it new devices once these are in use.
+        wanted: where they would belong now that other devices are the default.
+        missing: name of a device that is not in the server, empty while all are.
+        looked_at: when the server was last asked, monotonic seconds.
     """
 
     def __init__(
@@ -67,14 +125,17 @@ class Watch:
         Args:
             wiring: where our streams belong.
             own_pids: the processes whose streams are ours.
-            silence: called with True as soon as a stream of ours hears itself, with False when it no longer does.
-            on_change: called when the number of users has changed.
+            silence: called with True as soon as a stream of ours is where it does not belong, with False when none is.
+            on_change: called when there is something to do about what was seen.
             log: takes messages for the person.
         """
-        self._wiring, self._own_pids, self._silence = wiring, own_pids, silence
+        self.wiring = self.wanted = wiring
+        self._own_pids, self._silence = own_pids, silence
         self._on_change, self._log = on_change, log
         self.n_users: int | None = None
-        self.hears_itself = False
+        self.missing = ""
+        self.looked_at = 0.0
+        self._is_moved = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
         self._thread.start()
@@ -95,39 +156,31 @@ class Watch:
 
     def look(self) -> None:
         """Asks the server once, and puts right what is wrong; raises as `pactl` does."""
+        began, wiring = time.monotonic(), self.wiring
         server = take_snapshot()
-        wrong = self._misplaced(server)
-        if bool(wrong) != self.hears_itself:
-            self.hears_itself = bool(wrong)
-            self._silence(self.hears_itself)
-            if wrong:
-                self._log(f"our own stream was moved to {wrong[0][2]!r}: muted until it is back, or it hears itself")
-        for command, stream, _, place in wrong:
-            with contextlib.suppress(QuietmicError):
-                pactl(command, str(stream.index), place)
-        if wrong:
-            self._stopping.wait(_LEAST_PAUSE_S)
-        n_users = count_users(self._wiring, server)
-        if n_users != self.n_users:
-            self.n_users = n_users
+        wanted, missing = wiring, find_missing(wiring, server)
+        with contextlib.suppress(QuietmicError):  # no default at all: it is missing, then
+            wanted = wiring.follow(server)
+        seen = wanted, missing, count_users(wiring, server)
+        changed = seen != (self.wanted, self.missing, self.n_users)
+        self.wanted, self.missing, self.n_users = seen
+        self.looked_at = began
+        if wanted == wiring:
+            self._put_back(find_misplaced(wiring, server, self._own_pids()))
+        if changed:
             self._on_change()
 
-    def _misplaced(self, server: Snapshot) -> list[tuple[str, Stream, str, str]]:
-        """(command that moves, stream, where it is, where it belongs) of our streams that would hear themselves."""
-        pids, wiring = self._own_pids(), self._wiring
-        sources, sinks = ({node.index: node for node in nodes} for nodes in (server.sources, server.sinks))
-        inputs = [(s, sources[s.node]) for s in server.recording if s.pid in pids and s.node in sources]
-        outputs = [(s, sinks[s.node]) for s in server.playing if s.pid in pids and s.node in sinks]
-        played, heard = {sink.name for _, sink in outputs}, {source.monitor_of for _, source in inputs}
-        return [
-            ("move-source-output", stream, source.name, wiring.source)
-            for stream, source in inputs
-            if source.name in wiring.forbidden or (source.monitor_of in played and source.name != wiring.source)
-        ] + [
-            ("move-sink-input", stream, sink.name, wiring.sink)
-            for stream, sink in outputs
-            if sink.name in wiring.forbidden or (sink.name in heard and sink.name != wiring.sink)
-        ]
+    def _put_back(self, misplaced: list[Misplaced]) -> None:
+        if bool(misplaced) != self._is_moved:
+            self._is_moved = bool(misplaced)
+            self._silence(self._is_moved)
+            for stream in misplaced:
+                self._log(f"our stream was moved to {stream.place!r}: muted until it is back at {stream.home!r}")
+        for stream in misplaced:
+            with contextlib.suppress(QuietmicError):
+                pactl(stream.command, str(stream.index), stream.home)
+        if misplaced:
+            self._stopping.wait(_LEAST_PAUSE_S)
 
 
 class _Events:

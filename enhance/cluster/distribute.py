@@ -51,13 +51,21 @@ def run_on_cluster(
         cluster: where to run them.
         models: files that every worker must have, the same to the bit.
         size: the longest of the next few jobs goes first.
-        on_death: called when a worker died that may have had the job at hand, before it is tried again.
+        on_death: called when a worker died that may have had the job at hand, before it is tried again; also for
+            the jobs at hand when the batch is given up, as by an interrupt.
 
     Raises:
         QuietmicError: no cluster, no worker that may take the work, or the scheduler was lost.
     """
-    with connect(cluster) as client:
-        yield from _Batch(client, cluster.address, function, needs_of(models), size, on_death).results(jobs)
+    batch: _Batch[J, R] | None = None
+    try:
+        with connect(cluster) as client:
+            batch = _Batch(client, cluster.address, function, needs_of(models), size, on_death)
+            yield from batch.results(jobs)
+    except BaseException:  # whoever reads the results may also simply stop
+        for job in batch.at_hand() if batch else ():
+            on_death(job)
+        raise
 
 
 @dataclass(eq=False)
@@ -105,6 +113,10 @@ class _Batch(Generic[J, R]):
                     self._refuse(result, ticket)
                 elif not isinstance(result, WorkerDied) or self._died(ticket):
                     yield ticket.job, result
+
+    def at_hand(self) -> list[J]:
+        """Jobs that were sent and gave no result."""
+        return [ticket.job for ticket in self._running.values()]
 
     def _submit(self, waiting: Iterator[J]) -> None:
         """Fills the window: a few jobs per worker, or one while a job may have killed its worker.

@@ -108,7 +108,13 @@ class AudioReader:
 def _open(path: Location) -> Decoder:
     """A decoder: the library, and ffmpeg for what the library cannot read."""
     if not path.is_file():
-        raise QuietmicError(f"{path}: no such file")
+        is_there = isinstance(path, Path) and path.exists()
+        reason = (
+            "a pipe or a device, and no file: what it gives can be sent to standard input"
+            if is_there
+            else "no such file"
+        )
+        raise QuietmicError(f"{path}: {reason}")
     if stamp(path)[0] == 0:
         raise QuietmicError(f"{path}: the file is empty")
     if is_foreign(path):

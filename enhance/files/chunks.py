@@ -1,4 +1,4 @@
-"""Files made of chunks: RIFF and RF64 (WAV), FORM (AIFF, SVX) and CAF."""
+"""Files made of chunks: RIFF and RF64 (WAV), FORM (AIFF, SVX), CAF and W64."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -63,3 +63,27 @@ def walk(stream: IO[bytes], start: int, end: int) -> Iterator[Chunk]:
         if size < 0:
             return
         position = chunk.end + (size & 1 if kind != b"caff" else 0)
+
+
+WAVE64 = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"
+"""First sixteen bytes of a file of Sony's Wave64, whose chunks are named by as many."""
+
+_WAVE64_HEAD = 24  # bytes of a name and a size, which counts them
+
+
+def walk_wave64(stream: IO[bytes], start: int, end: int) -> Iterator[Chunk]:
+    """The chunks between the beginning of a recording and a position, named by four bytes, as far as their sizes fit.
+
+    What holds the samples is given whatever its size is.
+    """
+    position = start + 40  # behind "riff", its size and "wave"
+    while position + _WAVE64_HEAD <= end:
+        stream.seek(position)
+        head = stream.read(_WAVE64_HEAD)
+        chunk = Chunk(head[:4], position, position + _WAVE64_HEAD, int.from_bytes(head[16:], "little") - _WAVE64_HEAD)
+        fits = chunk.size >= 0 and chunk.end <= end
+        if fits or chunk.name in SOUND:
+            yield chunk
+        if not fits:
+            return
+        position = -(-chunk.end // 8) * 8

@@ -5,115 +5,19 @@ around; radio captures are several recordings in a row. The library that decodes
 Here such a header is found, and the library is shown the same bytes with a length that reaches to the end.
 """
 
-import io
-from dataclasses import dataclass
-from typing import Any, BinaryIO
+import re
+from typing import BinaryIO
 
 from quietmic.enhance.files import mp3, ogg
-from quietmic.enhance.files.chunks import ORDERS, SOUND, Chunk, Order, looks_like_name, walk
+from quietmic.enhance.files.chunks import ORDERS, SOUND, WAVE64, Chunk, Order, looks_like_name, walk, walk_wave64
+from quietmic.enhance.files.layout import Layout, Part
 
 _UNKNOWN = (0x7FFFF000 - 0x1000, 0x80000000, 0xFFFF0000)  # from .. to, and from: what pipes write for a length
 _FLAC_UNBOUNDED = (1 << 36) - 1  # samples; the largest that the header holds
+_FLAC_BEGINNING = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")  # mark, and the block that comes first, of 34 bytes
+_SEARCH = 1 << 20  # bytes that are looked through at a time
 _PADDING = 1 << 16  # zeros up to here behind the samples fill up a block of the disk
 _TAIL_TAGS = (b"TAG", b"ID3")  # what taggers hang behind any file
-
-
-@dataclass(frozen=True)
-class Part:
-    """One recording of a file, as the library shall see it.
-
-    Attributes:
-        start: position of its first byte.
-        end: position behind its last byte.
-        head: bytes to put in front.
-        patches: position in the file and the bytes that stand there instead.
-        n_samples: of each channel, where it is known better than by the library; None where not.
-        ends_there: what the decoder gives beyond `n_samples` only fills up its last block.
-    """
-
-    start: int
-    end: int
-    head: bytes = b""
-    patches: tuple[tuple[int, bytes], ...] = ()
-    n_samples: int | None = None
-    ends_there: bool = False
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What is known of a file before it is decoded.
-
-    Attributes:
-        parts: recordings, one after the other.
-        notes: what a listener should know, though all of the sound is read.
-        damage: how the file is cut off, None where that does not show.
-        is_counted: the header counts the samples, so that fewer are damage; else their number is a guess.
-    """
-
-    parts: tuple[Part, ...]
-    notes: tuple[str, ...] = ()
-    damage: str | None = None
-    is_counted: bool = True
-
-    def is_plain(self, n_bytes: int) -> bool:
-        """Whether the library may read the file as it is."""
-        return self.parts == (Part(0, n_bytes),)
-
-
-class Window(io.RawIOBase):
-    """The bytes of a part as a file; keeps the error that the library would take for the end.
-
-    Attributes:
-        error: what went wrong while reading.
-    """
-
-    def __init__(self, stream: BinaryIO, part: Part) -> None:
-        self._stream, self._part = stream, part
-        self._position = 0
-        self.error: OSError | None = None
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """As a file of its own would do it."""
-        part = self._part
-        base = (0, self._position, len(part.head) + part.end - part.start)[whence]
-        self._position = max(0, base + offset)
-        return self._position
-
-    def tell(self) -> int:
-        """As a file of its own would do it."""
-        return self._position
-
-    def readinto(self, buffer: Any) -> int:
-        """As a file of its own would do it."""
-        view = memoryview(buffer).cast("B")
-        part, position = self._part, self._position
-        if position < len(part.head):
-            data = part.head[position : position + len(view)]
-        else:
-            begin = part.start + position - len(part.head)
-            data = self._patched(begin, self._read(begin, min(len(view), part.end - begin)))
-        view[: len(data)] = data
-        self._position += len(data)
-        return len(data)
-
-    def _read(self, begin: int, n_bytes: int) -> bytes:
-        if n_bytes <= 0:
-            return b""
-        try:
-            self._stream.seek(begin)
-            return self._stream.read(n_bytes)
-        except Exception as error:  # storage has errors of many kinds, and a callback of the library must not raise
-            self.error = self.error or OSError(str(error))
-            return b""
-
-    def _patched(self, begin: int, data: bytes) -> bytes:
-        for at, replacement in self._part.patches:
-            if at < begin + len(data) and begin < at + len(replacement):
-                changed = bytearray(data)
-                low, high = max(at, begin), min(at + len(replacement), begin + len(data))
-                changed[low - begin : high - begin] = replacement[low - at : high - at]
-                data = bytes(changed)
-        return data
 
 
 def find_layout(stream: BinaryIO, n_bytes: int) -> Layout:
@@ -127,8 +31,10 @@ def find_layout(stream: BinaryIO, n_bytes: int) -> Layout:
     magic = stream.read(4)
     if magic in ORDERS:
         return _chunked(stream, n_bytes)
+    if magic == WAVE64[:4]:
+        return _wave64(stream, 0, n_bytes)
     if magic in (b".snd", b"dns."):
-        return _sun(stream, n_bytes, magic)
+        return _sun(stream, 0, n_bytes, magic)
     if magic == ogg.MARK:
         return _chained(stream, n_bytes)
     start = mp3.end_of_id3(stream)
@@ -241,17 +147,45 @@ def _count_of_fact(stream: BinaryIO, fmt: Chunk | None, fact: Chunk | None, soun
     return n_samples if (n_blocks - 1) * block_samples < n_samples <= n_blocks * block_samples else None
 
 
-def _sun(stream: BinaryIO, n_bytes: int, magic: bytes) -> Layout:
+def _wave64(stream: BinaryIO, start: int, n_bytes: int) -> Layout:
+    """W64: the library would read on through what lies behind the samples."""
+    chunks = walk_wave64(stream, start, n_bytes)
+    sound = next((chunk for chunk in chunks if chunk.name in SOUND), None)
+    if sound is None:
+        return Layout((Part(start, n_bytes),))
+    behind = list(chunks)
+    for chunk in behind:
+        if chunk.name == WAVE64[:4]:
+            return Layout((Part(start, sound.end),)).followed_by(_wave64(stream, chunk.header, n_bytes))
+    n_there = n_bytes - sound.start
+    size = (n_bytes - sound.header).to_bytes(8, "little")
+    whole = Part(start, n_bytes, patches=((sound.header + 16, size),))
+    if sound.size >= 1 << 62:
+        return Layout((whole,))
+    if sound.size > n_there:
+        return Layout((whole,), (), f"cut off: {n_there} of {sound.size} bytes of sound are there")
+    if n_there - sound.size < 8:
+        return Layout((Part(start, n_bytes),))
+    if behind or (sound.size > 0 and not _sound_behind(stream, sound.end, n_bytes)):
+        return Layout((Part(start, sound.end),))
+    return Layout((whole,), (_unfinished(max(0, sound.size), n_there),))
+
+
+def _sun(stream: BinaryIO, begin: int, n_bytes: int, magic: bytes) -> Layout:
     """AU: the position of the samples and their size; all ones for "to the end"."""
     order: Order = "big" if magic == b".snd" else "little"
+    stream.seek(begin + 4)
     head = stream.read(8)
-    start, size = int.from_bytes(head[:4], order), int.from_bytes(head[4:], order)
+    start, size = begin + int.from_bytes(head[:4], order), int.from_bytes(head[4:], order)
     n_there = n_bytes - start
     if size >= n_there or n_there - size < 8:
         damage = f"cut off: {n_there} of {size} bytes of sound are there" if n_there < size < 0xFFFF0000 else None
-        return Layout((Part(0, n_bytes),), (), damage)
-    patch = (8, min(n_there, 0xFFFFFFFE).to_bytes(4, order))
-    return Layout((Part(0, n_bytes, patches=(patch,)),), (_unfinished(size, n_there),))
+        return Layout((Part(begin, n_bytes),), (), damage)
+    stream.seek(start + size)
+    if size and stream.read(4) == magic:
+        return Layout((Part(begin, start + size),)).followed_by(_sun(stream, start + size, n_bytes, magic))
+    patch = (begin + 8, min(n_there, 0xFFFFFFFE).to_bytes(4, order))
+    return Layout((Part(begin, n_bytes, patches=(patch,)),), (_unfinished(size, n_there),))
 
 
 def _chained(stream: BinaryIO, n_bytes: int) -> Layout:
@@ -268,12 +202,12 @@ def _flac(stream: BinaryIO, n_bytes: int, start: int) -> Layout:
     stream.seek(at)
     field = stream.read(5)
     if len(field) < 5:
-        return Layout((Part(0, n_bytes),))
+        return Layout((Part(start, n_bytes),))
     value = int.from_bytes(field, "big")
     n_samples = value & _FLAC_UNBOUNDED
     patch = (at, (value | _FLAC_UNBOUNDED).to_bytes(5, "big"))
     guess = n_bytes // 2  # two bytes for a sample of all channels: rather too many
-    return Layout((Part(0, n_bytes, patches=(patch,), n_samples=n_samples or guess),), is_counted=n_samples > 0)
+    return Layout((Part(start, n_bytes, patches=(patch,), n_samples=n_samples or guess),), is_counted=n_samples > 0)
 
 
 def _mpeg(stream: BinaryIO, n_bytes: int) -> Layout | None:
@@ -291,8 +225,23 @@ def _mpeg(stream: BinaryIO, n_bytes: int) -> Layout | None:
         start = at if length is None else at + header.n_bytes
         guess = (end - at) * 8 * header.sample_rate // max(1, mp3.scan_bit_rates(stream, at, end)[0])
         return Layout((Part(start, n_bytes, head=head, n_samples=guess),), is_counted=False)
-    n_there = end - at
-    if length.n_bytes is None or length.n_bytes + 2 * header.n_bytes >= n_there:
+    n_found = mp3.count_frames(stream, at + header.n_bytes, end, header)
+    if abs(n_found - length.n_frames) <= 1:
         return Layout((Part(0, n_bytes),))
-    patch = (length.position + 8, mp3.unbounded_count() + n_there.to_bytes(4, "big"))
-    return Layout((Part(0, n_bytes, patches=(patch,), n_samples=length.n_frames * header.n_samples),))
+    patch = (length.position + 8, mp3.unbounded_count())
+    part = Part(0, n_bytes, patches=(patch,), n_samples=n_found * header.n_samples)
+    if n_found < length.n_frames:
+        return Layout((part,), (), f"cut off: {n_found} of {length.n_frames} frames are there", is_counted=False)
+    note = f"its header counts {length.n_frames} frames, but {n_found} are there: all were read"
+    return Layout((part,), (note,), is_counted=False)
+
+
+def find_flac(stream: BinaryIO, begin: int, n_bytes: int) -> Part | None:
+    """The next recording of FLAC behind a position, as `cat` puts one behind the other; None where there is none."""
+    while begin < n_bytes:
+        stream.seek(begin)
+        found = _FLAC_BEGINNING.search(stream.read(_SEARCH))
+        if found:
+            return _flac(stream, n_bytes, begin + found.start()).parts[0]
+        begin += _SEARCH - 8
+    return None

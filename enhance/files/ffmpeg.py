@@ -31,6 +31,7 @@ _LOSSLESS = ("alac", "flac", "pcm_", "tta", "wavpack", "ape")
 _NO_BEGINNING = frozenset({"avi", "aac", "mp2", "ts", "mts", "m2ts", "mpg", "mpeg", "vob"})
 """Endings of what cannot tell how many samples a coding puts in front of the sound."""
 
+_NO_SPACE = "No space left on device"  # in what ffmpeg says; its exit code may be 0 then
 _START_S = 60  # more than a program needs to look at the beginning of a file
 _SLACK_S = 0.2  # by which the length that a container tells may differ from the samples written
 
@@ -116,7 +117,7 @@ class FfmpegDecoder:
     def finish(self, n_read: int) -> None:
         """Hears what the program has to say at its end."""
         code = self._program.wait(_START_S)
-        said = _last_line(self._errors)
+        said = _text_of(self._errors).rpartition("\n")[2]
         if said or code:
             self.damage = f"damaged: ffmpeg says: {said or f'code {code}'}"
 
@@ -205,7 +206,7 @@ class FfmpegWriter:
             self._program.communicate()
         except OSError as error:
             raise self._failure() from error
-        if self._program.returncode:
+        if self._program.returncode or _NO_SPACE in _text_of(self._errors):
             raise self._failure()
         written = _probe(self._part.path, self.path)
         if written.duration_s and written.duration_s < self._n_written / self._rate - _SLACK_S:
@@ -216,7 +217,9 @@ class FfmpegWriter:
 
     def _failure(self) -> QuietmicError:
         self._program.wait(_START_S)
-        return QuietmicError(f"{self.path}: cannot be written: ffmpeg says: {_last_line(self._errors)}")
+        said = _text_of(self._errors)
+        reason = _NO_SPACE.lower() if _NO_SPACE in said else f"ffmpeg says: {said.splitlines()[-1] if said else ''}"
+        return QuietmicError(f"{self.path}: cannot be written: {reason}")
 
 
 class _on_this_machine:
@@ -281,7 +284,6 @@ def _end(program: subprocess.Popen[bytes]) -> None:
     program.wait()
 
 
-def _last_line(errors: IO[bytes]) -> str:
+def _text_of(errors: IO[bytes]) -> str:
     errors.seek(0)
-    lines = errors.read().decode(errors="replace").strip().splitlines()
-    return lines[-1] if lines else ""
+    return errors.read().decode(errors="replace").strip()

@@ -13,8 +13,9 @@ import soundfile
 from quietmic.enhance.arrays import Array
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files.bitrate import measure_bit_rate
-from quietmic.enhance.files.container import Part, Window, find_layout
+from quietmic.enhance.files.container import find_flac, find_layout
 from quietmic.enhance.files.info import AudioInfo
+from quietmic.enhance.files.layout import Part, Window
 from quietmic.enhance.files.storage import Location, Url, stamp
 
 LibraryError = (soundfile.SoundFileError, RuntimeError, TypeError)
@@ -25,6 +26,7 @@ _FLAT = {"MAT4", "MAT5", "HTK", "AVR", "NIST", "IRCAM", "PAF", "PVF"}  # one hea
 _FLAT_BYTES = {"PCM_S8": 1, "PCM_U8": 1, "ULAW": 1, "ALAW": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4,
                "DOUBLE": 8}  # fmt: skip
 _HEADER_BYTES = 4096  # no header of these is longer
+_FLAC_AHEAD = 1 << 17  # bytes that the decoder of FLAC may have read beyond what it gave
 _SLACK = 3 * 1152  # samples by which a length of MP3 may differ: what the encoder put in front and behind
 
 
@@ -134,10 +136,29 @@ class LibraryDecoder:
             return self._file.read(out=block)
         except LibraryError:
             n_good = n_samples - int(np.argmin(np.isnan(block[::-1, -1]))) if not np.isnan(block).all() else 0
-            self._parts.clear()
-            if not (n_good == 0 and self.info.is_counted and self._n_of_part >= self._n_declared()):
-                self.damage = self.damage or f"damaged after {self._n_of_part + n_good} samples"
+            n_until = self._n_of_part + n_good
+            is_whole = self.info.is_counted and n_until >= self._n_declared()
+            follows = self._finds_flac()
+            if not (is_whole and n_good == 0) and not (follows and (is_whole or not self.info.is_counted)):
+                self.damage = self.damage or f"damaged after {n_until} samples"
             return block[:n_good]
+
+    def _finds_flac(self) -> bool:
+        """Whether another recording follows, over whose beginning the decoder of FLAC stumbled; it comes next."""
+        self._parts.clear()
+        if self._window is None or self.info.format != "FLAC":
+            return False
+        begin = max(self._part.start + 1, self._part.start + self._window.tell() - _FLAC_AHEAD)
+        part = find_flac(self._stream, begin, self._part.end)
+        if part is None:
+            return False
+        with suppress(*LibraryError), _Sequential(Window(self._stream, part)) as other:
+            if (other.channels, other.samplerate) == (self.info.n_channels, self.info.sample_rate):
+                self._parts.append(part)
+                self.info = replace(self.info, n_samples=self.info.n_samples + (part.n_samples or 0))
+                return True
+        self.notes.append("what follows the first recording is left out, having other channels or another rate")
+        return True
 
     def finish(self, n_read: int) -> None:
         """Compares what was read to the end with what the header said."""
@@ -150,7 +171,8 @@ class LibraryDecoder:
             n_room = max(0, stamp(self._path)[0] - _HEADER_BYTES) // frame_bytes
             if n_room > n_read + n_read // 10:
                 self.damage = f"its header counts {n_read} samples, but the file has room for {n_room}"
-        if n_read < n_samples:
+        # The count of MP3 within WAV holds what the encoder put in front.
+        if n_read < n_samples - (_SLACK if self.info.subtype == "MPEG_LAYER_III" and self.info.format != "MP3" else 0):
             self.damage = f"only {n_read} of {n_samples} samples can be read"
         elif n_read > n_samples + (_SLACK if self.info.format == "MP3" else 0):
             self.notes.append(f"its header counts {n_samples} samples, but {n_read} are there: all were read")

@@ -13,6 +13,7 @@ _KBITS = {  # by (is MPEG 1, layer): kbit/s of the indices 1..14
     (False, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 _SEARCH = 1 << 16  # bytes behind the tags in which the first frame must begin
+_READ = 1 << 18  # bytes that are looked through at a time
 _CHAIN = 4  # frames that do not follow each other by chance
 _UNBOUNDED = 1 << 24  # frames of a length that nothing reaches: a hundred hours
 
@@ -180,3 +181,21 @@ def scan_bit_rates(stream: BinaryIO, at: int, end: int, n_frames: int = 500) -> 
         rates.append(header.bit_rate)
         at += header.n_bytes
     return round(sum(rates) / max(1, len(rates))), len(set(rates)) == 1
+
+
+def count_frames(stream: BinaryIO, at: int, end: int, kind: FrameHeader) -> int:
+    """Frames from a position on; what is damaged between them is passed over."""
+    n_frames, begin, data = 0, at, b""
+    while at < end:
+        if at + 4 > begin + len(data):
+            stream.seek(at)
+            begin, data = at, stream.read(min(_READ, end - at))
+        here = at - begin
+        header = parse_header(data[here : here + 4])
+        if header and (header.layer, header.sample_rate) == (kind.layer, kind.sample_rate):
+            n_frames += 1
+            at += header.n_bytes
+            continue
+        found = data.find(0xFF, here + 1)
+        at = begin + (found if found >= 0 else max(len(data) - 3, here + 1))
+    return n_frames

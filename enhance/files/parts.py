@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import IO
 
+from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files.pipes import Pipe
 from quietmic.enhance.files.storage import Location
 from quietmic.enhance.processes import BEFORE_END
@@ -33,12 +34,20 @@ class PartFile:
     """
 
     def __init__(self, target: Path) -> None:
-        """Makes the file beside the place of the final one; folders are made."""
+        """Makes the file beside the place of the final one; folders are made.
+
+        Raises:
+            QuietmicError: the folder cannot be written.
+        """
         self._target = target
-        target.parent.mkdir(parents=True, exist_ok=True)
         # Short whatever the name is: systems allow 255 bytes.
         self.path = target.parent / f"{_beginning(target)}{os.urandom(4).hex()}.part{target.suffix[:16]}"
-        self.file: IO[bytes] = self.path.open("w+b", buffering=0)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self.file: IO[bytes] = self.path.open("w+b", buffering=0)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise QuietmicError(f"{target}: cannot be written: {reason[:1].lower()}{reason[1:]}") from error
         _OPEN.add(self.path)
         if fcntl:
             with suppress(OSError):  # a file system without locks

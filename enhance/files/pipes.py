@@ -2,18 +2,21 @@
 
 import sys
 from types import TracebackType
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
 import numpy as np
 
 from quietmic.enhance.arrays import Array
 from quietmic.enhance.errors import QuietmicError
+from quietmic.enhance.files.chunks import ORDERS, looks_like_name
 from quietmic.enhance.files.info import AudioInfo
 
 _UNKNOWN = 0xFFFFFFFF
 _TYPES = {  # of WAV and of raw samples: (code in the header, bytes of a sample) -> name
     (1, 2): "PCM_16", (1, 3): "PCM_24", (1, 4): "PCM_32", (3, 4): "FLOAT", (3, 8): "DOUBLE",
 }  # fmt: skip
+_FORM_BYTES = 64  # of a chunk that are looked at
+_SKIP_BYTES = 1 << 16
 _CODES = {name: code for code, name in _TYPES.items()}
 
 
@@ -43,11 +46,12 @@ class PipeDecoder:
         """Reads the header, where there is one.
 
         Raises:
-            QuietmicError: neither raw samples are announced nor is it WAV.
+            QuietmicError: neither raw samples are announced nor is it WAV, or it is closed.
         """
-        self._stream = stream or sys.stdin.buffer
+        self._stream = stream or _opened(pipe, sys.stdin)
         self.damage: str | None = None
         self.notes: list[str] = []
+        self._ahead = b""  # bytes that were read and are not given yet
         self._n_left: int | None = None  # bytes of sound that the header announces; None for all that come
         if pipe.raw:
             rate, n_channels = pipe.raw
@@ -66,8 +70,9 @@ class PipeDecoder:
             size = int.from_bytes(self._exactly(4), "little")
             if name == b"data":
                 break
-            contents = self._exactly(size + (size & 1))
+            contents = self._exactly(min(size + (size & 1), _FORM_BYTES))
             form = contents if name == b"fmt " else form
+            self._skip(size + (size & 1) - len(contents))
         code, n_channels = int.from_bytes(form[:2], "little"), int.from_bytes(form[2:4], "little")
         rate, bits = int.from_bytes(form[4:8], "little"), int.from_bytes(form[14:16], "little")
         if code == 0xFFFE:
@@ -80,6 +85,10 @@ class PipeDecoder:
         frame_bytes = n_channels * bits // 8
         return AudioInfo(n_channels, (self._n_left or 0) // frame_bytes, rate, "WAV", subtype, is_counted=False)
 
+    def _skip(self, n_bytes: int) -> None:
+        while n_bytes > 0:
+            n_bytes -= len(self._exactly(min(n_bytes, _SKIP_BYTES)))
+
     def _exactly(self, n_bytes: int) -> bytes:
         data = self._stream.read(n_bytes)
         if len(data) < n_bytes:
@@ -89,11 +98,29 @@ class PipeDecoder:
     def read(self, n_samples: int) -> Array:
         """The next samples, [n, n_channels]; none at the end."""
         n_bytes = n_samples * self.info.n_channels * self._width
-        data = self._stream.read(n_bytes if self._n_left is None else min(n_bytes, self._n_left))
+        if self._n_left == 0:
+            self._look_behind()
+        data = self._ahead
+        read = self._stream.read(
+            n_bytes - len(data) if self._n_left is None else min(n_bytes - len(data), self._n_left)
+        )
         if self._n_left is not None:
-            self._n_left -= len(data)
+            self._n_left -= len(read)
+        data += read
         whole = len(data) // (self.info.n_channels * self._width) * self.info.n_channels * self._width
+        self._ahead = data[whole:]
         return _to_floats(data[:whole], self.info.subtype).reshape(-1, self.info.n_channels)
+
+    def _look_behind(self) -> None:
+        """More sound than the header counts is read; what follows as a chunk or as padding ends it."""
+        behind = self._stream.read(5)
+        names = behind[:4], behind[1:]  # an odd number of bytes is filled up
+        if not any(behind) or any(looks_like_name(name) for name in names):
+            if any(name in ORDERS for name in names):
+                self.notes.append("a recording that follows the first one is left out")
+            return
+        self.notes.append("its header counts fewer samples than came: all were read")
+        self._n_left, self._ahead = None, self._ahead + behind
 
     def finish(self, n_read: int) -> None:
         """Compares what was read to the end with what the header said."""
@@ -108,9 +135,13 @@ class PipeWriter:
     """Standard output: WAV of unknown length, or raw samples where these came in; in the coding of the input."""
 
     def __init__(self, pipe: Pipe, n_channels: int, sample_rate: int, like: AudioInfo) -> None:
-        """Sends the header, where there is to be one."""
+        """Sends the header, where there is to be one.
+
+        Raises:
+            QuietmicError: standard output is closed.
+        """
         self.notes: list[str] = []
-        self._stream = sys.stdout.buffer
+        self._stream = _opened(pipe, sys.stdout)
         self._subtype = like.subtype if like.subtype in _CODES else "PCM_16"
         if pipe.raw is None:
             self._stream.write(_header(self._subtype, n_channels, sample_rate))
@@ -127,6 +158,12 @@ class PipeWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         pass
+
+
+def _opened(pipe: Pipe, stream: TextIO | None) -> BinaryIO:
+    if stream is None:  # as Python has it where the shell closed it
+        raise QuietmicError(f"{pipe} is closed")
+    return stream.buffer
 
 
 def _header(subtype: str, n_channels: int, rate: int) -> bytes:

@@ -66,13 +66,13 @@ def compared_markdown(entries: list[ModelEntry], quality: dict[str, Any], speed:
     return f"{_table(COMPARED_COLUMNS, rows)}\n\n{fill(text, 120)}"
 
 
-def write_into(page: Path, name: str, text: str) -> None:
-    """Replace what stands between the two comments of a name in a Markdown page.
+def write_into(page: Path, name: str, text: str, command: str = "python tools/write_docs.py") -> None:
+    """Replace what stands between the two comments of a name, written by a command, in a Markdown page.
 
     Raises:
         QuietmicError: the comments are not there.
     """
-    start, end = f"<!-- {name}: written by `python tools/write_docs.py` -->", f"<!-- end of {name} -->"
+    start, end = f"<!-- {name}: written by `{command}` -->", f"<!-- end of {name} -->"
     old = page.read_text(encoding="utf-8")
     if start not in old or end not in old:
         raise QuietmicError(f"{page} has no place for the {name}: put the lines\n{start}\n{end}\ninto it", exit_code=2)

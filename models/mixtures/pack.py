@@ -3,6 +3,7 @@
 import logging
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,11 +17,12 @@ from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files import audio
 from quietmic.enhance.hashes import hash_contents
 from quietmic.enhance.processes import worker_pool
-from quietmic.enhance.progress import Progress, silent
+from quietmic.enhance.progress import Progress, describe_minutes, silent
 
 logger = logging.getLogger(__name__)
 
 SAMPLE_RATE = 16000
+N_TRIED = 8  # files by which the cost of all is told
 PART = ".part"  # ending of what is not whole yet
 AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff"}
 
@@ -106,6 +108,19 @@ def written_whole(target: Path) -> Iterator[Path]:
             shutil.rmtree(part, ignore_errors=True)
 
 
+def _tell_cost(folder: Path, paths: list[Path], cache: Path, jobs: int) -> None:
+    """Says what a packing will take, by what a few of the files take."""
+    few = paths[:: -(-len(paths) // N_TRIED)]
+    begin = time.perf_counter()
+    n_samples = sum(len(_decode(path)) for path in few)
+    share = sum(path.stat().st_size for path in paths) / max(1, sum(path.stat().st_size for path in few))
+    minutes = share * (time.perf_counter() - begin) / 60 / jobs
+    logger.info(
+        "%s: %d files are decoded once, into %s: about %s and %.2f GB",
+        folder, len(paths), cache, describe_minutes(minutes), 2 * share * n_samples / 1e9,
+    )  # fmt: skip
+
+
 def pack_folder(folder: Path, split: str, cache: Path, jobs: int = 1, progress: Progress = silent) -> Pack:
     """Decode a folder into the cache, or take it from there when the files are the same.
 
@@ -124,11 +139,11 @@ def pack_folder(folder: Path, split: str, cache: Path, jobs: int = 1, progress: 
     key, is_sampled = hash_contents(folder, names)
     target = cache / f"pack-{split}-{key[:16]}"
     if not target.exists():
-        size = sum((folder / name).stat().st_size for name in names)
-        logger.info("%s: %d files, %.1f GB, are decoded once, into %s", folder, len(names), size / 1e9, cache)
+        paths = [folder / name for name in names]
+        _tell_cost(folder, paths, cache, jobs)
         with worker_pool(jobs) as pool:
             pieces = []
-            for piece in pool.map(_decode, [folder / name for name in names], chunksize=16):
+            for piece in pool.map(_decode, paths, chunksize=16):
                 pieces.append(piece)
                 progress(f"decoding {folder.name}", len(pieces), len(rows))
         with written_whole(target) as part:

@@ -6,13 +6,14 @@ Each room has one talker, N_NOISES point noises and an array of 1 to 8 microphon
 
 import json
 import logging
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from quietmic.enhance.processes import worker_pool
-from quietmic.enhance.progress import Progress, silent
+from quietmic.enhance.progress import Progress, describe_minutes, silent
 from quietmic.models.mixtures.pack import written_whole
 
 logger = logging.getLogger(__name__)
@@ -20,6 +21,7 @@ logger = logging.getLogger(__name__)
 SAMPLE_RATE = 16000
 N_NOISES = 3
 MAX_TAPS = 8192
+N_TRIED = 2  # rooms by which the cost of all is told
 EARLY_S = 0.050
 SPEED_OF_SOUND = 343.0
 FRACTIONAL_DELAY = 40  # samples by which pyroomacoustics delays every response (half of its fractional-delay filter)
@@ -132,8 +134,24 @@ def early_part(response: np.ndarray, direct: int) -> np.ndarray:
     return early
 
 
+def _seed_of(seed: int, i: int) -> int:
+    return seed * 1_000_003 + i
+
+
 def _simulate_entry(job: tuple[int, RoomRange]) -> Room:
     return simulate_room(*job)
+
+
+def _tell_cost(count: int, seed: int, ranges: RoomRange, target: Path, jobs: int) -> None:
+    """Says what the simulation will take, by what a few of the rooms take."""
+    n_tried = min(N_TRIED, count)
+    begin = time.perf_counter()
+    n_values = sum(_simulate_entry((_seed_of(seed, i), ranges)).responses.size for i in range(n_tried))
+    minutes = (time.perf_counter() - begin) / 60 * count / n_tried / jobs
+    logger.info(
+        "%d rooms are simulated once, into %s: about %s and %.2f GB",
+        count, target, describe_minutes(minutes), 2 * n_values * count / n_tried / 1e9,
+    )  # fmt: skip
 
 
 def build_rooms(
@@ -150,10 +168,10 @@ def build_rooms(
     index = target / "rooms.json"
     if index.exists() and json.loads(index.read_text())["facts"] == json.loads(json.dumps(facts)):
         return target
-    logger.info("%d rooms are simulated once, into %s", count, target)
+    _tell_cost(count, seed, ranges, target, jobs)
     entries, flat, offset = [], [], 0
     with worker_pool(jobs) as pool:
-        made = pool.map(_simulate_entry, [(seed * 1_000_003 + i, ranges) for i in range(count)], chunksize=4)
+        made = pool.map(_simulate_entry, [(_seed_of(seed, i), ranges) for i in range(count)], chunksize=4)
         for room in made:
             data = room.responses.astype(np.float16)
             flat.append(data.ravel())

@@ -46,6 +46,10 @@ class Clock:
         """Minutes since the start, read now."""
         return (time.monotonic() - self._start) / 60
 
+    def is_beyond(self, minutes: float) -> bool:
+        """Whether so many minutes have passed by now."""
+        return self.elapsed() > minutes
+
     def due(self, what: str, every_minutes: float) -> bool:
         """Whether it is time for `what`, which happens every so many minutes; asking takes it as done."""
         if self._now - self._done.setdefault(what, self._start) <= 60 * every_minutes:

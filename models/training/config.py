@@ -22,7 +22,8 @@ class TrainConfig:
     drawn for each batch with equal odds. pesq_weight, stoi_weight: of the terms that need all units, used every
     `perceptual_every` steps with as many times the weight. decay_minutes: at the end of --minutes the learning rate
     falls to zero for so long, half of the run at most. planned_hours: of audio, over which the learning rate falls
-    along a cosine to zero, whatever the number of sittings; 0 = it does not.
+    along a cosine to zero, whatever the number of sittings; 0 = it does not. earlier: share of the scenes before which
+    the network heard another sound, up to 20 dB louder or quieter, as in a stream that has run for long.
     """
 
     model: str = "tcn"
@@ -37,6 +38,7 @@ class TrainConfig:
     average: float = 0.999
     planned_hours: float = 0.0
     unit_share: float = 1.0
+    earlier: float = 0.0
     teacher_weight: float = 1.0
     pesq_weight: float = 0.0
     stoi_weight: float = 0.0

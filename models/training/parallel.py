@@ -103,7 +103,7 @@ class NoLog:
     def step(self, trainer: object, loss: float) -> None:
         """Leaves the log of this step to the process that leads."""
 
-    def estimate_validation(self, trainer: object, scenes: object) -> float:
+    def plan_validation(self, trainer: object, scenes: object, at_most: float) -> float:
         """No time, as they do not validate."""
         return 0.0
 

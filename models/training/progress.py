@@ -1,6 +1,7 @@
 """What a training run tells and keeps: log.csv, log.png, and validation figures."""
 
 import csv
+import logging
 import math
 import time
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ from quietmic.enhance.measure.recordings import find_recordings
 from quietmic.enhance.progress import Progress
 from quietmic.models.networks.spectra import analysis, synthesis
 from quietmic.models.training.config import TrainConfig
+
+logger = logging.getLogger(__name__)
 
 COLUMNS = ("minutes", "step", "audio_hours", "loss", "n_mics", "si_sdr", "stoi", "pesq_wb")
 LOG_EVERY = 50
@@ -62,6 +65,7 @@ class TrainLog:
         if not self._path.exists():
             self._write(COLUMNS)
         self._first_minutes: float | None = None
+        self._n_scenes = N_SCENES
 
     def step(self, trainer: Run, loss: float) -> None:
         """Takes in the loss of one step, and tells how far the run is."""
@@ -77,21 +81,28 @@ class TrainLog:
             self._write((*_how_far(trainer), f"{np.mean(self._losses):.4f}", "", "", "", ""))
             self._losses.clear()
 
-    def estimate_validation(self, trainer: Run, scenes: Path) -> float:
-        """Minutes that `validate` will take, by what the first scene takes; finds out whether there is one."""
+    def plan_validation(self, trainer: Run, scenes: Path, at_most: float) -> float:
+        """Minutes that `validate` will take, by what the first scene takes; finds out whether there is one.
+
+        Where the usual number of scenes would take more minutes than `at_most`, it takes as many as that leaves.
+        """
         begin = time.perf_counter()
-        n_mics = _numbers_of_mics(trainer)[-1]
+        n_mics = _numbers_of_mics(trainer)
         for noisy, clean in read_scenes(scenes, 1):
-            score(trainer, noisy[:n_mics], clean)
-        return N_SCENES * len(_numbers_of_mics(trainer)) * (time.perf_counter() - begin) / 60
+            score(trainer, noisy[: n_mics[-1]], clean)
+        one = len(n_mics) * (time.perf_counter() - begin) / 60
+        self._n_scenes = min(N_SCENES, max(1, int(at_most / one)))
+        if self._n_scenes < N_SCENES:
+            logger.warning("validations hear %d of %d scenes: more would take the time", self._n_scenes, N_SCENES)
+        return self._n_scenes * one
 
     def validate(self, trainer: Run, scenes: Path) -> None:
         """Means over the first scenes, with one microphone and, where the run trains on arrays, with all of them."""
         for n_mics in _numbers_of_mics(trainer):
             rows: list[Scores] = []
-            for noisy, clean in read_scenes(scenes, N_SCENES):
+            for noisy, clean in read_scenes(scenes, self._n_scenes):
                 rows.append(score(trainer, noisy[:n_mics], clean))
-                self._progress(f"validating, {n_mics} mic", len(rows), N_SCENES)
+                self._progress(f"validating, {n_mics} mic", len(rows), self._n_scenes)
             means = [f"{np.nanmean([row[k] for row in rows]):.4f}" for k in range(3)]
             self._write((*_how_far(trainer), "", n_mics, *means))
         plot(self._path)

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 SAVE_MINUTES = 5.0
 VALID_MINUTES = 20.0
+VALID_SHARE = 0.25  # of a run that the validation at its end may take
+NORM_SHARE = 0.25  # of a run that is set aside for the norms
 NORM_SCENES = 360
 FEWEST_NORM_BATCHES = 10
 
@@ -35,7 +38,7 @@ class RunPlan:
 
     Attributes:
         folder: of this run.
-        minutes: wall clock of this call, the measuring of norms and the validation at its end included.
+        minutes: wall clock of `train`, the measuring of norms and the validation at its end included.
         device: where mixing and training run.
         workers: processes that draw scenes; 0 = this one.
         valid: a scenes folder, scored every VALID_MINUTES and at the end.
@@ -90,7 +93,7 @@ def train(
     trainer = _begin(config, plan, teacher, team)
     log = TrainLog(folder, minutes, progress) if team.leads else NoLog()
     first, earlier = trainer.step, trainer.minutes
-    valid_minutes = team.same(log.estimate_validation(trainer, valid)) if valid else 0.0
+    valid_minutes = team.same(log.plan_validation(trainer, valid, VALID_SHARE * minutes)) if valid else 0.0
     undecayed = True
     for scenes in batches(source, config, trainer.step, plan.workers, team):
         clock.tick()
@@ -102,18 +105,20 @@ def train(
         trainer.minutes = earlier + clock.elapsed()
         log.step(trainer, loss)
         n_done = trainer.step - first
-        clock.reserve = min(minutes / 3, valid_minutes + clock.passed / n_done * n_norm_batches(config))
+        norm_minutes = clock.passed / n_done * n_norm_batches(config)
+        clock.reserve = valid_minutes + min(NORM_SHARE * minutes, norm_minutes)
         if clock.left <= 0:
             break
         if clock.due("saving", SAVE_MINUTES):
             save_average(trainer, folder, facts)
             if undecayed:
                 trainer.save(state)
-        if valid and clock.due("validation", VALID_MINUTES):
+        if valid and clock.left > valid_minutes and clock.due("validation", VALID_MINUTES):
             log.validate(trainer, valid)
     if not config.decay_minutes:
         trainer.save(state)  # before the norms are measured, which those that go on must not see
-    measure_norms(trainer, source, progress if team.leads else silent, lambda: clock.elapsed() > minutes)
+    is_late = partial(clock.is_beyond, minutes - valid_minutes)
+    measure_norms(trainer, source, progress if team.leads else silent, is_late)
     path = save_average(trainer, folder, facts)
     if valid:
         log.validate(trainer, valid)

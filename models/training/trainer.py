@@ -23,6 +23,7 @@ from quietmic.models.training.losses import band_loss, spectra_loss
 from quietmic.models.training.parallel import Team
 from quietmic.models.training.precision import bfloat16_where_fast
 
+EARLIER_DB = 20.0  # how much louder or quieter than a scene what came before it is, at most
 SKIPPED_MOST = 100  # batches in a row whose loss or gradient is no number, until the run ends
 
 Teacher = Callable[[np.ndarray], np.ndarray]  # noisy [B, n_samples] -> enhanced [B, n_samples]
@@ -146,8 +147,22 @@ class Trainer:
     def _forward(self, noisy: Tensor, beam: Tensor, chosen: Chosen) -> Tensor:
         """Enhanced spectra, of all units or of those chosen."""
         state = self._state(noisy.shape[0], chosen)
+        if self.config.earlier:
+            state["level"] = self._level_of_another_sound(noisy[:, 0])
         with bfloat16_where_fast(self.device, self.mixed_precision):
             return self.replica(noisy, beam, state, **chosen)[0].float()
+
+    def _level_of_another_sound(self, reference: Tensor) -> Tensor:
+        """State of the running level [B, 2] that a sound before `reference` [B, F, T, 2] left; zeros after nothing.
+
+        Scenes begin with fresh states, a stream does not: music that was louder makes what follows it look quiet.
+        """
+        generator = torch.Generator().manual_seed(self.config.seed * 10**9 + self.step)
+        draws = torch.rand(3, len(reference) * self.team.size, generator=generator).chunk(self.team.size, dim=1)
+        there, louder, known = draws[self.team.rank].to(self.device)
+        power = reference.square().sum(dim=-1).mean(dim=(1, 2)) * 10 ** (EARLIER_DB / 10 * (2 * louder - 1))
+        weight = known * (there < self.config.earlier)
+        return torch.stack([weight * power, weight], dim=1)
 
     def _distillation(self, batch: Batch, enhanced: Tensor, freqs: Tensor | None) -> Tensor:
         """The loss against the teacher's output instead of the clean target, weighted; zero without a teacher.

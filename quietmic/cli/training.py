@@ -60,7 +60,10 @@ def make_plan(out: Path, minutes: float, device: str, valid: Path | None, first:
 @gather(
     "plan", make_plan,
     click.option("-o", "--out", type=path_type, required=True, help="Folder of the run; goes on there."),
-    click.option("--minutes", type=float, required=True, help="Wall clock of this run."),
+    click.option(
+        "--minutes", type=float, required=True,
+        help="Wall clock of training, norms and validation, once data and rooms are in --cache.",
+    ),
     click.option("--device", default="auto", show_default=True, help="cpu, cuda or auto."),
     click.option("--valid", type=folder_in, help="Folder of noisy/clean pairs to score now and then."),
     click.option("--start", "first", type=path_in, help="Checkpoint to start a run from."),

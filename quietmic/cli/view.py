@@ -47,7 +47,7 @@ def _rows(session: Session, width: int) -> list[tuple[str, str | Text]]:
     """(name, value) of what is shown, the most needed first."""
     figures, limit_db = session.summary(), session.controls.limit_db
     is_narrow = width < _NARROW
-    name_width = 8 if is_narrow else 19
+    name_width = 9 if is_narrow else 19
     bar_width = width - name_width
     rows: list[tuple[str, str | Text]] = [
         ("state", _state(session)),
@@ -60,8 +60,8 @@ def _rows(session: Session, width: int) -> list[tuple[str, str | Text]]:
         latency = f"{figures['latency_ms']:.0f} ms"
         latency += "" if is_narrow else f", of it {figures['algorithmic_delay_ms']:.0f} ms the model"
         rtf = f"{figures['rtf']:.2f}" + ("" if is_narrow else f", 99 % below {figures['rtf_p99']:.2f}")
-        reduction = f"{figures['noise_reduction_db']:.1f} dB" + ("" if is_narrow else " (estimated in the pauses)")
-        rows += [("latency", latency), ("less noise" if is_narrow else "noise reduction", reduction), ("load", rtf)]
+        reduction = f"{figures['noise_reduction_db']:.1f} dB" + (" less" if is_narrow else " (estimated in the pauses)")
+        rows += [("latency", latency), ("noise" if is_narrow else "noise reduction", reduction), ("load", rtf)]
     losses = f"{figures['lost_s']:.1f} s, {figures['underruns'] + figures['overruns']} gaps"
     rows += [
         ("losses", losses),
@@ -97,7 +97,10 @@ def render(session: Session, width: int = 80, height: int = 24) -> Panel:
     for name, value in rows:
         table.add_row(name, value)
     lines = [line for text in _messages(session) for line in textwrap.wrap(text, inner, subsequent_indent="  ")]
-    messages = [Text(line, "dim") for line in lines[: max(0, n_free - len(rows))]]
+    n_lines = max(0, n_free - len(rows))
+    if 0 < n_lines < len(lines):
+        lines[n_lines - 1] = lines[n_lines - 1][: inner - 2] + " …"
+    messages = [Text(line, "dim") for line in lines[:n_lines]]
     return Panel(Group(table, *messages, Text(HELP, "bold")), title="quietmic", width=width)
 
 
