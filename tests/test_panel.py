@@ -172,6 +172,9 @@ def test_the_voice_is_as_loud_after_as_before(tmp_path: Path) -> None:
     assert preview.gain_db == pytest.approx(6, abs=0.2)
     assert preview.peaks.shape[1] == preview.levels.shape[2] <= 1000
     assert preview.peaks[0, : preview.peaks.shape[1] // 4].mean() == pytest.approx(0.33, abs=0.03)
+    soundfile.write(tmp_path / "c.wav", voice + 0.1 * rng.standard_normal(32000), 16000)
+    loud = make_preview(tmp_path / "c.wav", tmp_path / "b.wav", 32000, tmp_path / "both.flac")
+    assert loud.gain_db == pytest.approx(6.9, abs=0.4)  # over all of it 8.1 dB of energy went, most of it noise
     quiet = slice(preview.levels.shape[2] * 3 // 10, preview.levels.shape[2] * 45 // 100)
     assert preview.levels[0, :, quiet].mean() > preview.levels[1, :, quiet].mean() + 50  # the pauses are dark after
     assert int(preview.levels[0].max()) == 255

@@ -46,6 +46,15 @@ def pressed(browser: Any, name: str) -> None:
     wait_for(browser, f"#{name}", lambda button: button.get_attribute("aria-pressed") != before)
 
 
+def wait_for_status(name: str, value: object) -> dict[str, Any]:
+    """What `quietmic ctl status` tells, once the order that was sent has come there."""
+    end = time.monotonic() + 20
+    while (told := send_command(["status"]))[name] != value:
+        assert time.monotonic() < end, told
+        time.sleep(0.05)
+    return told
+
+
 def levels(browser: Any, what: str) -> list[float]:
     """What a meter shows over a second."""
     found = []
@@ -82,7 +91,7 @@ def test_a_run_is_steered_from_the_page(browser: Any, card: VirtualCard, program
     pressed(browser, "bypass")
     browser.find_element("id", "live-limit").send_keys(Keys.ARROW_LEFT)
     wait_for(browser, "#state", lambda state: state.text == "bypass: key")
-    told = send_command(["status"])  # the session that `quietmic ctl` steers, too
+    told = wait_for_status("limit_db", 36)  # of the session that `quietmic ctl` steers, too
     assert (told["bypass"], told["mute"], told["limit_db"]) == (True, False, 36)
     send_command(["bypass", "off"])
     wait_for(browser, "#bypass", lambda button: button.get_attribute("aria-pressed") == "false")
