@@ -4,8 +4,8 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from math import ceil
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -14,18 +14,15 @@ from numpy.typing import NDArray
 from quietmic.enhance.arrays import Array, Spectra
 from quietmic.enhance.beamform import Beamformer, BeamState
 from quietmic.enhance.catalogue import find_model
-from quietmic.enhance.errors import QuietmicError
-from quietmic.enhance.network import OnnxNetwork, State
+from quietmic.enhance.network import Hop, OnnxNetwork, State
 from quietmic.enhance.offset import OffsetState, find_onset, initial_offset, remove_offset
 from quietmic.enhance.reference import ReferenceState, initial_reference, update_reference
 from quietmic.enhance.resample import ResamplerState, StreamResampler
 from quietmic.enhance.samples import silence_non_finite
+from quietmic.enhance.served import check_served
 from quietmic.enhance.stft import Stft, StftState
 
-MAX_MICS = 8
-MIN_RATE, MAX_RATE = 8000, 192000
-
-_CHUNK_FRAMES = 62  # frames per call of the network where a block brings so many: about a second
+_CHUNK_FRAMES = 64  # frames per call of the network: a block of a second is one call, larger ones are hardly faster
 
 
 @dataclass
@@ -96,7 +93,7 @@ class Stream:
             QuietmicError: a number of microphones, a rate or a limit that cannot be served.
         """
         card = network.card
-        _check(network, n_mics, sample_rate, attenuation_limit_db)
+        check_served(network, n_mics, sample_rate, attenuation_limit_db)
         self.network = network
         self.n_mics = n_mics
         self.sample_rate = sample_rate = int(sample_rate)
@@ -109,11 +106,23 @@ class Stream:
             to_model, from_model = self._resamplers
             self.delay = int((to_model.delay + self._stft.delay) * ratio + from_model.delay)
         self._onset = find_onset(self._resamplers[0] if self._resamplers else None, card.stft.hop_length)
-        self._hop = network.bind(n_mics)
         self._spectra = np.zeros((n_mics, card.stft.n_freqs), np.complex64)
         self._hop_at_rate = ceil(card.stft.hop_length * ratio)
         self.beamformer = Beamformer(n_mics, card.stft.n_freqs) if network.uses_beam and n_mics > 1 else None
         self.reset()
+
+    @cached_property
+    def _hop(self) -> Hop:
+        """Opened when the first single hop comes: blocks of a file do without."""
+        return self.network.bind(self.n_mics)
+
+    def warm_up(self) -> None:
+        """Opens the graph for single hops and runs it once, so that the first block takes no longer than the others.
+
+        Raises:
+            QuietmicError: a file that ONNX Runtime cannot load.
+        """
+        self._hop.run(self.network.initial_state())
 
     def reset(self) -> None:
         """Back to the state of a fresh stream; the attenuation limit stays."""
@@ -225,9 +234,9 @@ class Stream:
 
     def _enhance(self, hops: Array) -> Array:
         """[n_mics, T * hop_length] at the model's rate -> [T * hop_length]; T = 1 with several microphones."""
-        state, hop = self._state, self._hop
         if hops.shape[1] > self._stft.config.hop_length:
             return self._enhance_chunk(hops)
+        state, hop = self._state, self._hop
         if state.reference:
             self._run_array(hops, state.reference)
         else:
@@ -279,25 +288,6 @@ def _go_on(network: OnnxNetwork, n_mics: int, sample_rate: int, limit_db: float 
     return stream
 
 
-def _check(network: OnnxNetwork, n_mics: int, sample_rate: int, limit_db: float | None) -> None:
-    card = network.card
-    if limit_db is not None and not (isinstance(limit_db, Real) and limit_db >= 0):
-        raise QuietmicError(f"attenuation_limit_db is {limit_db!r}, but it must be 0 or more", exit_code=2)
-    if not isinstance(sample_rate, Real) or not float(sample_rate).is_integer():
-        raise QuietmicError(f"sample rate {sample_rate!r}, but it must be a whole number of Hz", exit_code=2)
-    if not isinstance(n_mics, Integral):
-        raise QuietmicError(f"{n_mics!r} microphones, but it must be a whole number", exit_code=2)
-    if not MIN_RATE <= sample_rate <= MAX_RATE:
-        raise QuietmicError(f"sample rate {sample_rate} Hz, but it must lie in {MIN_RATE}..{MAX_RATE}", exit_code=2)
-    most = min(MAX_MICS, card.max_mics)
-    if not 1 <= n_mics <= most:
-        raise QuietmicError(f"{n_mics} microphones, but {card.name} takes 1 to {most}", exit_code=2, argument="n_mics")
-    if card.look_ahead:
-        raise QuietmicError(f"{card.name} looks {card.look_ahead} frames ahead, which a stream does not offer")
-    if n_mics > 1 and network.uses_beam and not network.gives_mask:
-        raise QuietmicError(f"{card.name} takes a beam but gives no speech mask to steer it: export it again")
-
-
 def open_stream(
     model: str = "default", n_mics: int = 1, sample_rate: int = 16000, attenuation_limit_db: float | None = None
 ) -> Stream:
@@ -325,4 +315,6 @@ def open_stream(
         >>> sum(map(len, ready)) + len(stream.flush()) == 48000 + stream.delay
         True
     """
-    return Stream(OnnxNetwork(find_model(model)), n_mics, sample_rate, attenuation_limit_db)
+    stream = Stream(OnnxNetwork(find_model(model)), n_mics, sample_rate, attenuation_limit_db)
+    stream.warm_up()
+    return stream

@@ -58,7 +58,7 @@ def check_output(out: Path, inputs: list[Path]) -> None:
     if out.suffix != ".onnx":
         raise QuietmicError(f"{out}: a model is written as .onnx, and its checkpoint beside it as .pt", exit_code=2)
     int8 = out.with_name(f"{out.stem}-int8.onnx")
-    written = [out, hop_path(out), out.with_suffix(".pt"), int8, out.with_suffix(".png")]
+    written = [out, hop_path(out), out.with_suffix(".pt"), int8, hop_path(int8), out.with_suffix(".png")]
     for path in written:
         if any(path.exists() and given.exists() and path.samefile(given) for given in inputs):
             message = f"{out} would be written over what it is made from ({path}): choose another name"

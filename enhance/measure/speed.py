@@ -20,6 +20,7 @@ from quietmic.enhance.measure.peers import find_peer, run_peer
 from quietmic.enhance.measure.probe import probe
 from quietmic.enhance.measure.records import DEFAULT_FOLDER, write_record
 from quietmic.enhance.measure.sessions import count_sessions
+from quietmic.enhance.measure.start import measure_start
 from quietmic.enhance.measure.statistics import summarise
 from quietmic.enhance.measure.systems import System, describe_system
 from quietmic.enhance.network import OnnxNetwork
@@ -145,6 +146,7 @@ def _model_figures(system: System, seconds: float, max_threads: int, rates: dict
         "algorithmic_delay_ms": 1e3 * (stream.delay + stft.hop_length) / stft.sample_rate,
         "hop_duration_ms": 1e3 * stft.hop_length / stft.sample_rate,
         "network_ms": network_ms,
+        "start": measure_start(system.target),
         "load_ms": median(entry["load_ms"] for entry in probes),
         "memory_before_bytes": probes[0]["memory_before_bytes"],
         "peak_memory_bytes": probes[0]["peak_memory_bytes"],

@@ -28,6 +28,7 @@ def _candidate(path: Path, card: ModelCard, sha256: str) -> Candidate:
 
     def open_engine(n_mics: int, threads: int) -> Engine:
         stream = Stream(OnnxNetwork(path, threads), n_mics, stft.sample_rate)
+        stream.warm_up()
         return Engine(
             card.name, stream.process, stream.reset, stft.sample_rate, stft.hop_length, stream.delay, n_mics,
             lambda limit_db: setattr(stream, "attenuation_limit_db", limit_db), lambda: stream.non_finite,
