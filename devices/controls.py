@@ -12,6 +12,8 @@ NO_LIMIT = inf
 LIMITS_DB = (6.0, 9.0, 12.0, 15.0, 18.0, 24.0, 30.0, 36.0, NO_LIMIT)
 """Attenuation limits that + and - go through, dB."""
 
+_SWITCHES = {"bypass": "b", "mute": "m", "record": "r"}
+
 HELP = "b bypass  m mute  r record  + - attenuation limit  q quit"
 
 
@@ -55,17 +57,29 @@ class Controls:
             self.wants_quit = True
 
     def obey(self, words: list[str]) -> None:
-        """Does what a command from outside asks: bypass, mute, or limit with dB or "none".
+        """Does what a command from outside asks.
+
+        Args:
+            words: bypass, mute or record, alone to switch or with "on" or "off"; limit with dB or "none"; quit.
 
         Raises:
             QuietmicError: there is no such command.
         """
-        if words in (["bypass"], ["mute"]):
-            self.press(words[0][0])
-        elif len(words) == 2 and words[0] == "limit":
-            self._set_limit(_limit(words[1]))
+        name, value = [*words, "", ""][:2]
+        if name in _SWITCHES and len(words) <= 2 and value in ("", "on", "off"):
+            if value != ("on" if self._is_on(name) else "off"):
+                self.press(_SWITCHES[name])
+        elif len(words) == 2 and name == "limit":
+            self._set_limit(_limit(value))
+        elif words == ["quit"]:
+            self.wants_quit = True
         else:
-            raise QuietmicError(f"no command {' '.join(words)!r}: there are bypass, mute, limit DB and status")
+            known = "bypass, mute and record (alone, or on, off), limit DB, quit and status"
+            raise QuietmicError(f"no command {' '.join(words)!r}: there are {known}")
+
+    def _is_on(self, name: str) -> bool:
+        states = {"bypass": self._mixer.bypass, "mute": self._mixer.muted, "record": self.is_recording}
+        return states[name]
 
     def _set_limit(self, limit_db: float) -> None:
         self.limit_db = limit_db

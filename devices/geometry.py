@@ -45,6 +45,12 @@ def _to_array(name: str, entry: dict[str, Any]) -> MicrophoneArray:
     return MicrophoneArray(name, entry.get("description", ""), entry.get("device", ""), channels, positions)
 
 
+def list_arrays() -> dict[str, str]:
+    """The arrays of boards.toml: their descriptions by name."""
+    arrays = tomllib.loads(BOARDS_FILE.read_text(encoding="utf-8"))["arrays"]
+    return {name: entry.get("description", name) for name, entry in arrays.items()}
+
+
 def find_array(name: str) -> MicrophoneArray:
     """An array by its name in boards.toml, or from a geometry file.
 

@@ -76,7 +76,7 @@ def run_live(
         QuietmicError: devices that are missing or do not open, or no model for so many microphones.
     """
     sound = Sound(backend) if backend else Sound.find()
-    with _tidy_endings(), contextlib.ExitStack() as stack:
+    with tidy_endings(), contextlib.ExitStack() as stack:
         asked = options
         options, offered, makers = _make_devices(options, sound, stack)
         plan = plan_duplex(
@@ -201,7 +201,7 @@ def _smaller_engine(candidates: Sequence[Candidate], model: Candidate, n_mics: i
 
 
 @contextlib.contextmanager
-def _tidy_endings() -> Iterator[None]:
+def tidy_endings() -> Iterator[None]:
     """Makes SIGTERM (a service that is stopped) and SIGHUP (a terminal that is closed) end the run as Ctrl-C does.
 
     Only the first one counts: what is tidied up then takes a moment, and a closed terminal sends several.

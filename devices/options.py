@@ -23,7 +23,8 @@ class LiveOptions:
         least_jitter_s: that buffering is never less, seconds.
         n_hops_per_block: hops in one block of the sound card.
         two_clocks: correct drift even where the devices look like one card.
-        record: folder for recordings from the start; None = only on the key, in the current folder.
+        record: folder of a recording from the start; None = only on the key.
+        key_folder: folder for recordings that are begun later; None = that of `record`, or the current one.
         duration_s: seconds to run; None = until stopped.
         attenuation_limit_db: at the start.
         auto: step down to a smaller model on a machine that is too slow.
@@ -43,6 +44,7 @@ class LiveOptions:
     n_hops_per_block: int = 1
     two_clocks: bool = False
     record: Path | None = None
+    key_folder: Path | None = None
     duration_s: float | None = None
     attenuation_limit_db: float | None = None
     auto: bool = False

@@ -79,7 +79,8 @@ class Session:
         self.messages: deque[tuple[float, str]] = deque(maxlen=1000)
         self.mixer = Mixer(engine, timing.n_held)
         self.levels = Levels(engine.hop_s)
-        self.controls = Controls(self.mixer, options.record or Path.cwd(), options.attenuation_limit_db, self.log)
+        folder = options.key_folder or options.record or Path.cwd()
+        self.controls = Controls(self.mixer, folder, options.attenuation_limit_db, self.log)
         self.step_down = StepDown(self.mixer, self.log, next_engine)
         self._block_s = options.n_hops_per_block * engine.hop_s
         self.jitter_s = options.jitter_s or choose_jitter_s(timing, self._block_s, options.least_jitter_s)

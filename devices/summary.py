@@ -63,6 +63,7 @@ def describe_state(session: "Session") -> dict[str, Any]:
         "output": session.plan.output.label,
         "bypass": session.mixer.bypass,
         "mute": session.mixer.muted,
+        "recording": session.controls.is_recording,
         "limit_db": None if limit_db == NO_LIMIT else limit_db,
         "latency_ms": 1e3 * session.latency_s,
         "lost_s": session.lost_s,

@@ -106,7 +106,7 @@ class Worker:
         begin = self._clock()
         output, enhanced, reference = self._mixer.process(noisy)
         self._deliver(output)
-        self._levels.update(reference, enhanced, output)
+        self._levels.update(noisy, reference, enhanced, output)
         if recorder := self._controls.recorder:
             recorder.push(noisy.copy(), enhanced.copy())
         elapsed_s = self._clock() - begin

@@ -1,5 +1,6 @@
 """Streaming speech enhancement: what a program imports. Names load on first use, so that importing costs nothing."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,10 @@ _HOMES = {
     "list_models": "enhance.catalogue",
     "open_stream": "enhance.stream",
 }
+
+# ONNX Runtime's own packages report to their maker unless this is set before they are loaded: quietmic reaches for no
+# network. Who wants it sets the variable to 0.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _HERE = Path(__file__).resolve().parent
 if not (_HERE / "enhance").is_dir() and (_HERE.parent / "pyproject.toml").is_file():

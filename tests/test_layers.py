@@ -138,6 +138,18 @@ def test_integrations_stand_on_what_everyone_has() -> None:
             assert len(path.read_text(encoding="utf-8").splitlines()) < 120
 
 
+def test_a_page_of_the_panel_is_one_more_view() -> None:
+    """What enhances and what runs live knows nothing of it; it stands on them as the command line does."""
+    for module, path in MODULES.items():
+        ours = {module_of(name) for name in imports(path) if name.split(".")[0] == "quietmic"}
+        if module.startswith("quietmic.panel"):
+            assert all(
+                str(name).startswith(("quietmic.panel", "quietmic.enhance", "quietmic.devices")) for name in ours
+            )
+        elif module != "quietmic.cli.panel":
+            assert not [name for name in ours if str(name).startswith("quietmic.panel")], module
+
+
 def circles(graph: dict[str, set[str]]) -> list[list[str]]:
     """Strongly connected components of more than one module (Tarjan 1972)."""
     index: dict[str, int] = {}

@@ -114,7 +114,37 @@ def test_a_next_model_that_does_not_load_is_said_and_the_sound_goes_on(tone: np.
         step_down.after_hop(0.03 if not mixer.forced_bypass else 0.001)
         time.sleep(0.001 if step_down.reason == "loading a smaller model" else 0)
     assert messages[1:] == [
-        "the next smaller model cannot be used: no such file",
+        "another model cannot be used: no such file",
         "delay is the smallest model and still too slow: bypassed, next try in 10 s",
     ]
     assert np.abs(out).max() > 0.9
+
+
+def test_a_person_changes_the_model_while_the_sound_goes_on() -> None:
+    messages: list[str] = []
+    mixer = Mixer(Delay(gain=0.5).engine())
+    step_down = StepDown(mixer, messages.append)
+    tone = np.ones(HOP, np.float32)
+
+    def run_until(message: str) -> np.ndarray:
+        parts, end = [], time.monotonic() + 20
+        while message not in messages or len(parts) < 60:
+            assert time.monotonic() < end, messages
+            parts.append(run(mixer, tone))
+            step_down.after_hop(0.001)
+            time.sleep(0.001)
+        return np.concatenate([*parts, run(mixer, np.ones(60 * HOP, np.float32))])
+
+    run(mixer, tone)
+    step_down.change(lambda: Delay(gain=0.25).engine("quarter"))
+    out = run_until("changed to quarter")
+    assert out[HOP] == 0.5 and out[-1] == pytest.approx(0.25)  # the old one is heard while the new one is loaded
+    assert out.min() > 0.2 and np.abs(np.diff(out)).max() < 0.01  # never silence, never a jump
+    assert step_down.n_steps == 0 and set(step_down.bypassed_s) == {"changing the model"}
+
+    def refuse() -> Engine:
+        raise OSError("no such file")
+
+    step_down.change(refuse)
+    out = run_until("another model cannot be used: no such file")
+    np.testing.assert_allclose(out, 0.25)

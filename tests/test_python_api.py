@@ -4,6 +4,7 @@ import doctest
 import inspect
 import json
 import logging
+import os
 import re
 import shutil
 import subprocess
@@ -191,3 +192,12 @@ def test_what_a_listener_should_know_is_returned_and_logged(
 def test_the_list_is_that_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["models", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == [model.facts() for model in list_models()]
+
+
+def test_onnx_runtime_reports_to_nobody(tmp_path: Path) -> None:
+    """Its packages (1.32 on Linux, for one) keep an identifier and send reports unless they are told not to."""
+    environment = {**os.environ, "HOME": str(tmp_path), "TMPDIR": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
+    environment.pop("ORT_DISABLE_TELEMETRY", None)
+    code = "from quietmic import open_stream; open_stream('tcn-tiny').process(0 * __import__('numpy').ones(512, 'f'))"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True)
+    assert not list(tmp_path.iterdir())

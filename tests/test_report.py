@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from chromium import browser, set_screen, take_picture
 from reports_fixtures import RATE, voice, write_pairs
 
 from quietmic import cli
@@ -18,7 +19,7 @@ from quietmic.enhance.report.media import sound_uri
 from quietmic.enhance.report.report import script_data
 from quietmic.enhance.report.spectrogram import peak_db, spectrogram_uri
 
-CHROMIUM, DRIVER = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
+__all__ = ["browser"]
 
 
 def decoded(uri: str) -> bytes:
@@ -126,38 +127,11 @@ def test_listening_page_holds_every_version_of_every_scene(page, passthrough_mod
     assert cli.main(["report", scenes, "--listen", "--model", str(passthrough_model), "--scene", "nobody"]) == 2
 
 
-@pytest.fixture(scope="module")
-def browser():
-    """A headless Chromium."""
-    if not CHROMIUM or not DRIVER:
-        pytest.skip("chromium and chromedriver are not installed")
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    yield driver
-    driver.quit()
-
-
 def open_page(browser, page: Path, width: int, scheme: str) -> np.ndarray:
     """Loads a page and gives its screenshot as [height, width, 3]."""
-    import io
-
-    import matplotlib.image
-
-    browser.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride",
-        {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500},
-    )
-    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    set_screen(browser, width, scheme)
     browser.get(page.as_uri())
-    return matplotlib.image.imread(io.BytesIO(browser.get_screenshot_as_png()))[..., :3]
+    return take_picture(browser)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

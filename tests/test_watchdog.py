@@ -31,6 +31,6 @@ def test_noise_reduction_is_that_of_the_pauses() -> None:
     for hop in range(300):
         noise = 0.01 * rng.standard_normal(256).astype(np.float32)
         speech = (0.2 * rng.standard_normal(256) if hop % 3 else np.zeros(256)).astype(np.float32)
-        levels.update(noise + speech, 0.1 * noise + speech, 0.1 * noise + speech)
+        levels.update((noise + speech)[None], noise + speech, 0.1 * noise + speech, 0.1 * noise + speech)
     assert levels.noise_reduction_db() == pytest.approx(20, abs=0.5)
     assert levels.input_db == pytest.approx(levels.output_db, abs=0.5)

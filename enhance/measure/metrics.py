@@ -115,8 +115,17 @@ def dnsmos(estimate: ArrayLike, sample_rate: int) -> dict[str, float | None]:
     return {"sig": float(sig.mean()), "bak": float(bak.mean()), "ovrl": float(ovrl.mean())}
 
 
-def measure(reference: ArrayLike | None, estimate: ArrayLike, sample_rate: int) -> dict[str, float | None]:
-    """All measures of one signal, keyed by METRIC_NAMES; without a reference only DNSMOS is measured."""
+def measure(
+    reference: ArrayLike | None, estimate: ArrayLike, sample_rate: int, fast: bool = False
+) -> dict[str, float | None]:
+    """All measures of one signal, keyed by METRIC_NAMES; without a reference only DNSMOS is measured.
+
+    Args:
+        reference: [n_samples], aligned with the estimate; None where there is none.
+        estimate: [n_samples].
+        sample_rate: hertz.
+        fast: DNSMOS, the slowest, is not measured.
+    """
     figures: dict[str, float | None] = dict.fromkeys(METRIC_NAMES)
     if reference is not None:
         figures["si_sdr"] = si_sdr(reference, estimate)
@@ -124,7 +133,7 @@ def measure(reference: ArrayLike | None, estimate: ArrayLike, sample_rate: int) 
         figures["estoi"] = estoi(reference, estimate, sample_rate)
         figures["pesq_wb"] = pesq_wb(reference, estimate, sample_rate)
         figures["pesq_nb"] = pesq_nb(reference, estimate, sample_rate)
-    return figures | dnsmos(estimate, sample_rate)
+    return figures if fast else figures | dnsmos(estimate, sample_rate)
 
 
 def _pair(reference: ArrayLike, estimate: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

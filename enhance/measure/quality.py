@@ -38,6 +38,7 @@ from quietmic.enhance.progress import Progress, silent
 logger = logging.getLogger(__name__)
 
 DEFAULT_CACHE = Path("out/cache/evaluate")
+LeaveOut = Callable[[Recording, QuietmicError], None]
 _MAX_DIFFERENCE_S = 0.05  # noisy and clean file differ by more than this: one of them may be the wrong one
 
 
@@ -51,6 +52,7 @@ class EvaluationOptions:
         records: folder where the record of the run goes.
         cluster: workers to use instead of processes.
         progress: hears of each result.
+        fast: DNSMOS, the slowest of the measures, is left out.
         skip_bad: recordings that cannot be read or are damaged are left out and counted, in place of ending the run.
     """
 
@@ -59,6 +61,7 @@ class EvaluationOptions:
     records: Path = DEFAULT_FOLDER
     cluster: Cluster | None = None
     progress: Progress = silent
+    fast: bool = False
     skip_bad: bool = False
 
 
@@ -69,11 +72,13 @@ class Job:
     Attributes:
         recording: what is enhanced.
         system: what enhances it.
+        fast: DNSMOS is left out.
         key: SHA-256 over the files, the system and the versions of the measures.
     """
 
     recording: Recording
     system: System
+    fast: bool
     key: str
 
 
@@ -103,7 +108,7 @@ def evaluate(recordings: list[Recording], systems: list[System], options: Evalua
         if len(skipped) == len(recordings):
             raise QuietmicError(f"none of the {len(recordings)} recordings can be read, the last one: {error}")
 
-    jobs = _plan(recordings, systems, leave_out)
+    jobs = _plan(recordings, systems, options.fast, leave_out)
     rows = {job.key: row for job in jobs if (row := _read_cached(options.cache, job)) is not None}
     todo = [job for job in jobs if job.key not in rows]
     for job, result in _run(todo, options.n_jobs, options.cluster):
@@ -133,7 +138,8 @@ def evaluate_job(job: Job) -> Row:
     clean, enhanced = _cut(clean, at_rate(enhanced, sample_rate, metrics.METRIC_RATE))
     seconds = noisy.shape[1] / sample_rate
     rtf = None if job.system.kind == NOISY or not seconds else elapsed_s / seconds
-    return {"seconds": seconds, "pool_rtf": rtf} | metrics.measure(clean, enhanced, metrics.METRIC_RATE) | wideband
+    measured = metrics.measure(clean, enhanced, metrics.METRIC_RATE, job.fast)
+    return {"seconds": seconds, "pool_rtf": rtf} | measured | wideband
 
 
 def try_job(job: Job) -> Row | QuietmicError:
@@ -144,9 +150,7 @@ def try_job(job: Job) -> Row | QuietmicError:
         return error
 
 
-def _plan(
-    recordings: list[Recording], systems: list[System], leave_out: Callable[[Recording, QuietmicError], None]
-) -> list[Job]:
+def _plan(recordings: list[Recording], systems: list[System], fast: bool, leave_out: LeaveOut) -> list[Job]:
     known: list[tuple[Recording, audio.AudioInfo]] = []
     for recording in recordings:
         try:
@@ -154,7 +158,7 @@ def _plan(
         except QuietmicError as error:
             leave_out(recording, error)
     _tell_left_out(systems, [info.n_channels for _, info in known])
-    versions = json.dumps(metrics.metric_versions(), sort_keys=True)
+    versions = json.dumps(metrics.metric_versions(), sort_keys=True) + ("\nfast" if fast else "")
     jobs = []
     for recording, info in known:
         files = hash_file(recording.noisy) + (hash_file(recording.clean) if recording.clean else "")
@@ -162,7 +166,7 @@ def _plan(
         for system in systems:
             if system.n_mics <= info.n_channels:
                 text = "\n".join([files, system.kind, system.fingerprint, str(system.n_mics), versions, *wideband])
-                jobs.append(Job(recording, system, sha256(text.encode()).hexdigest()))
+                jobs.append(Job(recording, system, fast, sha256(text.encode()).hexdigest()))
     return jobs
 
 
@@ -248,7 +252,7 @@ def _absolute(job: Job) -> Job:
         system = replace(system, target=str(Path(system.target).absolute()))
     elif system.weights:
         system = replace(system, weights=system.weights.absolute())
-    return Job(recording, system, job.key)
+    return replace(job, recording=recording, system=system)
 
 
 def _cache_path(cache: Path, key: str) -> Path:

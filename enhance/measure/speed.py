@@ -25,6 +25,7 @@ from quietmic.enhance.measure.statistics import summarise
 from quietmic.enhance.measure.systems import System, describe_system
 from quietmic.enhance.network import OnnxNetwork
 from quietmic.enhance.onnxfile import read_card
+from quietmic.enhance.progress import Progress, silent
 from quietmic.enhance.served import Band
 from quietmic.enhance.signals import enhance_signal
 from quietmic.enhance.stream import Stream
@@ -35,7 +36,11 @@ WEIGHT_BYTES = 4  # of a float32 parameter
 
 
 def bench(
-    systems: list[System], seconds: float = 20.0, max_threads: int | None = None, sessions: bool = False
+    systems: list[System],
+    seconds: float = 20.0,
+    max_threads: int | None = None,
+    sessions: bool = False,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """How fast every system is, live and on files, and how near a model comes to what the machine can do.
 
@@ -44,6 +49,7 @@ def bench(
         seconds: of audio that each one gets in each mode, spread over the rounds.
         max_threads: threads are measured from 1 to here; all usable cores by default.
         sessions: also count how many sessions of a model one core carries.
+        progress: hears of each system, once all were timed in turns.
 
     Returns:
         {"systems": [...], "ratios": [...], "rates", "load_average"}: plain data for JSON; "not measured" is None.
@@ -60,6 +66,7 @@ def bench(
             if sessions:
                 result["sessions"] = count_sessions(Path(system.target), system.n_mics, seconds / N_ROUNDS)
         results.append(result)
+        progress("timing", len(results), len(systems), system.label)
     return {"systems": results, "ratios": _ratios(systems, live), "rates": rates, "load_average": load_average}
 
 
@@ -224,11 +231,15 @@ def _time(work: Callable[..., Any], *arguments: Any) -> float:
 
 
 def run_bench(
-    systems: list[System], seconds: float, max_threads: int | None, records: Path = DEFAULT_FOLDER,
+    systems: list[System],
+    seconds: float,
+    max_threads: int | None,
+    records: Path = DEFAULT_FOLDER,
     sessions: bool = False,
-) -> dict[str, Any]:  # fmt: skip
+    progress: Progress = silent,
+) -> dict[str, Any]:
     """Times the systems and leaves a record, which is returned with its path."""
-    result = bench(systems, seconds, max_threads, sessions)
+    result = bench(systems, seconds, max_threads, sessions, progress)
     path = write_record("bench", result, records, seconds=seconds)
     machine, versions = describe_machine(), package_versions()
     return {"kind": "bench", "machine": machine, "versions": versions, "figures": result, "path": str(path)}

@@ -14,6 +14,7 @@ from quietmic.enhance.measure.speed_tables import bench_markdown, bench_tables, 
 from quietmic.enhance.measure.summary import input_snr_db
 from quietmic.enhance.measure.systems import NOISY, System, recall_system
 from quietmic.enhance.measure.tables import HEADINGS, Table, evaluation_tables, format_figure, markdown, write_csv
+from quietmic.enhance.progress import Progress, silent
 from quietmic.enhance.report.listening import colour_name, listening_card
 from quietmic.enhance.report.pages import render, script_json
 from quietmic.enhance.report.tables import comparison_tables, highlights, runs_table
@@ -32,18 +33,19 @@ COST_AXES = {
 }  # fmt: skip
 
 
-def write_report(evaluation: dict[str, Any], path: Path, records: Path) -> list[Path]:
+def write_report(evaluation: dict[str, Any], path: Path, records: Path, progress: Progress = silent) -> list[Path]:
     """Writes the page and its Markdown, CSV and JSON.
 
     Args:
         evaluation: a record of `evaluate`.
         path: of the HTML; the others get its name with .md, .csv and .json.
         records: folder of records; a bench that covers the systems is run where there is none.
+        progress: hears of that bench.
 
     Returns:
         The files written.
     """
-    bench = _matching_bench(evaluation, records) or _new_bench(evaluation, records)
+    bench = _matching_bench(evaluation, records) or _new_bench(evaluation, records, progress)
     runs = runs_table(read_records(records))
     figures = evaluation["figures"]
     tables = comparison_tables(figures, bench["figures"] if bench else None)
@@ -88,10 +90,10 @@ def _matching_bench(evaluation: dict[str, Any], records: Path) -> dict[str, Any]
     return None
 
 
-def _new_bench(evaluation: dict[str, Any], records: Path) -> dict[str, Any] | None:
+def _new_bench(evaluation: dict[str, Any], records: Path, progress: Progress) -> dict[str, Any] | None:
     described = [system for system in evaluation["figures"]["systems"] if system["kind"] != NOISY]
     systems = [system for entry in described if (system := recall_system(entry))]
-    return run_bench(systems, BENCH_SECONDS, None, records) if systems else None
+    return run_bench(systems, BENCH_SECONDS, None, records, progress=progress) if systems else None
 
 
 def script_data(figures: dict[str, Any], bench: dict[str, Any] | None) -> dict[str, Any]:
@@ -190,4 +192,4 @@ def run_report(
     if evaluation is None:
         run_evaluation(folder or RECORDINGS, choose(), options)
         evaluation = read_records(options.records, "evaluate")[-1]
-    return write_report(evaluation, path, options.records)
+    return write_report(evaluation, path, options.records, options.progress)

@@ -16,6 +16,7 @@ from quietmic.enhance.redact import redact
 COMMANDS = {  # name of a command: module of this package that holds it, in the order of the help
     "denoise": "denoise",
     "live": "live",
+    "panel": "panel",
     "ctl": "live",
     "devices": "live",
     "board": "live",

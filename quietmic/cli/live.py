@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from quietmic.cli.options import json_option, limit_option, parse_channels
+from quietmic.cli.options import device_options, json_option, live_model_option
 
 if TYPE_CHECKING:
     from quietmic.devices.board import Board
@@ -21,8 +21,8 @@ NO_DEVICES = (
 
 
 @click.command(short_help="Enhance a microphone live and play the result.")
-@click.option("--model", metavar="NAME", help="Name, or path of an .onnx file; default: what this machine can bear.")
-@limit_option
+@live_model_option
+@device_options
 @click.option(
     "--band",
     type=click.Choice(("full", "narrow")),
@@ -30,11 +30,6 @@ NO_DEVICES = (
     show_default=True,
     help="full: run at 48 kHz and clean what lies beyond 8 kHz as well, 6 ms later.",
 )
-@click.option("--input", "input_name", metavar="DEV", help="Microphone: index or part of its name.")
-@click.option("--output", "output_name", metavar="DEV", help="Loudspeaker: index or part of its name.")
-@click.option("--channels", callback=parse_channels, metavar="0,1,...", help="Input channels that are microphones.")
-@click.option("--array", metavar="NAME", help="Microphone array: a name of devices/boards.toml, or a geometry file.")
-@click.option("--virtual-mic", "virtual_microphone", is_flag=True, help="Be a microphone 'quietmic' (Linux).")
 @click.option("--virtual-speaker", is_flag=True, help="Be a loudspeaker 'quietmic-speaker' that cleans what it plays.")
 @click.option("--echo-cancel", is_flag=True, help="The sound server's echo canceller before the microphone (Linux).")
 @click.option("--always-on", is_flag=True, help="Do not rest while no program uses the virtual device.")
@@ -104,7 +99,7 @@ def manage_service(action: str, options: list[str]) -> None:
 
 
 @click.command()
-@click.argument("words", nargs=-1, required=True, metavar="bypass|mute|limit DB|status")
+@click.argument("words", nargs=-1, required=True, metavar="bypass|mute|record|limit DB|quit|status")
 @json_option
 def ctl(words: tuple[str, ...], json_path: str | None) -> None:
     """Steer the running `live` and print its state."""

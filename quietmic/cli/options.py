@@ -97,6 +97,9 @@ band_option = click.option(
     "--band", type=click.Choice(("full", "narrow")), default="full", show_default=True,
     help="Above 16 kHz: clean what lies beyond 8 kHz as well, or leave it out.",
 )  # fmt: skip
+live_model_option = click.option(
+    "--model", metavar="NAME", help="Name, or path of an .onnx file; default: what this machine can bear."
+)
 channels_option = click.option(
     "--channels", callback=parse_channels, metavar="0,1,...", help="Channels to use, counted from 0; default: all."
 )
@@ -106,6 +109,21 @@ jobs_option = click.option(
 records_option = click.option(
     "--records", type=path_type, default=Path("out/records"), show_default=True, help="Folder of the records of runs."
 )
+
+
+def device_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds what a live run is told of its devices and begins with."""
+    options = (
+        limit_option,
+        click.option("--input", "input_name", metavar="DEV", help="Microphone: index or part of its name."),
+        click.option("--output", "output_name", metavar="DEV", help="Loudspeaker: index or part of its name."),
+        click.option("--channels", callback=parse_channels, metavar="0,1,...", help="Input channels: microphones."),
+        click.option("--array", metavar="NAME", help="Array: a name of devices/boards.toml, or a geometry file."),
+        click.option("--virtual-mic", "virtual_microphone", is_flag=True, help="Be a microphone 'quietmic' (Linux)."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 def make_cluster(
@@ -155,17 +173,20 @@ selection_options = gather(
 )  # fmt: skip
 
 
-def make_evaluation(jobs: int, cache: Path, records: Path, cluster: "Cluster | None" = None) -> "EvaluationOptions":
+def make_evaluation(
+    jobs: int, cache: Path, records: Path, fast: bool, cluster: "Cluster | None" = None
+) -> "EvaluationOptions":
     """How an evaluation is run."""
     from quietmic.enhance.measure.quality import EvaluationOptions
 
-    return EvaluationOptions(jobs, cache, records, cluster)
+    return EvaluationOptions(jobs, cache, records, cluster, fast=fast)
 
 
 def evaluation_options(*more: Decorator) -> Decorator:
-    """Adds --jobs, --cache and --records, and more of them; the command gets `how`."""
+    """Adds --fast, --jobs, --cache and --records, and more of them; the command gets `how`."""
+    fast = click.option("--fast", is_flag=True, help="Leave out DNSMOS, which takes longer than all other measures.")
     cache = click.option(
         "--cache", type=path_type, default=Path("out/cache/evaluate"), show_default=True,
         help="Folder of finished results.",
     )  # fmt: skip
-    return gather("how", make_evaluation, jobs_option, cache, records_option, *more)
+    return gather("how", make_evaluation, fast, jobs_option, cache, records_option, *more)
