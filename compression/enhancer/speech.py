@@ -1,7 +1,7 @@
 """The enhancers as a task of compression: batches of scenes, the training loss, real frames."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import islice
@@ -13,11 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from quietmic.compression.cost import RtfModel
-from quietmic.enhance.arrays import Array
 from quietmic.enhance.card import StftConfig
-from quietmic.enhance.files.audio import read
 from quietmic.enhance.network import OnnxNetwork, hop_path
-from quietmic.enhance.stft import Stft
 from quietmic.models.mixtures.mixing import mix
 from quietmic.models.mixtures.source import SceneSource
 from quietmic.models.networks.beam import beam_or_reference
@@ -163,30 +160,16 @@ def real_frames(path: Path, data: SpeechData, n_scenes: int = 6) -> Iterator[Fee
     """Inputs of an ONNX enhancer over training scenes, states included: calibration of int8."""
     network = OnnxNetwork(path)
     for batch in islice(data, n_scenes):
-        yield from _chosen_frames(network, batch.noisy[:1].numpy(), batch.beam[:1].numpy())
-
-
-def recorded_frames(path: Path, recordings: Sequence[Path], n_scenes: int = 6) -> Iterator[Feed]:
-    """The same over the first microphone of recordings at the model's rate, evenly chosen from their sequence."""
-    network, stft = OnnxNetwork(path), Stft(STFT)
-    for recording in recordings[:: max(1, len(recordings) // n_scenes)]:
-        samples = read(recording)[0][:1]
-        samples = samples[:, : samples.shape[1] // STFT.hop_length * STFT.hop_length]
-        spectra = stft.analyse(samples, stft.initial_state(1))  # [1, F, T]
-        noisy = spectra.view(np.float32).reshape(1, *spectra.shape, 2)
-        yield from _chosen_frames(network, noisy, noisy[:, 0])
-
-
-def _chosen_frames(network: OnnxNetwork, noisy: Array, beam: Array) -> Iterator[Feed]:
-    """FRAMES_PER_SCENE frames over the whole of a scene [1, n_mics, F, T, 2], which starts without a past."""
-    state, n_frames = network.initial_state(), noisy.shape[3]
-    chosen = {i * n_frames // FRAMES_PER_SCENE for i in range(FRAMES_PER_SCENE)}
-    for t in range(n_frames):
-        frame = np.ascontiguousarray(noisy[:, :, :, t : t + 1])
-        own = np.ascontiguousarray(beam[:, :, t : t + 1])
-        if t in chosen:
-            yield {"noisy": frame, **({"beam": own} if network.uses_beam else {}), **state}
-        _, _, state = network.step(frame, own, state)
+        state = network.initial_state()
+        noisy, beam = batch.noisy[:1].numpy(), batch.beam[:1].numpy()
+        n_frames = noisy.shape[3]
+        chosen = {i * n_frames // FRAMES_PER_SCENE for i in range(FRAMES_PER_SCENE)}
+        for t in range(n_frames):
+            frame = np.ascontiguousarray(noisy[:, :, :, t : t + 1])
+            own = np.ascontiguousarray(beam[:, :, t : t + 1])
+            if t in chosen:
+                yield {"noisy": frame, **({"beam": own} if network.uses_beam else {}), **state}
+            _, _, state = network.step(frame, own, state)
 
 
 def measured_rtf(path: Path, n_hops: int = 200) -> float:
