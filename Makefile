@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ROOMS := quietmic/__init__.py quietmic/cli quietmic/integrations enhance models compression devices
 
-.PHONY: demo test test-slow test-agents soak test-arm fuzz check clean
+.PHONY: demo test test-slow mutate zoo test-agents soak test-arm fuzz check clean
 
 demo: .venv/run-time.stamp
 	$(BIN)/python app.py demo
@@ -12,6 +12,14 @@ test: check
 
 test-slow: .venv/test.stamp
 	$(BIN)/python -m pytest -m slow
+
+# Wrong lines in the core maths of compression/, and whether a test notices; writes its table into docs/compression.md. Half an hour.
+mutate: .venv/test.stamp
+	$(BIN)/python tools/mutate.py
+
+# Networks of strangers, torchvision's among them, through compression; writes its table into docs/compression.md.
+zoo: .venv/zoo.stamp
+	ZOO=out/zoo $(BIN)/python -m pytest -m zoo; status=$$?; $(BIN)/python tools/write_zoo.py out/zoo; exit $$status
 
 # An hour in real time on a sound server of its own; MINUTES=5 for less. Not part of the tests.
 soak: .venv/test.stamp
@@ -53,6 +61,10 @@ clean:
 .venv/agents.stamp: pyproject.toml | .venv/bin/python
 	$(BIN)/python -m venv .venv/agents
 	.venv/agents/bin/python -m pip install --quiet -e ".[pipecat,livekit]" "pytest>=8.0" "onnx>=1.16"
+	touch $@
+
+.venv/zoo.stamp: .venv/test.stamp
+	$(BIN)/python -m pip install --quiet -e ".[zoo]"
 	touch $@
 
 # All that the tests need, torch included; editable, so that the code under test is the one of this folder. The pinned

@@ -7,11 +7,22 @@ if TYPE_CHECKING:
     from quietmic.compression.pipeline import compress
     from quietmic.compression.recipe import Recipe, read_recipe
     from quietmic.compression.result import CompressionResult
+    from quietmic.compression.stored import open_network, save_network
+    from quietmic.compression.structure.plain import plain_weights
 
-__all__ = ["Budget", "CompressionResult", "Recipe", "compress", "read_recipe"]
 _HOMES = {
-    "Budget": "cost", "CompressionResult": "result", "Recipe": "recipe", "compress": "pipeline", "read_recipe": "recipe"
-}  # fmt: skip
+    "Budget": "cost",
+    "CompressionResult": "result",
+    "Recipe": "recipe",
+    "compress": "pipeline",
+    "open_network": "stored",
+    "plain_weights": "structure.plain",
+    "read_recipe": "recipe",
+    "save_network": "stored",
+}
+__all__ = [
+    "Budget", "CompressionResult", "Recipe", "compress", "open_network", "plain_weights", "read_recipe", "save_network",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -86,6 +86,8 @@ def _finetune(
             f"{stage}: all parameters are frozen (requires_grad is False): free some, or set the steps to 0",
             exit_code=2,
         )
+    if any(p.dtype == torch.float16 for p in parameters):
+        raise QuietmicError(f"{stage}: float16 holds no training; give the network as model.float()", exit_code=2)
     optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.0)
     losses = []
     for step, batch in zip(range(steps), task.batches(), strict=False):

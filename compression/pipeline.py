@@ -21,21 +21,22 @@ from quietmic.compression.criteria.gates import GateSchedule
 from quietmic.compression.criteria.masks import prune_columns
 from quietmic.compression.criteria.table import find_criterion
 from quietmic.compression.factor.lowrank import choose_ranks, factor, ranks_for_budget
+from quietmic.compression.factor.quantize import share_weights, sparse_bytes
 from quietmic.compression.finetune import distilled, finetune
+from quietmic.compression.fresh import drawn_anew
 from quietmic.compression.recipe import Recipe
 from quietmic.compression.result import CompressionResult, StepFigures
 from quietmic.compression.schedules import gradual_budgets, soft_finetune
-from quietmic.compression.structure.check import checked_cut, fit_groups
+from quietmic.compression.structure.check import Cut, checked_cut, fit_groups
 from quietmic.compression.structure.groups import Structure, find_groups
 from quietmic.compression.structure.plain import check_finite, plain_weights
 from quietmic.compression.structure.rnn import split_layers
-from quietmic.compression.structure.surgery import cut
 from quietmic.compression.task import Task
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.progress import Progress, silent
 from quietmic.models.networks.count import count
 from quietmic.models.networks.fold import fold_norms
-from quietmic.models.networks.run import Example, Inputs, example
+from quietmic.models.networks.run import Example
 from quietmic.models.training.folder import one_run
 
 
@@ -121,22 +122,19 @@ class _Run:
         elif self.recipe.prune.method == "lstm-masks":
             self._lstm_masks()
         self._low_rank()
-        self.model.eval()
+        storage = self._storage()
         return CompressionResult(
-            self.model, self.recipe, tuple(self.steps), tuple(self.kept), self.factored, self.left_alone, self.masks
-        )
-
-    def _inputs(self) -> Inputs:
-        return example(self.example_inputs, self.model)
+            self.model.eval(), self.recipe, tuple(self.steps), tuple(self.kept), self.factored, self.left_alone,
+            self.masks, storage,
+        )  # fmt: skip
 
     def _note(self, name: str, notes: tuple[str, ...] = ()) -> None:
         """Writes down the figures of the network as it stands."""
-        figures = count(self.model, self._inputs())
-        zeros = sum(int((mask == 0).sum()) for mask in self.masks.values())
+        figures = count(self.model, self.example_inputs)
+        n_parameters = figures.parameters - sum(int((mask == 0).sum()) for mask in self.masks.values())
         loss = self.task.mean_loss(self.model) if self.task.data is not None else float("nan")
-        now = time.monotonic()
-        macs = figures.macs / self.seconds
-        self.steps.append(StepFigures(name, figures.parameters - zeros, macs, loss, now - self.started, notes))
+        now, macs = time.monotonic(), figures.macs / self.seconds
+        self.steps.append(StepFigures(name, n_parameters, macs, loss, now - self.started, notes))
         self.started = now
 
     def _blocks(self) -> None:
@@ -144,26 +142,29 @@ class _Run:
             return
 
         def work() -> dict[str, Any]:
-            return {
-                "gone": list(remove_blocks(self.model, self.example_inputs, self.task, self.recipe.prune.blocks)[1])
-            }
+            n_blocks = self.recipe.prune.blocks
+            return {"gone": list(remove_blocks(self.model, self.example_inputs, self.task, n_blocks)[1])}
 
         self.gone = self.checkpoints.step("blocks", work)["gone"]
         for path in self.gone:
-            self.model = without_block(self.model, path, self._inputs())
+            self.model = without_block(self.model, path, self.example_inputs)
         self._note("blocks removed", (", ".join(self.gone) or "the network has no residual block",))
 
-    def _structure(self) -> Structure:
-        """What can be cut from the network as it stands; groups whose cut was tried and failed are named."""
-        structure = fit_groups(self.model, find_groups(self.model, self.example_inputs), self.example_inputs)
+    def _cuttable(self, structure: Structure) -> Structure:
+        """The structure, if there is something to cut; what is left alone is written down."""
         self.left_alone = tuple(dict.fromkeys((*self.left_alone, *structure.left_alone)))
         if not structure.groups:
             reasons = "; ".join(structure.left_alone) or "it has no layer whose units another layer reads"
             raise QuietmicError(f"nothing can be cut from this network: {reasons}")
         return structure
 
+    def _structure(self) -> Structure:
+        """What can be cut from the network as it stands; groups whose cut was tried and failed are named."""
+        found = find_groups(self.model, self.example_inputs)
+        return self._cuttable(fit_groups(self.model, found, self.example_inputs))
+
     def _costs(self, structure: Structure) -> CostModel:
-        return CostModel(self.model, structure, self._inputs(), self.seconds, self.rtf)
+        return CostModel(self.model, structure, self.example_inputs, self.seconds, self.rtf)
 
     def _context(self, structure: Structure, budget: Budget, steps: int, done: float = 1.0) -> Context:
         """What the criterion is asked; of the ratios by hand, `done` of the way is gone after this cut."""
@@ -189,29 +190,30 @@ class _Run:
             self._train("soft", tune.steps // 2, partial(self._soft, structure, budget))
         for index, stage in enumerate(budgets):
             suffix = f" {index + 1}" if len(budgets) > 1 else ""
-            self._cut(self._structure(), stage, len(budgets), index, suffix)
+            structure = self._structure() if index else structure
+            self._cut(structure, stage, len(budgets), index, suffix)
             steps = tune.steps // (len(budgets) if prune.schedule != "soft" else 2)
             self._train(f"fine-tune{suffix}", steps, self._finetune)
             self._note(f"fine-tuned{suffix}")
 
     def _cut(self, structure: Structure, budget: Budget, n_stages: int, index: int, suffix: str) -> None:
         """Decides and cuts; what turns out to be no cut is undone, and decided about anew without it."""
-        steps, again = self.recipe.prune.steps // n_stages, ""
-        while structure.groups:
-            context = self._context(structure, budget, steps, (index + 1) / n_stages)
-            decision = self._decide(f"decide{suffix}{again}", context)
+        decision = Decision({})
+        done: Cut | None = None
+        attempt = suffix
+        while done is None or done.undone:
+            structure = self._cuttable(structure.without(done.undone) if done else structure)
+            context = self._context(structure, budget, self.recipe.prune.steps // n_stages, (index + 1) / n_stages)
+            decision = self._decide(f"decide{attempt}", context)
+            attempt += " again"
             if decision.masks:
                 self.masks = decision.masks
                 self._hold(0)
                 break
             done = checked_cut(self.model, structure, decision.kept, self.example_inputs, decision.gates)
-            if not done.undone:
-                self.model = done.model
-                self.kept.append(done.kept)
-                break
-            structure = structure.without(done.undone)
-            self.left_alone = tuple(dict.fromkeys((*self.left_alone, *structure.left_alone)))
-            again += " again"
+        if done:
+            self.model = done.model
+            self.kept.append(done.kept)
         self._note_cut(decision, f"cut{suffix}", budget)
 
     def _decide(self, name: str, context: Context) -> Decision:
@@ -233,7 +235,8 @@ class _Run:
     def _note_cut(self, decision: Decision, name: str, budget: Budget) -> None:
         notes = decision.notes
         if decision.fresh:
-            self._draw_anew()
+            torch.manual_seed(self.recipe.seed)
+            self.model = drawn_anew(self.model, self.build, self.gone, self.kept, self.example_inputs)
             notes = (*notes, "weights drawn anew")
         searched = isinstance(self.recipe.prune.ratios, str) and budget.kind != "units" and not decision.masks
         if searched and (spent := self.meter.spent(self.model, budget)) > 1 + TOLERANCE:
@@ -243,20 +246,13 @@ class _Run:
             notes = (*notes, f"{spent:.0%} of the budget is used: the next unit, or all there are, would go beyond")
         self._note(name, notes)
 
-    def _draw_anew(self) -> None:
-        """Fresh weights: those that a new network of these widths starts from, else the defaults of its layers."""
-        torch.manual_seed(self.recipe.seed)
-        if self.build is None:
-            for module in self.model.modules():
-                if hasattr(module, "reset_parameters"):
-                    module.reset_parameters()
-            return
-        fresh = split_layers(self.build())
-        for path in self.gone:
-            fresh = without_block(fresh, path, example(self.example_inputs, fresh))
-        for kept in self.kept:
-            fresh = cut(fresh, find_groups(fresh, self.example_inputs), kept)
-        self.model = fresh
+    def _storage(self) -> dict[str, Any]:
+        """Bytes of forms of storage that hold the network in less: shared values, or single weights that are zero."""
+        if self.recipe.share_bits:
+            self.model, storage = share_weights(self.model, self.recipe.share_bits)
+            self._note("shared", (f"stored as tables and indices: {storage['ratio']:.1%} of the bytes",))
+            return storage
+        return sparse_bytes(self.model.named_parameters(), self.masks) if self.masks else {}
 
     def _hold(self, step: int) -> None:
         """Keeps single weights at zero."""
@@ -316,7 +312,7 @@ class _Run:
             ranks = ranks_for_budget(self.model, partial(self.meter.spent, budget=budget), 1.0, low.gates)
         else:
             ranks = choose_ranks(self.model, low.thresh, low.gates)
-        self.model = fold_norms(self.model, self._inputs(), set(ranks))
+        self.model = fold_norms(self.model, self.example_inputs, set(ranks))
         self.model, self.factored = factor(self.model, ranks)
         if budget and self.meter.spent(self.model, budget) > 1:
             reached = " and ".join(map(str, self.meter.costs(self.model, budget)))

@@ -63,6 +63,7 @@ class Recipe:
     finetune: FineTune = field(default_factory=FineTune)
     budget: Budget | None = None
     quantize: str = "none"
+    share_bits: int = 0  # 1 to 8: weights of a matrix share 2^bits values, a form of storage (k-means); 0: they do not
     seed: int = 0
     n_calibration: int = 8
 
@@ -72,6 +73,8 @@ class Recipe:
         _one_of("prune.schedule", prune.schedule, SCHEDULES)
         _one_of("lowrank.by", self.lowrank.by, LOW_RANK)
         _one_of("quantize", self.quantize, QUANTIZE)
+        if not 0 <= self.share_bits <= 8:
+            raise QuietmicError(f"recipe: share_bits is {self.share_bits}; it must lie between 0 and 8", exit_code=2)
         criterion = find_criterion(prune.criterion)
         if prune.schedule == "soft" and criterion.kind == "learned":
             raise QuietmicError(

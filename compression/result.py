@@ -33,6 +33,7 @@ class CompressionResult:
     factored: tuple[Factored, ...] = ()
     left_alone: tuple[str, ...] = ()  # layers that were not touched, with the reason
     masks: dict[str, Tensor] = field(default_factory=dict)  # single weights that are zero (unstructured)
+    storage: dict[str, Any] = field(default_factory=dict)  # bytes, of shared values or of zeros that are left out
 
     def ratios(self) -> dict[str, float]:
         """Compressed over original of what the steps count."""
@@ -55,4 +56,5 @@ class CompressionResult:
             "factored": [asdict(row) for row in self.factored],
             "left_alone": list(self.left_alone),
             "ratios": self.ratios(),
+            "storage": self.storage,
         }

@@ -81,7 +81,7 @@ def choose_model(candidates: Sequence[Candidate], n_mics: int, threads: int, fol
     loads: dict[str, float] = {}
     tried = [usable[0], *smaller_candidates(usable, usable[0], n_mics)]
     for candidate in tried:
-        key = f"{candidate.sha256} {n_mics} {threads} {platform.node()}"
+        key = f"{candidate.sha256} {n_mics} {threads} {candidate.sample_rate} {platform.node()}"
         if (before := known.get(key, inf)) > MAX_LOAD:
             engine = candidate.open(n_mics, threads)
             known[key] = min(before, measure_engine(engine, MEASURE_S / len(tried)).p99_s / engine.hop_s)

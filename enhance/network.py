@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from quietmic.enhance.arrays import Array
 from quietmic.enhance.errors import QuietmicError
-from quietmic.enhance.onnxfile import choose_card, read_metadata
+from quietmic.enhance.onnxfile import choose_card, read_metadata, read_signature
 
 State = dict[str, Array]
 
@@ -34,7 +34,7 @@ class OnnxNetwork:
     """
 
     def __init__(self, path: str | Path, threads: int = 1, spin: bool = False) -> None:
-        """Loads a model into a session of ONNX Runtime.
+        """Reads what a model is; ONNX Runtime opens its graphs when they are first run.
 
         Args:
             path: ONNX file with a card in its metadata; a graph for one frame beside it (`hop_path`) serves streams.
@@ -42,49 +42,43 @@ class OnnxNetwork:
             spin: threads wait busily; only worth it with more than one and a whole machine to itself.
 
         Raises:
-            QuietmicError: missing, unreadable or without a card.
+            QuietmicError: missing, no ONNX file, without a card, or of another kind.
         """
         self.path = Path(path)
         if not self.path.is_file():
             raise QuietmicError(f"no model file at {self.path}", exit_code=2)
         self._threads, self._spin = threads, spin
-        session = self._hop_session
-        metadata = session.get_modelmeta().custom_metadata_map
-        if session is not self.__dict__.get("_session"):
-            pair, metadata = metadata.get(PAIR_KEY), read_metadata(self.path)
-            if metadata.get(PAIR_KEY) != pair:
-                raise QuietmicError(
-                    f"{hop_path(self.path)} is not of the network in {self.path.name}: remove it or export both again"
-                )
-        self.card = choose_card(self.path, metadata)
-        inputs = {node.name: node for node in session.get_inputs()}
-        shape = inputs["noisy"].shape if "noisy" in inputs else []
+        signature = read_signature(self.path)
+        self.card = choose_card(self.path, signature.metadata)
+        if (hop := hop_path(self.path)).is_file() and read_metadata(hop).get(PAIR_KEY) != signature.metadata.get(
+            PAIR_KEY
+        ):
+            raise QuietmicError(f"{hop} is not of the network in {self.path.name}: remove it or export both again")
+        inputs, outputs = signature.inputs, signature.outputs
+        if "noisy" not in inputs or "enhanced" not in outputs:
+            raise QuietmicError(f"{self.path} lacks the input `noisy` or the output `enhanced`: export the model again")
+        shape = inputs["noisy"]
         if len(shape) == 5 and isinstance(shape[2], int) and shape[2] != self.card.stft.n_freqs:
             raise QuietmicError(
                 f"{self.path}: the graph takes {shape[2]} frequencies, its card says {self.card.stft.n_freqs}: export "
                 "the model again"
             )
-        self.uses_beam = "beam" in inputs
+        self.uses_beam, self.gives_mask = "beam" in inputs, "speech_mask" in outputs
         self._state_shapes = {
-            name: tuple(int(n) for n in node.shape) for name, node in inputs.items() if name.startswith(_STATE_PREFIX)
+            name: tuple(int(n) for n in sizes) for name, sizes in inputs.items() if name.startswith(_STATE_PREFIX)
         }
-        outputs = [node.name for node in session.get_outputs()]
-        self.gives_mask = "speech_mask" in outputs
-        if not inputs.keys() & {"noisy", "reference"} or "enhanced" not in outputs:
-            raise QuietmicError(f"{self.path} lacks the input `noisy` or the output `enhanced`: export the model again")
         self._signal_outputs = ["enhanced", "speech_mask"] if self.gives_mask else ["enhanced"]
         self._output_names = self._signal_outputs + [f"{name}_out" for name in self._state_shapes]
 
     @cached_property
     def _session(self) -> ort.InferenceSession:
-        """The graph for any number of frames."""
+        """The graph for any number of frames, opened when a file needs it."""
         return _open(self.path, self._threads, self._spin)
 
     @cached_property
     def _hop_session(self) -> ort.InferenceSession:
-        """The graph for one frame where there is one; then the other is opened only if it is needed."""
-        path = hop_path(self.path)
-        return _open(path, self._threads, self._spin) if path.is_file() else self._session
+        """The graph for one frame, opened when a stream needs it."""
+        return _open(hop_path(self.path), self._threads, self._spin)
 
     def __deepcopy__(self, memo: object) -> "OnnxNetwork":
         """Itself: it holds nothing that changes."""
@@ -120,8 +114,17 @@ class OnnxNetwork:
         return outputs[0], mask, dict(zip(self._state_shapes, outputs[n_signals:], strict=True))
 
     def bind(self, n_mics: int) -> "Hop":
-        """Memory of its own for one stream, in which it runs frame by frame."""
-        return Hop(self, self._hop_session, n_mics)
+        """Memory of its own for one stream, in which it runs frame by frame; opens the graph that it runs.
+
+        Raises:
+            QuietmicError: a file that ONNX Runtime cannot load.
+        """
+        return Hop(self, self._hop_session if self._has_hop(n_mics) else self._session, n_mics)
+
+    def _has_hop(self, n_mics: int) -> bool:
+        """Whether there is a graph for one frame of so many microphones; some are for one alone."""
+        path = hop_path(self.path)
+        return path.is_file() and (n_mics == 1 or bool(read_signature(path).inputs.keys() & {"noisy", "beam"}))
 
 
 class Hop:
@@ -142,7 +145,8 @@ class Hop:
         self.noisy = np.zeros((n_mics, n_freqs), np.complex64)
         self.beam = self.noisy[0] if n_mics == 1 else np.zeros(n_freqs, np.complex64)
         self.enhanced = np.zeros(n_freqs, np.complex64)
-        self.mask = np.zeros(n_freqs, np.float32) if network.gives_mask else None
+        gives_mask = any(node.name == "speech_mask" for node in session.get_outputs())
+        self.mask = np.zeros(n_freqs, np.float32) if gives_mask else None
         self._session = session
         self._sets = (network.initial_state(), network.initial_state())
         self._there, self._back = (self._bind(session, *sets) for sets in (self._sets, self._sets[::-1]))

@@ -4,9 +4,11 @@ An ONNX file is one protobuf message (ModelProto of onnx.proto); its fields are 
 """
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from quietmic.enhance.card import CARD_KEY, ModelCard
 from quietmic.enhance.errors import QuietmicError
@@ -14,7 +16,25 @@ from quietmic.enhance.errors import QuietmicError
 METADATA_FIELD = 14  # metadata_props of ModelProto, each a StringStringEntryProto with a key (1) and a value (2)
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types of protobuf
 
+_GRAPH, _INPUT, _OUTPUT = 7, 11, 12  # the graph of ModelProto, and what it takes and gives, each a ValueInfoProto
+
 Bytes = bytes | mmap.mmap
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a graph takes and gives, and what is told of it.
+
+    Attributes:
+        metadata: by key.
+        inputs: shapes by name; a size that is open has a name, or none ("").
+        outputs: names.
+    """
+
+    metadata: dict[str, str]
+    inputs: dict[str, tuple[int | str, ...]]
+    outputs: tuple[str, ...]
 
 
 def read_card(path: str | Path) -> ModelCard:
@@ -49,15 +69,24 @@ def read_metadata(path: str | Path) -> dict[str, str]:
     Raises:
         QuietmicError: missing, or no ONNX file.
     """
-    if not Path(path).is_file():
+    return _read(Path(path), _metadata)
+
+
+def read_signature(path: str | Path) -> Signature:
+    """Inputs, outputs and metadata of an ONNX file, whose weights are skipped.
+
+    Raises:
+        QuietmicError: missing, or no ONNX file.
+    """
+    return _read(Path(path), _signature)
+
+
+def _read(path: Path, what: Callable[[Bytes], T]) -> T:
+    if not path.is_file():
         raise QuietmicError(f"no model file at {path}", exit_code=2)
     try:
-        with open_bytes(Path(path)) as data:
-            return dict(
-                _entry(data[start:end])
-                for field, _, start, end in find_fields(data, 0, len(data))
-                if field == METADATA_FIELD
-            )
+        with open_bytes(path) as data:
+            return what(data)
     except (IndexError, ValueError, KeyError) as error:
         raise QuietmicError(f"{path} is no ONNX file, or a damaged one") from error
 
@@ -96,6 +125,44 @@ def find_fields(data: Bytes, at: int, end: int) -> Iterator[tuple[int, int, int,
         if at > end:
             raise ValueError("cut off")
         yield tag >> 3, begin, content, at
+
+
+def _each(data: Bytes, at: int, end: int, wanted: int) -> list[tuple[int, int]]:
+    """Where the contents of all fields of one number begin and end."""
+    return [(start, stop) for field, _, start, stop in find_fields(data, at, end) if field == wanted]
+
+
+def _metadata(data: Bytes) -> dict[str, str]:
+    return dict(_entry(data[start:stop]) for start, stop in _each(data, 0, len(data), METADATA_FIELD))
+
+
+def _signature(data: Bytes) -> Signature:
+    inputs, outputs = {}, []
+    for start, stop in _each(data, 0, len(data), _GRAPH):
+        for field, _, a, b in find_fields(data, start, stop):
+            if field in (_INPUT, _OUTPUT):
+                name, shape = _value_info(data[a:b])
+                if field == _INPUT:
+                    inputs[name] = shape
+                else:
+                    outputs.append(name)
+    return Signature(_metadata(data), inputs, tuple(outputs))
+
+
+def _value_info(data: bytes) -> tuple[str, tuple[int | str, ...]]:
+    """Name (1) and, down the path of type (2), tensor (1) and shape (2), the sizes of a ValueInfoProto."""
+    names = [data[a:b].decode() for a, b in _each(data, 0, len(data), 1)]
+    places = [(0, len(data))]
+    for field in (2, 1, 2, 1):  # the last: each of its dimensions
+        places = [inner for a, b in places for inner in _each(data, a, b, field)]
+    return names[0], tuple(_size(data, a, b) for a, b in places)
+
+
+def _size(data: bytes, at: int, end: int) -> int | str:
+    """A dimension: its value (1), or its name (2)."""
+    for field, _, a, b in find_fields(data, at, end):
+        return _varint(data, a)[0] if field == 1 else data[a:b].decode()
+    return ""
 
 
 def _entry(data: bytes) -> tuple[str, str]:

@@ -8,6 +8,7 @@ afford that, nor can their state be copied. This filter is 50 samples of the low
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, gcd
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,14 @@ def windowed_sinc(time: NDArray[np.float64], zeros: float, kaiser_beta: float) -
     taper = np.where(np.abs(time) <= 1, np.i0(kaiser_beta * np.sqrt(inside)), 0)
     bank = np.sinc(zeros * time) * taper
     return bank / bank.sum(axis=1, keepdims=True)
+
+
+def low_pass_gain(frequencies_hz: NDArray[Any], lower_rate: int) -> NDArray[np.float64]:
+    """Gain of a resampler at frequencies [n], whose lower rate in Hz is given: a real number, as its filter is even."""
+    fine = np.linspace(-1, 1, 64 * _HALF_WIDTH + 1)
+    taps = windowed_sinc(fine[None], 2 * _CUTOFF * _HALF_WIDTH, _KAISER_BETA)[0]
+    seconds = fine * (_HALF_WIDTH / lower_rate)
+    return np.cos(2 * np.pi * frequencies_hz[:, None] * seconds) @ taps
 
 
 @dataclass

@@ -11,6 +11,7 @@ from quietmic.enhance.arrays import Array
 from quietmic.enhance.catalogue import find_model
 from quietmic.enhance.hashes import hash_once
 from quietmic.enhance.network import load_network
+from quietmic.enhance.served import Band
 from quietmic.enhance.stereo import LinkedStream
 from quietmic.enhance.stream import Stream
 
@@ -18,7 +19,11 @@ _logger = logging.getLogger(__name__)
 
 
 def denoise(
-    samples: NDArray[Any], sample_rate: int, model: str = "default", attenuation_limit_db: float | None = None
+    samples: NDArray[Any],
+    sample_rate: int,
+    model: str = "default",
+    attenuation_limit_db: float | None = None,
+    band: Band = "full",
 ) -> Array:
     """Speech without its noise and late echo, as long as the input and in time with it.
 
@@ -31,13 +36,15 @@ def denoise(
         sample_rate: Hz, 8000..192000; other than the model's 16000, the signal is resampled both ways.
         model: name of the catalogue (`list_models`), "default", or the path of an .onnx file.
         attenuation_limit_db: nothing is attenuated by more than this; None for no limit.
+        band: "full" cleans what a signal above 16 kHz holds beyond the model's band, too; "narrow" gives the model's
+            band alone, below 7.6 kHz.
 
     Returns:
         [n_samples] float32; with several microphones the talker as the first of them would hear him.
 
     Raises:
         ValueError: samples of another shape, or that are no floats.
-        QuietmicError: unknown model, or a number of microphones, a rate or a limit that cannot be served.
+        QuietmicError: unknown model, or a number of microphones, a rate, a limit or a band that cannot be served.
 
     Example:
         >>> noisy = np.random.default_rng(0).normal(0, 0.1, 48000)  # a second of nothing but noise
@@ -52,7 +59,7 @@ def denoise(
         raise ValueError(f"samples of shape {given.shape}, but microphones come first: denoise(samples.T, ...)")
     signal = np.atleast_2d(given)
     path = find_model(model)
-    stream = Stream(load_network(path, hash_once(path)), len(signal), sample_rate, attenuation_limit_db)
+    stream = Stream(load_network(path, hash_once(path)), len(signal), sample_rate, attenuation_limit_db, band)
     # Blocks of a second: memory stays small, and the network still works on many frames at once.
     second = stream.sample_rate
     blocks = (signal[:, start : start + second] for start in range(0, signal.shape[1], second))

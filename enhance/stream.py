@@ -2,63 +2,28 @@
 
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from math import ceil
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quietmic.enhance.arrays import Array, Spectra
-from quietmic.enhance.beamform import Beamformer, BeamState
+from quietmic.enhance.beamform import Beamformer
 from quietmic.enhance.catalogue import find_model
-from quietmic.enhance.errors import QuietmicError
-from quietmic.enhance.network import OnnxNetwork, State
-from quietmic.enhance.offset import OffsetState, find_onset, initial_offset, remove_offset
+from quietmic.enhance.fullband import UpperBand
+from quietmic.enhance.network import Hop, OnnxNetwork
+from quietmic.enhance.offset import find_onset, initial_offset, remove_offset
 from quietmic.enhance.reference import ReferenceState, initial_reference, update_reference
-from quietmic.enhance.resample import ResamplerState, StreamResampler
+from quietmic.enhance.resample import StreamResampler
 from quietmic.enhance.samples import silence_non_finite
-from quietmic.enhance.stft import Stft, StftState
+from quietmic.enhance.served import Band, check_served
+from quietmic.enhance.stft import Stft
+from quietmic.enhance.streamstate import StreamState
 
-MAX_MICS = 8
-MIN_RATE, MAX_RATE = 8000, 192000
-
-_CHUNK_FRAMES = 62  # frames per call of the network where a block brings so many: about a second
-
-
-@dataclass
-class StreamState:
-    """Everything that a stream remembers; `copy.deepcopy` gives a point to go back to.
-
-    Attributes:
-        to_model: resampler of the input; None at the model's rate.
-        from_model: resampler of the output; None at the model's rate.
-        pending: [n_mics, n] samples at the model's rate that do not fill a hop yet.
-        offset: constant offsets of the microphones.
-        stft: analysis and synthesis.
-        network: the graph's states by name.
-        beam: covariances; None with one microphone or a network without a beam.
-        reference: which microphone is the reference; None with one microphone.
-        n_in: samples in.
-        n_out: samples out.
-        non_finite: samples replaced by zero.
-        is_flushed: the signal has ended.
-    """
-
-    to_model: ResamplerState | None
-    from_model: ResamplerState | None
-    pending: Array
-    offset: OffsetState
-    stft: StftState
-    network: State
-    beam: BeamState | None
-    reference: ReferenceState | None
-    n_in: int = 0
-    n_out: int = 0
-    non_finite: int = 0
-    is_flushed: bool = False
+_CHUNK_FRAMES = 64  # frames per call of the network: a block of a second is one call, larger ones are hardly faster
 
 
 class Stream:
@@ -74,6 +39,7 @@ class Stream:
         delay: samples at sample_rate by which the output lags the input.
         attenuation_limit_db: nothing is attenuated by more than this; None for no limit. May be changed at any time:
             it applies from the next frame on, whose window fades it in over a hop.
+        band: see `open_stream`.
         beamformer: of several microphones, where the network uses a beam; else None.
     """
 
@@ -83,6 +49,7 @@ class Stream:
         n_mics: int = 1,
         sample_rate: int = 16000,
         attenuation_limit_db: float | None = None,
+        band: Band = "full",
     ) -> None:
         """Sets up a stream at its beginning.
 
@@ -91,29 +58,45 @@ class Stream:
             n_mics: microphones of one scene, 1..8; channel 0 is the reference.
             sample_rate: Hz, 8000..192000; other than the model's, the stream resamples both ways.
             attenuation_limit_db: see the attribute.
+            band: see `open_stream`.
 
         Raises:
-            QuietmicError: a number of microphones, a rate or a limit that cannot be served.
+            QuietmicError: a number of microphones, a rate, a limit or a band that cannot be served.
         """
         card = network.card
-        _check(network, n_mics, sample_rate, attenuation_limit_db)
+        check_served(network, n_mics, sample_rate, attenuation_limit_db, band)
         self.network = network
         self.n_mics = n_mics
         self.sample_rate = sample_rate = int(sample_rate)
         self.attenuation_limit_db = attenuation_limit_db
+        self.band: Band = band
         self._stft = Stft(card.stft)
         self._resamplers = None if sample_rate == card.stft.sample_rate else self._make_resamplers(n_mics)
         ratio = Fraction(sample_rate, card.stft.sample_rate)
-        self.delay = self._stft.delay
+        self.delay, self._upper = self._stft.delay, None
         if self._resamplers:
             to_model, from_model = self._resamplers
             self.delay = int((to_model.delay + self._stft.delay) * ratio + from_model.delay)
+            if band == "full" and ratio > 1:  # the filters to the model's rate and back are of one length
+                self._upper = UpperBand(n_mics, sample_rate, self.delay, 2 * int(to_model.delay), card.stft)
         self._onset = find_onset(self._resamplers[0] if self._resamplers else None, card.stft.hop_length)
-        self._hop = network.bind(n_mics)
         self._spectra = np.zeros((n_mics, card.stft.n_freqs), np.complex64)
         self._hop_at_rate = ceil(card.stft.hop_length * ratio)
         self.beamformer = Beamformer(n_mics, card.stft.n_freqs) if network.uses_beam and n_mics > 1 else None
         self.reset()
+
+    @cached_property
+    def _hop(self) -> Hop:
+        """Opened when the first single hop comes: blocks of a file do without."""
+        return self.network.bind(self.n_mics)
+
+    def warm_up(self) -> None:
+        """Opens the graph for single hops and runs it once, so that the first block takes no longer than the others.
+
+        Raises:
+            QuietmicError: a file that ONNX Runtime cannot load.
+        """
+        self._hop.run(self.network.initial_state())
 
     def reset(self) -> None:
         """Back to the state of a fresh stream; the attenuation limit stays."""
@@ -128,6 +111,7 @@ class Stream:
             network=self.network.initial_state(),
             beam=self.beamformer.initial_state() if self.beamformer else None,
             reference=initial_reference(self.n_mics) if self.n_mics > 1 else None,
+            upper=self._upper.initial_state() if self._upper else None,
         )
 
     def _make_resamplers(self, n_mics: int) -> tuple[StreamResampler, StreamResampler]:
@@ -206,7 +190,7 @@ class Stream:
 
     def __reduce__(self) -> tuple[Callable[..., "Stream"], tuple[Any, ...]]:
         """Copied and pickled as what it was opened with and what it remembers."""
-        return _go_on, (self.network, self.n_mics, self.sample_rate, self.attenuation_limit_db, self._state)
+        return _go_on, (self.network, self.n_mics, self.sample_rate, self.attenuation_limit_db, self.band, self._state)
 
     def _push(self, samples: Array) -> Array:
         state = self._state
@@ -216,24 +200,28 @@ class Stream:
         hop_length = self._stft.config.hop_length
         n_whole = signal.shape[1] - signal.shape[1] % hop_length
         state.pending = signal[:, n_whole:].copy()
-        whole = remove_offset(signal[:, :n_whole], self._onset, state.offset)
+        heard = signal[:, :n_whole]
+        whole = remove_offset(heard, self._onset, state.offset)
+        if self._upper and state.upper:
+            self._upper.take(samples, heard - whole, state.upper)
         # The beamformer and the choice of the reference go hop by hop, so several microphones do.
         n_chunk = hop_length * (_CHUNK_FRAMES if self.n_mics == 1 else 1)
         parts = [self._enhance(whole[:, i : i + n_chunk]) for i in range(0, n_whole, n_chunk)]
         enhanced = np.concatenate(parts) if parts else np.zeros(0, np.float32)
-        return self._resamplers[1].process(enhanced[None])[0] if self._resamplers else enhanced
+        ready = self._resamplers[1].process(enhanced[None])[0] if self._resamplers else enhanced
+        return self._upper.join(ready, state.upper) if self._upper and state.upper else ready
 
     def _enhance(self, hops: Array) -> Array:
         """[n_mics, T * hop_length] at the model's rate -> [T * hop_length]; T = 1 with several microphones."""
-        state, hop = self._state, self._hop
         if hops.shape[1] > self._stft.config.hop_length:
             return self._enhance_chunk(hops)
+        state, hop = self._state, self._hop
         if state.reference:
             self._run_array(hops, state.reference)
         else:
             self._stft.analyse_hop(hops, state.stft, hop.noisy)
             state.network = hop.run(state.network)
-        return self._stft.synthesise_hop(self._limit(hop.enhanced, hop.noisy[0]), state.stft)
+        return self._stft.synthesise_hop(self._finish(hop.enhanced, hop.noisy[0]), state.stft)
 
     def _run_array(self, samples: Array, reference: ReferenceState) -> None:
         """Analysis and network for one hop [n_mics, hop_length] of several microphones."""
@@ -257,14 +245,17 @@ class Stream:
         beam = noisy[:, 0] if self.network.uses_beam else None
         enhanced, _, state.network = self.network.step(noisy, beam, state.network)
         output = np.ascontiguousarray(enhanced[0]).view(np.complex64)[..., 0]
-        return self._stft.synthesise(self._limit(output, spectra[0]), state.stft)
+        return self._stft.synthesise(self._finish(output, spectra[0]), state.stft)
 
-    def _limit(self, enhanced: Spectra, reference: Spectra) -> Spectra:
-        """No more attenuated than the limit allows."""
-        if self.attenuation_limit_db is None:
-            return enhanced
-        floor = np.float32(10 ** (-self.attenuation_limit_db / 20))
-        return enhanced + floor * (reference - enhanced)
+    def _finish(self, enhanced: Spectra, reference: Spectra) -> Spectra:
+        """What is synthesised: no more attenuated than the limit allows; beside an upper band, only what is changed."""
+        limit_db, upper = self.attenuation_limit_db, self._state.upper
+        floor = np.float32(0.0 if limit_db is None else 10 ** (-limit_db / 20))
+        if self._upper and upper:
+            index = self._state.reference.index if self._state.reference else 0
+            self._upper.shape(enhanced, reference, index, floor, upper)
+            return (1 - floor) * (enhanced - reference)
+        return enhanced if limit_db is None else enhanced + floor * (reference - enhanced)
 
 
 def _to_real(spectra: Spectra) -> Array:
@@ -272,34 +263,21 @@ def _to_real(spectra: Spectra) -> Array:
     return np.ascontiguousarray(spectra).view(np.float32).reshape(*spectra.shape, 2)
 
 
-def _go_on(network: OnnxNetwork, n_mics: int, sample_rate: int, limit_db: float | None, state: StreamState) -> Stream:
+def _go_on(
+    network: OnnxNetwork, n_mics: int, sample_rate: int, limit_db: float | None, band: Band, state: StreamState
+) -> Stream:
     """A stream that goes on from a state."""
-    stream = Stream(network, n_mics, sample_rate, limit_db)
+    stream = Stream(network, n_mics, sample_rate, limit_db, band)
     stream.state = state
     return stream
 
 
-def _check(network: OnnxNetwork, n_mics: int, sample_rate: int, limit_db: float | None) -> None:
-    card = network.card
-    if limit_db is not None and not (isinstance(limit_db, Real) and limit_db >= 0):
-        raise QuietmicError(f"attenuation_limit_db is {limit_db!r}, but it must be 0 or more", exit_code=2)
-    if not isinstance(sample_rate, Real) or not float(sample_rate).is_integer():
-        raise QuietmicError(f"sample rate {sample_rate!r}, but it must be a whole number of Hz", exit_code=2)
-    if not isinstance(n_mics, Integral):
-        raise QuietmicError(f"{n_mics!r} microphones, but it must be a whole number", exit_code=2)
-    if not MIN_RATE <= sample_rate <= MAX_RATE:
-        raise QuietmicError(f"sample rate {sample_rate} Hz, but it must lie in {MIN_RATE}..{MAX_RATE}", exit_code=2)
-    most = min(MAX_MICS, card.max_mics)
-    if not 1 <= n_mics <= most:
-        raise QuietmicError(f"{n_mics} microphones, but {card.name} takes 1 to {most}", exit_code=2, argument="n_mics")
-    if card.look_ahead:
-        raise QuietmicError(f"{card.name} looks {card.look_ahead} frames ahead, which a stream does not offer")
-    if n_mics > 1 and network.uses_beam and not network.gives_mask:
-        raise QuietmicError(f"{card.name} takes a beam but gives no speech mask to steer it: export it again")
-
-
 def open_stream(
-    model: str = "default", n_mics: int = 1, sample_rate: int = 16000, attenuation_limit_db: float | None = None
+    model: str = "default",
+    n_mics: int = 1,
+    sample_rate: int = 16000,
+    attenuation_limit_db: float | None = None,
+    band: Band = "full",
 ) -> Stream:
     """A stream that takes noise and late echo out of speech while it comes in: blocks in, enhanced blocks out.
 
@@ -311,12 +289,14 @@ def open_stream(
         n_mics: microphones of one scene, 1..8; channel 0 is the reference.
         sample_rate: Hz of input and output, 8000..192000; other than the model's, the stream resamples both ways.
         attenuation_limit_db: nothing is attenuated by more than this; None for no limit.
+        band: "full" cleans what a signal above 16 kHz holds beyond the model's band, too; "narrow" gives the model's
+            band alone, below 7.6 kHz.
 
     Returns:
         A stream at its beginning. Each call opens a network of its own, so that streams may run in threads of theirs.
 
     Raises:
-        QuietmicError: unknown model, or a number of microphones, a rate or a limit that cannot be served.
+        QuietmicError: unknown model, or a number of microphones, a rate, a limit or a band that cannot be served.
 
     Example:
         >>> stream = open_stream(n_mics=2, sample_rate=48000)
@@ -325,4 +305,6 @@ def open_stream(
         >>> sum(map(len, ready)) + len(stream.flush()) == 48000 + stream.delay
         True
     """
-    return Stream(OnnxNetwork(find_model(model)), n_mics, sample_rate, attenuation_limit_db)
+    stream = Stream(OnnxNetwork(find_model(model)), n_mics, sample_rate, attenuation_limit_db, band)
+    stream.warm_up()
+    return stream

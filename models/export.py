@@ -55,7 +55,7 @@ class _FlatHop(nn.Module):
     def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
         n_signals = len(self.hop.inputs)
         enhanced, presence, new = self.hop(*given[:n_signals], dict(zip(self.names, given[n_signals:], strict=True)))
-        return (enhanced, presence, *(new[name] for name in self.names))
+        return (enhanced, *([] if presence is None else [presence]), *(new[name] for name in self.names))
 
 
 def count_macs(network: nn.Module, stft: StftConfig) -> int:
@@ -121,6 +121,8 @@ def _write_hop(network: nn.Module, hop: nn.Module, path: Path) -> None:
 def _trace(
     flat: nn.Module, inputs: dict[str, Tensor], state: dict[str, Tensor], axes: dict[str, dict[int, str]], path: Path
 ) -> None:
+    with torch.no_grad():
+        n_signals = len(flat(*inputs.values(), *state.values())) - len(state)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer warns of every shape it reads
         torch.onnx.export(
@@ -130,7 +132,7 @@ def _trace(
             opset_version=OPSET,
             dynamo=False,
             input_names=[*inputs, *(f"state_{n}" for n in state)],
-            output_names=["enhanced", "speech_mask", *(f"state_{n}_out" for n in state)],
+            output_names=[*("enhanced", "speech_mask")[:n_signals], *(f"state_{n}_out" for n in state)],
             dynamic_axes=axes,
         )
 

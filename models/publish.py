@@ -8,7 +8,8 @@ from typing import Any
 from quietmic.enhance.card import ModelCard, StftConfig
 from quietmic.enhance.catalogue import WEIGHTS, list_models
 from quietmic.enhance.errors import QuietmicError
-from quietmic.enhance.measure.quality import EvaluationOptions, read_info, run_evaluation
+from quietmic.enhance.files import audio
+from quietmic.enhance.measure.quality import EvaluationOptions, run_evaluation
 from quietmic.enhance.measure.recordings import find_recordings
 from quietmic.enhance.measure.systems import NOISY, model_system
 from quietmic.enhance.network import hop_path
@@ -58,7 +59,7 @@ def check_output(out: Path, inputs: list[Path]) -> None:
     if out.suffix != ".onnx":
         raise QuietmicError(f"{out}: a model is written as .onnx, and its checkpoint beside it as .pt", exit_code=2)
     int8 = out.with_name(f"{out.stem}-int8.onnx")
-    written = [out, hop_path(out), out.with_suffix(".pt"), int8, out.with_suffix(".png")]
+    written = [out, hop_path(out), out.with_suffix(".pt"), int8, hop_path(int8), out.with_suffix(".png")]
     for path in written:
         if any(path.exists() and given.exists() and path.samefile(given) for given in inputs):
             message = f"{out} would be written over what it is made from ({path}): choose another name"
@@ -100,7 +101,7 @@ def card_data(facts: dict[str, Any]) -> dict[str, Any]:
 
 def measure(path: Path, scenes: Path, progress: Progress = silent) -> dict[str, Any]:
     """Means over a scenes folder by number of microphones, as far as it has them, the noisy reference included."""
-    most = max(read_info(recording.noisy).n_channels for recording in find_recordings(scenes))
+    most = max(audio.read_info(recording.noisy).n_channels for recording in find_recordings(scenes))
     systems = {n: model_system(str(path), n) for n in MEASURED_MICS if n <= most}
     record = run_evaluation(scenes, list(systems.values()), EvaluationOptions(n_jobs=2, progress=progress))
     summary = record["figures"]["summary"]

@@ -5,6 +5,7 @@ import torch
 from nets.lm import LanguageModel
 from nets.mobilenet import MobileNetV3Large
 from nets.resnet import resnet56
+from torch import nn
 
 from quietmic.compression.cost import Budget, CostModel
 from quietmic.compression.criteria.allocate import allocate
@@ -44,6 +45,17 @@ def test_budget_is_met_within_two_percent_and_predicted_exactly(name, kind, rati
     assert 0.98 * budget.value <= spent <= budget.value
     figures = count(cut(model, structure, kept), (IMAGE if name != "lstm" else SYMBOLS,))
     assert spent == (figures.parameters if kind == "params" else figures.macs / 0.5)
+
+
+def test_of_equal_scores_the_cheap_units_stay():
+    """A unit of the first group costs 25 parameters, one of the second 221."""
+    model = nn.Sequential(nn.Linear(4, 20), nn.ReLU(), nn.Linear(20, 20), nn.ReLU(), nn.Linear(20, 200))
+    x = torch.zeros(1, 4)
+    structure = find_groups(model, x)
+    scores = {group.name: torch.arange(20.0) + 1 for group in structure.groups}
+    costs = CostModel(model, structure, x)
+    kept = allocate(scores, costs, Budget("params", 0.5 * costs.count.parameters), "auto")
+    assert int(kept["0"].sum()) > int(kept["2"].sum())
 
 
 def test_a_real_time_factor_from_a_cost_model():

@@ -7,7 +7,7 @@ import torch
 from nets.odd import ODD, Chain, conv, signal
 from torch import nn
 
-from quietmic.compression import Budget, Recipe, compress
+from quietmic.compression import Budget, Recipe, compress, plain_weights
 from quietmic.compression.cost import CostModel
 from quietmic.compression.criteria.context import Context
 from quietmic.compression.criteria.influence import batch_influences
@@ -18,7 +18,6 @@ from quietmic.compression.finetune import finetune
 from quietmic.compression.recipe import FineTune, Prune
 from quietmic.compression.structure.check import checked_cut, fit_groups
 from quietmic.compression.structure.groups import find_groups
-from quietmic.compression.structure.plain import plain_weights
 from quietmic.compression.structure.rnn import split_layers
 from quietmic.compression.structure.surgery import gated
 from quietmic.compression.task import Task

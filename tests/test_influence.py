@@ -7,7 +7,7 @@ import torch
 from nets.lm import LanguageModel
 from torch import nn
 
-from quietmic.compression.criteria.influence import batch_influences, mask_gradients, unit_influence
+from quietmic.compression.criteria.influence import batch_influences, mask_gradients, smooth, unit_influence
 from quietmic.compression.structure.groups import find_groups
 from quietmic.compression.structure.surgery import cut, gated
 from quietmic.compression.structure.swap import swapped
@@ -98,3 +98,10 @@ def test_no_data_is_said():
     task = Task(TASK.loss, iter(batches()), n_calibration=9)
     with pytest.raises(QuietmicError, match="not an iterator"):
         task.calibration()
+
+
+def test_a_running_mean_forgets_a_tenth_with_each_batch():
+    old, new = {"a": torch.tensor([1.0, 0.0])}, {"a": torch.tensor([0.0, 1.0]), "b": torch.tensor([5.0])}
+    found = smooth(old, new)
+    assert found["a"].tolist() == pytest.approx([0.9, 0.1])
+    assert found["b"].item() == 5.0

@@ -5,6 +5,7 @@ import pytest
 
 from quietmic.enhance.arrays import Array
 from quietmic.enhance.measure import metrics
+from quietmic.enhance.measure.wideband import log_spectral_distance, measure_wideband, take_range
 
 RATE = 16000
 
@@ -93,3 +94,29 @@ def test_silence_against_speech_is_the_worst_there_is(pair):
     assert metrics.measure(silence, silence, RATE)["si_sdr"] is None
     assert metrics.pesq_wb(silence, noisy, RATE) is None
     assert metrics.si_sdr(np.array([1.0, 0.0]), np.array([0.0, 1.0])) == -60
+
+
+def test_the_band_above_8_khz_is_measured_on_its_own():
+    """The measures at 16 kHz said the same of a recording with all its sibilants and of one without."""
+    rate, rng = 48000, np.random.default_rng(0)
+    clean = rng.standard_normal(2 * rate).astype(np.float32)
+    dull = take_range(clean, rate, 0, 8000).astype(np.float32)
+    assert measure_wideband(clean, clean, rate)["lsd_high"] == 0
+    figures = measure_wideband(clean, dull, rate)
+    assert figures["lsd_high"] > 30
+    assert figures["si_sdr_high"] == pytest.approx(metrics.SI_SDR_WORST, abs=20)
+    assert figures["si_sdr_whole"] == pytest.approx(10 * np.log10(7.9 / 12), abs=0.1)
+    noise = take_range(rng.standard_normal(2 * rate), rate, 8000, 20000)
+    noisy = (clean + 0.1 / np.sqrt(0.5) * noise).astype(np.float32)
+    figures = measure_wideband(clean, noisy, rate)
+    assert figures["si_sdr_high"] == pytest.approx(17, abs=0.1)
+    assert figures["lsd_high"] > 1.2 * figures["lsd_whole"]
+    assert set(measure_wideband(clean, clean, 16000).values()) == {None}
+    assert set(measure_wideband(None, clean, rate).values()) == {None}
+
+
+def test_a_tenth_of_the_amplitude_is_20_db_of_log_spectral_distance():
+    clean = np.random.default_rng(0).standard_normal(48000).astype(np.float32)
+    assert log_spectral_distance(clean, 0.1 * clean, 48000, 8000, 20000) == pytest.approx(20, abs=0.1)
+    assert log_spectral_distance(0 * clean, clean, 48000, 8000, 20000) is None
+    assert log_spectral_distance(clean[:100], clean[:100], 48000, 8000, 20000) is None

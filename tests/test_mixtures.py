@@ -166,6 +166,22 @@ def test_scenes_are_the_same_twice(data: dict[str, Path], tmp_path: Path) -> Non
     assert rate == 16000
 
 
+def test_scenes_of_the_whole_band(data: dict[str, Path], tmp_path: Path) -> None:
+    """Scenes came at 16 kHz alone, so nothing above 8 kHz could be measured."""
+    from quietmic.models.mixtures.scenes import SceneSet, make_scenes
+
+    noise = tmp_path / "hiss"
+    noise.mkdir()
+    soundfile.write(noise / "hiss.wav", 0.1 * np.random.default_rng(0).standard_normal(480_000), 48000)
+    wanted = SceneSet(data["speech"], noise, tmp_path / "out", count=1, split="train", sample_rate=48000)
+    make_scenes(wanted)
+    noisy, rate = soundfile.read(tmp_path / "out" / "noisy" / "scene-000.flac")
+    clean, _ = soundfile.read(tmp_path / "out" / "clean" / "scene-000.flac")
+    assert (rate, noisy.shape, len(clean)) == (48000, (288_000, 4), 288_000)
+    power = np.abs(np.fft.rfft(noisy[:, 0])) ** 2  # 6 s: six bins a hertz
+    assert 10 * np.log10(power[6 * 8500 : 6 * 20000].mean() / power[6 * 300 : 6 * 7500].mean()) > -40
+
+
 def test_scenes_of_chosen_classes(data: dict[str, Path], tmp_path: Path) -> None:
     from quietmic.models.mixtures.scenes import SceneSet, make_scenes
 

@@ -9,9 +9,10 @@ import onnx
 import pytest
 from make_models import make_card
 
+from quietmic import denoise, open_stream
 from quietmic.enhance.card import CARD_KEY, ModelCard, StftConfig
 from quietmic.enhance.errors import QuietmicError
-from quietmic.enhance.network import OnnxNetwork
+from quietmic.enhance.network import OnnxNetwork, hop_path
 from quietmic.enhance.onnxfile import read_card
 
 
@@ -122,8 +123,25 @@ def test_files_that_are_no_model(model_folder: Path, tmp_path: Path) -> None:
     junk.write_bytes(b"no model")
     for path, message in [
         (tmp_path / "none.onnx", "no model file"),
-        (junk, "cannot|can load"),
+        (junk, "no ONNX file, or a damaged one"),
         (model_folder / "bare.onnx", "quietmic export"),
     ]:
         with pytest.raises(QuietmicError, match=message):
             OnnxNetwork(path)
+
+
+def test_a_graph_is_opened_by_who_needs_it(model_folder: Path, tmp_path: Path) -> None:
+    """Opening is most of a small model's start: files do without the graph for hops, streams without the other."""
+    cannot_run = onnx.load(model_folder / "passthrough.onnx")
+    cannot_run.graph.node[0].op_type = "NoSuchOperator"
+    signal = 0.1 * np.random.default_rng(0).standard_normal(16000).astype(np.float32)
+    for_files, for_streams = tmp_path / "files.onnx", tmp_path / "streams.onnx"
+    for_files.write_bytes((model_folder / "passthrough.onnx").read_bytes())
+    onnx.save(cannot_run, hop_path(for_files))
+    hop_path(for_streams).write_bytes((model_folder / "passthrough.onnx").read_bytes())
+    onnx.save(cannot_run, for_streams)
+    assert denoise(signal, 16000, str(for_files)) == pytest.approx(signal, abs=1e-4)
+    assert len(open_stream(str(for_streams)).process(signal[:256])) == 256
+    for load in (lambda: open_stream(str(for_files)), lambda: denoise(signal, 16000, str(for_streams))):
+        with pytest.raises(QuietmicError, match="ONNX Runtime can load"):
+            load()

@@ -25,6 +25,8 @@ TALKER, ECHO, LAST = 50, 3000, 45  # where the responses of the rooms here have 
 class Rooms:
     """One room of two microphones: the talker's response has an echo, that of each noise is a single sample."""
 
+    sample_rate = 16000
+
     def __len__(self) -> int:
         return 1
 

@@ -3,12 +3,13 @@
 from pathlib import Path
 
 import onnx
+import onnxruntime
 import pytest
 from make_models import make_card, make_passthrough
 
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.network import OnnxNetwork
-from quietmic.enhance.onnxfile import read_card, read_metadata
+from quietmic.enhance.onnxfile import read_card, read_metadata, read_signature
 
 
 def with_metadata(source: Path, path: Path, metadata: dict[str, str]) -> Path:
@@ -45,3 +46,11 @@ def test_what_is_no_model_is_named(model_folder: Path, tmp_path: Path) -> None:
             read_card(path)
     with pytest.raises(QuietmicError, match="no model file"):
         read_card(tmp_path / "none.onnx")
+
+
+def test_the_signature_is_the_one_that_the_session_gives(model_folder: Path) -> None:
+    for name in ("passthrough", "beam", "counter"):
+        path = model_folder / f"{name}.onnx"
+        session, signature = onnxruntime.InferenceSession(path), read_signature(path)
+        assert signature.inputs == {node.name: tuple(node.shape) for node in session.get_inputs()}
+        assert signature.outputs == tuple(node.name for node in session.get_outputs())

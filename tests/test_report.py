@@ -35,11 +35,19 @@ def png_pixels(data: bytes) -> np.ndarray:
 
 def test_a_tone_lies_at_its_place_in_the_picture():
     tone = 0.5 * np.sin(2 * np.pi * 2000 * np.arange(RATE) / RATE).astype(np.float32)
-    pixels = png_pixels(decoded(spectrogram_uri(tone, peak_db(tone))))
+    pixels = png_pixels(decoded(spectrogram_uri(tone, peak_db(tone), RATE)))
     assert pixels.shape[0] == 128
     rows = pixels.argmax(axis=0)
     assert abs(np.median(rows) - 95.5) <= 1  # 2 of 8 kHz: a quarter of the height from below
     assert pixels.max() == 255 and np.median(pixels) < 10
+
+
+def test_a_dashed_line_shows_where_8_khz_is() -> None:
+    tone = 0.5 * np.sin(2 * np.pi * 12000 * np.arange(48000) / 48000).astype(np.float32)
+    pixels = png_pixels(decoded(spectrogram_uri(tone, peak_db(tone), 48000)))
+    assert abs(np.median(pixels.argmax(axis=0)[1::4]) - 63.5) <= 1  # the tone, in the middle of 24 kHz
+    assert (pixels[128 - 43, ::4] == 255).all() and pixels[128 - 43, 2] < 10
+    assert png_pixels(decoded(spectrogram_uri(tone, peak_db(tone), 16000)))[128 - 43, ::4].max() < 10
 
 
 def test_flac_sounds_are_exact(tmp_path):

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from quietmic.compression.cost import Budget, CostModel
+from quietmic.compression.criteria.calibration import activation_statistics
 from quietmic.compression.criteria.context import Context
 from quietmic.compression.criteria.table import CRITERIA
 from quietmic.compression.structure.groups import find_groups
@@ -75,6 +76,48 @@ def test_what_must_go(name):
     assert not stays & went
 
 
+@pytest.mark.parametrize("name", ["influence-static", "taylor"])
+def test_influences_of_changing_sign_do_not_cancel(name):
+    """Unit 0 pushes the loss up on one batch and down on the next, unit 1 half as far up on both: unit 1 goes."""
+    model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 1, bias=False))
+    with torch.no_grad():
+        model[0].weight.copy_(torch.eye(2))
+        model[1].weight.fill_(1.0)
+    data = [torch.tensor([[sign, 0.5]]) for sign in (1.0, -1.0)]
+    task = Task(lambda m, x: m(x).mean(), data, n_calibration=2)
+    structure = find_groups(model, data[0])
+    costs = CostModel(model, structure, data[0])
+    kept = CRITERIA[name].decide(Context(model, structure, task, costs, Budget("units", 0.5), floor=0.0)).kept["0"]
+    assert kept.tolist() == [True, False]
+
+
+def test_curl_takes_a_unit_away_whole():
+    """Half of unit 0 costs as much as all of it, behind a threshold; unit 1 costs more, but half of it less."""
+    model = nn.Sequential(nn.Linear(1, 2, bias=False), nn.Linear(2, 2), nn.ReLU())
+    with torch.no_grad():
+        model[0].weight.copy_(torch.tensor([[1.0], [0.5]]))
+        model[1].weight.copy_(torch.eye(2))
+        model[1].bias.copy_(torch.tensor([-0.6, 0.0]))
+    x = torch.ones(1, 1)
+    task = Task(lambda m, b: m(b).mean(), [x], predict=lambda m, b: m(b))
+    structure = find_groups(model, x)
+    found = Context(model, structure, task, CostModel(model, structure, x), Budget("units", 0.5), floor=0.0)
+    assert CRITERIA["curl"].decide(found).kept["0"].tolist() == [False, True]
+
+
+def test_activations_have_a_size_whatever_their_sign():
+    """Without a rectifier: unit 0 swings about zero, unit 1 stays small."""
+    model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 1))
+    with torch.no_grad():
+        model[0].weight.copy_(torch.eye(2))
+    x = torch.tensor([[3.0, 0.1], [-3.0, 0.1]])
+    task = Task(lambda m, b: m(b).mean(), [x])
+    found = activation_statistics(model, find_groups(model, x), task)
+    assert found["mean"]["0"].tolist() == pytest.approx([0.0, 0.1], abs=1e-6)
+    assert found["l1"]["0"].tolist() == pytest.approx([3.0, 0.1])
+    assert found["l2"]["0"].tolist() == pytest.approx([3.0, 0.1])
+
+
 @pytest.mark.parametrize("name", ["thinet", "channel-lasso"])
 def test_the_rest_is_rescaled_to_make_up_for_a_twin(name):
     """Twins that the next layer reads alike: one goes, and the other is read twice as much."""
@@ -89,6 +132,16 @@ def test_the_rest_is_rescaled_to_make_up_for_a_twin(name):
         assert gates[TWIN if kept[TWIN] else OTHER_TWIN].item() == pytest.approx(2.0, abs=0.05)
     else:
         assert name == "channel-lasso"  # it shares the weight between twins
+
+
+def test_a_unit_that_the_budget_brings_back_starts_at_half():
+    """Two steps shut more gates than the budget asks; the best of those stay all the same, and are read."""
+    torch.manual_seed(0)
+    decision = CRITERIA["influence"].decide(context(network(), 4, steps=2))
+    kept, gates = decision.kept["0"], decision.gates["0"]
+    assert (gates[kept] == 0.5).any()
+    assert (gates[kept] >= 0.5).all()
+    assert not gates[~kept].any()
 
 
 @pytest.mark.parametrize(("name", "goes"), [("gamma", 1), ("slimming-sparsity", 3)])

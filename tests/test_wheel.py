@@ -1,5 +1,6 @@
 """The wheel owns one name, holds everything, and lives beside packages that are called as our folders are."""
 
+import json
 import os
 import re
 import shutil
@@ -20,7 +21,8 @@ SOURCES = ("quietmic", "enhance", "models", "compression", "devices", "recording
 SHIPPED = {  # what a package can run; the parents are had from the source repository
     f"{name}{form}.onnx" for name in ("fullsubnet-small", "tcn-small", "tcn-tiny") for form in ("", "-int8")
 }
-HOP_GRAPHS = {"tcn-small.hop.onnx", "tcn-tiny.hop.onnx"}
+INDEX = json.loads((ROOT / "models" / "weights" / "index.json").read_text())
+HOP_GRAPHS = {model["hop_file"] for model in INDEX["models"] if "hop_file" in model and model["file"] in SHIPPED}
 MAX_BYTES = 12e6
 
 
@@ -75,7 +77,7 @@ def test_the_wheel_holds_every_module_and_template(wheel: Path) -> None:
     wanted = {"quietmic/py.typed", "quietmic/models/weights/index.json"}
     for package in SOURCES:
         for path in (ROOT / package).rglob("*"):
-            if path.suffix in (".py", ".html", ".js", ".css", ".toml"):
+            if path.suffix in (".py", ".html", ".js", ".css", ".toml", ".npz"):
                 name = path.relative_to(ROOT).as_posix()
                 wanted.add(name if package == "quietmic" else f"quietmic/{name}")
     with zipfile.ZipFile(wheel) as archive:

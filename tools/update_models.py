@@ -45,6 +45,27 @@ def graphs(names: tuple[str, ...]) -> None:
 
 
 @main.command()
+@click.argument("scenes", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("names", nargs=-1, required=True)
+def int8(scenes: Path, names: tuple[str, ...]) -> None:
+    """Write the int8 forms of listed models anew: NAME-int8 of each.
+
+    Ranges come from the noisy recordings of SCENES, as one microphone hears them.
+    """
+    from quietmic.compression.enhancer.make import write_int8
+    from quietmic.compression.enhancer.speech import recorded_frames
+    from quietmic.models.export import add_to_index
+    from quietmic.models.publish import measure_into_card
+
+    paths = [find_model(name) for name in names]
+    for name, path in zip(names, paths, strict=True):
+        target = path.with_name(f"{path.stem}-int8.onnx")
+        write_int8(path, target, "static", recorded_frames(path, sorted((scenes / "noisy").iterdir())))
+        measure_into_card(target, scenes)
+        add_to_index(target, f"{name}-int8")
+
+
+@main.command()
 @click.argument("names", nargs=-1, required=True)
 def halve(names: tuple[str, ...]) -> None:
     """Store listed models with their weights in half precision, as exports are now.

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from quietmic.compression.structure.groups import find_groups
 from quietmic.compression.structure.rnn import replace
 from quietmic.compression.task import Task
-from quietmic.models.networks.run import Example, Inputs, evaluating, example, run
+from quietmic.models.networks.run import Example, evaluating, example, run
 
 
 class Skip(nn.Module):
@@ -27,13 +27,13 @@ class Skip(nn.Module):
         return (x, *rest) if self.returns_state else x
 
 
-def without_block(model: nn.Module, path: str, inputs: Inputs) -> nn.Module:
+def without_block(model: nn.Module, path: str, inputs: Example) -> nn.Module:
     """A copy of the network with one residual block skipped."""
     returned: list[bool] = []
     block = model.get_submodule(path)
     handle = block.register_forward_hook(lambda module, args, output: returned.append(isinstance(output, tuple)))
     with torch.no_grad(), evaluating(model):
-        run(model, inputs)
+        run(model, example(inputs, model))
     handle.remove()
     return replace(copy.deepcopy(model), path, Skip(returned[0]))
 
@@ -49,11 +49,10 @@ def remove_blocks(
     gone: list[str] = []
     for _ in range(n_blocks):
         candidates = find_groups(model, example_inputs).residual_blocks
-        inputs = example(example_inputs, model)
         start = task.mean_loss(model)
         best: tuple[float, str, nn.Module] | None = None
         for path in candidates:
-            smaller = without_block(model, path, inputs)
+            smaller = without_block(model, path, example_inputs)
             freed = sum(p.numel() for p in model.get_submodule(path).parameters())
             price = (task.mean_loss(smaller) - start) / freed
             if best is None or price < best[0]:

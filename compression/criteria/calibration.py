@@ -9,7 +9,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from quietmic.compression.structure.groups import Group, Slot, Structure
 from quietmic.compression.task import Task
-from quietmic.models.networks.count import CONVOLUTIONS, RECURRENT, TRANSPOSED
+from quietmic.models.networks.count import CONVOLUTIONS, RNNS, TRANSPOSED
 from quietmic.models.networks.run import evaluating
 
 Seen = Callable[[Group, Slot, Tensor], None]  # activations [n_samples, size, n_positions] of one call of a layer
@@ -22,7 +22,7 @@ def as_maps(module: nn.Module, value: Tensor) -> Tensor:
         return value.flatten(2)
     if isinstance(value, PackedSequence):
         value = value.data
-    if isinstance(module, RECURRENT) and value.dim() == 3:
+    if isinstance(module, RNNS) and value.dim() == 3:
         return value.permute(0, 2, 1) if module.batch_first else value.permute(1, 2, 0)
     if value.dim() <= 2:  # [B, C]: one position
         return value.reshape(-1, value.shape[-1], 1)
@@ -40,7 +40,8 @@ def watch(model: nn.Module, structure: Structure, seen: Seen) -> list[Any]:
         def look(module: nn.Module, inputs: tuple, output: Any) -> None:
             for group, slot in slots:
                 recurrent = slot.parameter.startswith("weight_hh")
-                maps = as_maps(module, output[0] if recurrent else inputs[0])
+                outputs = output[0] if isinstance(output, tuple) else output
+                maps = as_maps(module, outputs if recurrent else inputs[0])
                 if maps.shape[1] == len(slot.units):
                     seen(group, slot, maps)
 

@@ -64,7 +64,7 @@ def _gram(module: nn.Module, weight: Tensor, slot: Slot, maps: Tensor, raw: Tens
 
     A transposed convolution is taken without the overlap of neighbouring windows (exact for stride >= kernel).
     """
-    if isinstance(module, CONVOLUTIONS) and len(module.kernel_size) < 3:
+    if isinstance(module, CONVOLUTIONS):
         total: Tensor | float = 0.0
         for part, kernels in zip(_patches(module, raw, drawn), weight.chunk(module.groups), strict=True):
             flat = kernels.flatten(1).double()
@@ -89,15 +89,12 @@ def _patches(module: Any, raw: Tensor, generator: torch.Generator) -> list[Tenso
     """Windows that a convolution reads, padded as it pads, one [n, n_channels * kernel] per group."""
     mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
     raw = raw if raw.dim() == len(module.kernel_size) + 2 else raw.unsqueeze(0)
-    x = F.pad(raw, module._reversed_padding_repeated_twice, mode=mode)
-    flat = len(module.kernel_size) == 1
-
-    def pair(value: tuple[int, ...]) -> tuple[int, ...]:
-        return (1, *value) if flat else value
-
-    x = x.unsqueeze(-2) if flat else x
-    windows = F.unfold(x, pair(module.kernel_size), pair(module.dilation), 0, pair(module.stride))  # [B, C * k, L]
-    return list(_drawn(windows.transpose(1, 2).flatten(0, 1), generator).chunk(module.groups, 1))
+    windows = F.pad(raw, module._reversed_padding_repeated_twice, mode=mode)
+    for axis, (size, step, stride) in enumerate(zip(module.kernel_size, module.dilation, module.stride, strict=True)):
+        windows = windows.unfold(2 + axis, step * (size - 1) + 1, stride)[..., ::step]  # [B, C, positions, kernel]
+    rows = windows.movedim(1, 1 + len(module.kernel_size))  # [B, positions, C, kernel]
+    n_rows = len(module.kernel_size) + 1
+    return list(_drawn(rows.flatten(n_rows).flatten(0, n_rows - 1), generator).chunk(module.groups, 1))
 
 
 def least_squares(gram: Tensor, kept: Tensor) -> Tensor:

@@ -1,17 +1,21 @@
 """A compressed enhancer with everything that is shipped of it: ONNX files, cards, checkpoint, picture, record."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from quietmic.compression.enhancer.request import Parent, Request, open_data
 from quietmic.compression.enhancer.speech import STFT, measured_rtf, real_frames
-from quietmic.compression.factor.quantize import quantize_onnx
+from quietmic.compression.factor.quantize import Quantized, quantize_onnx
 from quietmic.compression.picture import draw_result
 from quietmic.compression.result import CompressionResult
 from quietmic.enhance.card import ModelCard
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.measure.records import write_record
+from quietmic.enhance.network import hop_path
 from quietmic.enhance.onnxfile import read_card
 from quietmic.enhance.progress import Progress, silent
 from quietmic.models.export import add_to_index, write_card
@@ -61,10 +65,7 @@ def make_enhancer(
     }
     if recipe.quantize != "none":
         target = out.with_name(f"{out.stem}-int8.onnx")
-        report = quantize_onnx(out, target, recipe.quantize, real_frames(out, data))
-        halve(target)
-        report = replace(report, bytes_after=target.stat().st_size)
-        write_card(target, replace(read_card(target), name=f"{name}-int8", metrics={}))
+        report = write_int8(out, target, recipe.quantize, real_frames(out, data))
         if scenes:
             measure_into_card(target, scenes, progress)
         files["int8"] = {"path": str(target), **asdict(report), "rtf": measured_rtf(target)}
@@ -76,6 +77,30 @@ def make_enhancer(
     figures["ratios"] = survey_ratios(parent, result, files["float32"])
     record = write_record("compress", figures, model=name, parent=parent.name, parent_sha256=parent.sha256)
     return Made(result, figures, record)
+
+
+def write_int8(
+    source: Path, target: Path, mode: str, frames: Iterable[dict[str, NDArray[Any]]] | None = None
+) -> Quantized:
+    """Writes the int8 form of an exported model with its card, and that of its graph for hops where it has one.
+
+    That one is always dynamic: its frames are too few for ranges to be counted, and what is measured anew is small.
+
+    Args:
+        source: float32 model.
+        target: the .onnx file.
+        mode, frames: see `quantize_onnx`.
+    """
+    report = quantize_onnx(source, target, mode, frames)
+    written = [target]
+    if hop_path(source).is_file():
+        quantize_onnx(hop_path(source), hop_path(target), "dynamic")
+        written.append(hop_path(target))
+    card = replace(read_card(source), name=f"{read_card(source).name}-int8", metrics={})
+    for path in written:
+        halve(path)
+        write_card(path, card)
+    return replace(report, bytes_after=target.stat().st_size)
 
 
 def survey_ratios(parent: Parent, result: CompressionResult, file: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The enhancers as a task of compression: batches of scenes, the training loss, real frames."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import islice
@@ -13,8 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from quietmic.compression.cost import RtfModel
+from quietmic.enhance.arrays import Array
 from quietmic.enhance.card import StftConfig
-from quietmic.enhance.network import OnnxNetwork
+from quietmic.enhance.files.audio import read
+from quietmic.enhance.network import OnnxNetwork, hop_path
+from quietmic.enhance.stft import Stft
 from quietmic.models.mixtures.mixing import mix
 from quietmic.models.mixtures.source import SceneSource
 from quietmic.models.networks.beam import beam_or_reference
@@ -34,6 +37,8 @@ HOP_S = STFT.hop_length / STFT.sample_rate
 EXAMPLE_S = EXAMPLE_FRAMES * HOP_S
 DECISIVE = ("mix", "batch_size", "unit_share", "mics", "seed", "pesq_weight", "stoi_weight")  # what batches depend on
 FRAMES_PER_SCENE = 25  # for the calibration of int8
+
+Feed = dict[str, np.ndarray]  # inputs of a graph by name
 OPERATORS_PER_LAYER = 6  # ONNX operators around one layer with weights, where no graph of the parent tells
 
 
@@ -147,41 +152,53 @@ def rtf_model(hop_seconds: HopSeconds, n_operators: int | None = None) -> RtfMod
 
 
 def operators_of(path: Path) -> int:
-    """Number of operators of an ONNX graph that do work."""
+    """Number of operators that do work in what a stream runs of an ONNX file: the graph for hops where there is one."""
     import onnx
 
-    return sum(node.op_type not in ("Constant", "Identity") for node in onnx.load(str(path)).graph.node)
+    graph = onnx.load(str(hop_path(path) if hop_path(path).is_file() else path)).graph
+    return sum(node.op_type not in ("Constant", "Identity", "Cast") for node in graph.node)
 
 
-def real_frames(path: Path, data: SpeechData, n_scenes: int = 6) -> Iterator[dict[str, np.ndarray]]:
-    """Inputs of an ONNX enhancer over training scenes, states included: calibration of int8.
-
-    FRAMES_PER_SCENE frames over the whole of each scene, which starts without a past.
-    """
+def real_frames(path: Path, data: SpeechData, n_scenes: int = 6) -> Iterator[Feed]:
+    """Inputs of an ONNX enhancer over training scenes, states included: calibration of int8."""
     network = OnnxNetwork(path)
     for batch in islice(data, n_scenes):
-        state = network.initial_state()
-        noisy, beam = batch.noisy[:1].numpy(), batch.beam[:1].numpy()
-        n_frames = noisy.shape[3]
-        chosen = {i * n_frames // FRAMES_PER_SCENE for i in range(FRAMES_PER_SCENE)}
-        for t in range(n_frames):
-            frame = np.ascontiguousarray(noisy[:, :, :, t : t + 1])
-            own = np.ascontiguousarray(beam[:, :, t : t + 1])
-            if t in chosen:
-                yield {"noisy": frame, **({"beam": own} if network.uses_beam else {}), **state}
-            _, _, state = network.step(frame, own, state)
+        yield from _chosen_frames(network, batch.noisy[:1].numpy(), batch.beam[:1].numpy())
+
+
+def recorded_frames(path: Path, recordings: Sequence[Path], n_scenes: int = 6) -> Iterator[Feed]:
+    """The same over the first microphone of recordings at the model's rate, evenly chosen from their sequence."""
+    network, stft = OnnxNetwork(path), Stft(STFT)
+    for recording in recordings[:: max(1, len(recordings) // n_scenes)]:
+        samples = read(recording)[0][:1]
+        samples = samples[:, : samples.shape[1] // STFT.hop_length * STFT.hop_length]
+        spectra = stft.analyse(samples, stft.initial_state(1))  # [1, F, T]
+        noisy = spectra.view(np.float32).reshape(1, *spectra.shape, 2)
+        yield from _chosen_frames(network, noisy, noisy[:, 0])
+
+
+def _chosen_frames(network: OnnxNetwork, noisy: Array, beam: Array) -> Iterator[Feed]:
+    """FRAMES_PER_SCENE frames over the whole of a scene [1, n_mics, F, T, 2], which starts without a past."""
+    state, n_frames = network.initial_state(), noisy.shape[3]
+    chosen = {i * n_frames // FRAMES_PER_SCENE for i in range(FRAMES_PER_SCENE)}
+    for t in range(n_frames):
+        frame = np.ascontiguousarray(noisy[:, :, :, t : t + 1])
+        own = np.ascontiguousarray(beam[:, :, t : t + 1])
+        if t in chosen:
+            yield {"noisy": frame, **({"beam": own} if network.uses_beam else {}), **state}
+        _, _, state = network.step(frame, own, state)
 
 
 def measured_rtf(path: Path, n_hops: int = 200) -> float:
-    """Real-time factor of an ONNX enhancer on this machine: median hop, one frame a call, one thread."""
+    """Real-time factor of an ONNX enhancer on this machine: median hop, as a stream runs it, one thread."""
     import time
 
     network = OnnxNetwork(path)
-    state = network.initial_state()
-    frame = np.random.default_rng(0).normal(size=(1, 1, STFT.n_freqs, 1, 2)).astype(np.float32)
+    hop, state = network.bind(1), network.initial_state()
+    hop.noisy.view(np.float32)[...] = np.random.default_rng(0).normal(size=(1, 2 * STFT.n_freqs))
     times = []
     for _ in range(n_hops):
         start = time.perf_counter()
-        _, _, state = network.step(frame, frame[:, 0], state)
+        state = hop.run(state)
         times.append(time.perf_counter() - start)
     return float(np.median(times)) / HOP_S

@@ -102,7 +102,8 @@ class _Check:
             actual = self._outputs(smaller)
         except Exception as error:  # whatever a forward may raise at other widths
             first = str(error).strip().split("\n")[0][:160]
-            return f"the network does not run without its units ({first}); a width is written into a forward"
+            states = "" if callable(self.example_inputs) else " or into the example inputs (then give a callable)"
+            return f"the network does not run without its units ({first}); a width is written into a forward{states}"
         return _difference(expected, actual)
 
     def _outputs(self, model: nn.Module) -> list[Tensor]:

@@ -28,8 +28,8 @@ MOVES = {
     "view", "_unsafe_view", "_reshape_alias", "reshape", "permute", "transpose", "t", "slice", "select", "cat", "stack",
     "unsqueeze", "squeeze", "expand", "clone", "alias", "detach", "contiguous", "constant_pad_nd", "reflection_pad1d",
     "reflection_pad2d", "replication_pad1d", "replication_pad2d", "unbind", "split", "split_with_sizes", "chunk",
-    "as_strided", "unfold", "im2col", "index", "index_select", "gather", "roll", "flip", "repeat", "pixel_shuffle",
-    "pixel_unshuffle", "channel_shuffle", "slice_scatter", "select_scatter", "lift_fresh",
+    "as_strided", "unfold", "im2col", "index", "_unsafe_index", "index_select", "gather", "roll", "flip", "repeat",
+    "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "slice_scatter", "select_scatter", "lift_fresh",
 }
 RESHAPES = {"view", "_unsafe_view", "_reshape_alias", "reshape"}
 PIECES = {"split", "chunk"}
@@ -155,6 +155,8 @@ class Labels(TorchDispatchMode):
             self._start_parameters(inputs)
         if name == "copy_":
             self.write(args[0], self.get(args[1]))
+        elif name == "as_strided_" and self.get(args[0]).shape == args[0].shape:
+            return  # a pooled map is told another memory format
         elif name in FRESH or not any(self._has_labels(t) for t in inputs):
             return
         elif name in MOVES:
@@ -201,6 +203,8 @@ class Labels(TorchDispatchMode):
             moved = tree_flatten(func(*given, **tree_map(shadow, kwargs)))[0]
         for output, labels in zip(outputs, moved, strict=True):
             self.put(output, labels)
+        if name == "channel_shuffle":  # a table of channels on the way, of which whole rows or columns go
+            self.tangled.append(small(given[0].unflatten(1, (given[1], -1))))
         if name in PIECES:  # as wide as each other now, and so after a cut
             whole = [labels for labels in moved if labels.shape == moved[0].shape]
             for labels in whole[1:]:
@@ -225,8 +229,11 @@ class Labels(TorchDispatchMode):
         axes = list(range(labels.dim())) if axes in (None, []) else [axes] if isinstance(axes, int) else list(axes)
         low, high = bounds(thin(labels), axes)
         if not torch.equal(low, high):
-            self.freeze(name, [args[0]], outputs)
-            return
+            if not varies(high):
+                self.freeze(name, [args[0]], outputs)
+                return
+            self.forest.join(labels, high)  # a sum over branches: their units go together
+            high = self.forest.roots(high)
         shape = [1 if axis in {a % labels.dim() for a in axes} else n for axis, n in enumerate(labels.shape)]
         for output in outputs:
             along = name in ALONG
@@ -256,15 +263,15 @@ class Labels(TorchDispatchMode):
     def _merge(self, a: Tensor, b: Tensor) -> Tensor:
         """Labels of an element-wise result; couples what meets along an axis of units.
 
-        A factor of size 1 along the axis of the units (a gain for all channels) couples nothing.
+        A factor of size 1 along an axis of the units (a gain for all channels, one for each branch) couples nothing.
         """
         shape = a.shape if a.shape == b.shape else torch.broadcast_shapes(a.shape, b.shape)
         if is_none(a) or is_none(b):
             return (thin(a) + thin(b)).expand(shape)
         a_axes, b_axes = varies(a), varies(b)
-        if a_axes and not b_axes and all(d < -b.dim() or b.shape[d] == 1 for d in a_axes):
+        if a_axes and not b_axes and any(d < -b.dim() or b.shape[d] == 1 for d in a_axes):
             return thin(a).expand(shape)
-        if b_axes and not a_axes and all(d < -a.dim() or a.shape[d] == 1 for d in b_axes):
+        if b_axes and not a_axes and any(d < -a.dim() or a.shape[d] == 1 for d in b_axes):
             return thin(b).expand(shape)
         self.forest.join(a, b)
         a, b = thin(a), thin(b)

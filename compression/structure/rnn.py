@@ -1,4 +1,4 @@
-"""Plain recurrent modules that compression puts in place of `nn.LSTM` and `nn.GRU`."""
+"""Plain recurrent modules that compression puts in place of `nn.LSTM`, `nn.GRU` and `nn.RNN`."""
 
 from typing import Any, TypeAlias
 
@@ -7,12 +7,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from quietmic.compression.structure.swap import owners
+from quietmic.models.networks.count import RNNS
 
 State: TypeAlias = Tensor | tuple[Tensor, ...]
 
 
 class StackedRnn(nn.Module):
-    """Several recurrent layers with widths of their own behind the interface of one `nn.LSTM` or `nn.GRU`.
+    """Several recurrent layers with widths of their own behind the interface of one `nn.LSTM`, `nn.GRU` or `nn.RNN`.
 
     The state keeps the shape [n_layers, B, hidden_size] of the module it replaces; hidden_size is the widest layer's,
     narrower layers use the first entries and leave zeros in the rest.
@@ -67,21 +68,22 @@ def replace(model: nn.Module, path: str, module: nn.Module) -> nn.Module:
 
 
 def split_layers(model: nn.Module) -> nn.Module:
-    """Turns each `nn.LSTM` or `nn.GRU` of several layers into a stack of single ones, in place.
+    """Turns each `nn.LSTM`, `nn.GRU` or `nn.RNN` of several layers into a stack of single ones, in place.
 
     Layers of one module share one width; split, each can be cut to its own. Bidirectional modules, projections,
     dropout between layers and weights shared with other modules are left as they are.
     """
     shared = {id(module) for holders in owners(model).values() if len(holders) > 1 for module, _ in holders}
     for path, module in list(model.named_modules()):
-        if not isinstance(module, (nn.LSTM, nn.GRU)) or module.num_layers == 1:
+        if not isinstance(module, RNNS) or module.num_layers == 1:
             continue
         if module.bidirectional or module.proj_size or module.dropout or id(module) in shared:
             continue
         layers: list[nn.Module] = []
         for index in range(module.num_layers):
             n_in = module.input_size if index == 0 else module.hidden_size
-            layer = type(module)(n_in, module.hidden_size, bias=module.bias, batch_first=module.batch_first)
+            settings = {"nonlinearity": module.nonlinearity} if isinstance(module, nn.RNN) else {}
+            layer = type(module)(n_in, module.hidden_size, bias=module.bias, batch_first=module.batch_first, **settings)
             layer = layer.to(module.weight_ih_l0)
             with torch.no_grad():
                 for name, parameter in layer.named_parameters():

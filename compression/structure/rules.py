@@ -14,12 +14,16 @@ from torch.nn.utils.rnn import PackedSequence
 
 from quietmic.compression.structure.forest import FIXED, NONE, bounds, thin
 from quietmic.compression.structure.labels import Labels
-from quietmic.models.networks.count import CONVOLUTIONS, TRANSPOSED
+from quietmic.models.networks.count import CONVOLUTIONS, RNNS, TRANSPOSED
 from quietmic.models.networks.fold import BATCH_NORMS
 
 AddSlot = Callable[[nn.Module, str, int, str, Tensor], Tensor]  # module, parameter, axis, role, labels -> labels
-NORMS = (*BATCH_NORMS, nn.LayerNorm, nn.GroupNorm, nn.PReLU)
-LEAVES = (*CONVOLUTIONS, *TRANSPOSED, *NORMS, nn.Linear, nn.Embedding, nn.LSTM, nn.GRU)
+OVER_UNITS = (nn.LayerNorm, nn.RMSNorm)  # norms of one axis, that of the units
+NORMS = (*BATCH_NORMS, *OVER_UNITS, nn.GroupNorm, nn.PReLU)
+TABLES = (nn.Embedding, nn.EmbeddingBag)
+CELLS = (nn.LSTMCell, nn.GRUCell, nn.RNNCell)
+GATES = {nn.LSTM: 4, nn.LSTMCell: 4, nn.GRU: 3, nn.GRUCell: 3, nn.RNN: 1, nn.RNNCell: 1}
+LEAVES = (*CONVOLUTIONS, *TRANSPOSED, *NORMS, *TABLES, *RNNS, *CELLS, nn.Linear)
 
 
 def column(labels: Labels, tensor: Tensor, axis: int) -> Tensor:
@@ -89,12 +93,11 @@ def embedding(labels: Labels, add: AddSlot, module: Any, inputs: tuple, output: 
 
 def norm(labels: Labels, add: AddSlot, module: Any, inputs: tuple, output: Tensor) -> None:
     """Norms and PReLU: one scale per channel, passed through."""
-    layer = isinstance(module, nn.LayerNorm)
-    axis = layer_norm_axis(module, inputs[0], output) if layer else 1
+    axis = norm_axis(module, inputs[0], output) if isinstance(module, OVER_UNITS) else 1
     if axis is None:
-        labels.freeze("LayerNorm of several axes", [inputs[0]], [output])
+        labels.freeze(f"{type(module).__name__} of several axes", [inputs[0]], [output])
         return
-    if isinstance(module, (nn.LayerNorm, nn.GroupNorm)) and module.weight is None:
+    if isinstance(module, (*OVER_UNITS, nn.GroupNorm)) and module.weight is None:
         labels.freeze(f"{type(module).__name__} without weights", [inputs[0]], [output])
         return
     passed = column(labels, inputs[0], axis)
@@ -108,11 +111,11 @@ def norm(labels: Labels, add: AddSlot, module: Any, inputs: tuple, output: Tenso
     labels.put(output, spread(output, axis, passed))
 
 
-def layer_norm_axis(module: Any, x: Tensor, y: Tensor) -> int | None:
+def norm_axis(module: Any, x: Tensor, y: Tensor) -> int | None:
     """The axis that a layer norm works along: the last, or 1 in subclasses for images; None for several axes."""
     if len(module.normalized_shape) > 1:
         return None
-    if type(module).forward is nn.LayerNorm.forward:
+    if type(module).forward in (nn.LayerNorm.forward, nn.RMSNorm.forward):
         return -1
     for axis in (-1, 1):  # what a subclass does shows in its output
         if x.shape[axis] == module.normalized_shape[0]:
@@ -125,10 +128,10 @@ def layer_norm_axis(module: Any, x: Tensor, y: Tensor) -> int | None:
 
 
 def recurrent(labels: Labels, add: AddSlot, module: Any, inputs: tuple, output: Any) -> None:
-    """LSTM and GRU: a hidden unit owns its row in every gate and its column in the recurrent weights.
+    """LSTM, GRU and RNN: a hidden unit owns its row in every gate and its column in the recurrent weights.
 
     Layers of one module share one width, and so do both directions: their units are tied one to one. (Layers that
-    shall have widths of their own are split beforehand, `rnn.split_layers`.)
+    shall have widths of their own are split beforehand, `rnn.split_layers`.) A state that is given has that width, too.
     """
     outputs, state = output
     states = state if isinstance(state, tuple) else (state,)
@@ -139,7 +142,7 @@ def recurrent(labels: Labels, add: AddSlot, module: Any, inputs: tuple, output: 
         return
     read = column(labels, given, -1)
     hidden = labels.forest.new(module.hidden_size)
-    gates = 4 if isinstance(module, nn.LSTM) else 3
+    gates = gates_of(module)
     directions = 2 if module.bidirectional else 1
     for layer in range(module.num_layers):
         for direction in ("", "_reverse")[:directions]:
@@ -152,6 +155,32 @@ def recurrent(labels: Labels, add: AddSlot, module: Any, inputs: tuple, output: 
     labels.put(outputs, spread(outputs, -1, read))
     for value in states:
         labels.put(value, spread(value, -1, hidden))
+    join_states(labels, inputs[1:], hidden)
+
+
+def cell(labels: Labels, add: AddSlot, module: Any, inputs: tuple, output: Any) -> None:
+    """One step of an LSTM, GRU or RNN that the network calls in a loop of its own."""
+    add(module, "weight_ih", 1, "in", column(labels, inputs[0], -1))
+    hidden = labels.forest.new(module.hidden_size)
+    for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")[: 4 if module.bias else 2]:
+        add(module, part, 0, "out", hidden.repeat(gates_of(module)))
+    hidden = add(module, "weight_hh", 1, "in", hidden)
+    for value in output if isinstance(output, tuple) else (output,):
+        labels.put(value, spread(value, -1, hidden))
+    join_states(labels, inputs[1:], hidden)
+
+
+def gates_of(module: nn.Module) -> int:
+    """Blocks of rows in the matrices of a recurrent layer."""
+    return next(n for kind, n in GATES.items() if isinstance(module, kind))
+
+
+def join_states(labels: Labels, given: tuple, hidden: Tensor) -> None:
+    """States that are given lie in the units of the layer (a decoder that begins where an encoder ended)."""
+    states = given[0] if given and isinstance(given[0], tuple) else given
+    for state in states:
+        if isinstance(state, Tensor):
+            labels.forest.join(labels.get(state), hidden)
 
 
 def rule(module: nn.Module) -> Callable[..., None]:
@@ -160,8 +189,10 @@ def rule(module: nn.Module) -> Callable[..., None]:
         return convolution
     if isinstance(module, nn.Linear):
         return linear
-    if isinstance(module, nn.Embedding):
+    if isinstance(module, TABLES):
         return embedding
-    if isinstance(module, (nn.LSTM, nn.GRU)):
+    if isinstance(module, RNNS):
         return recurrent
+    if isinstance(module, CELLS):
+        return cell
     return norm

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from quietmic.compression.structure.groups import Slot, Structure
-from quietmic.compression.structure.rules import layer_norm_axis
+from quietmic.compression.structure.rules import CELLS, OVER_UNITS, TABLES, norm_axis
 from quietmic.compression.structure.swap import owners, swapped
 from quietmic.enhance.errors import QuietmicError
-from quietmic.models.networks.count import CONVOLUTIONS, TRANSPOSED
+from quietmic.models.networks.count import CONVOLUTIONS, RNNS, TRANSPOSED
 from quietmic.models.networks.fold import BATCH_NORMS
 
 Gates = dict[str, Tensor]  # group -> [n_units] factors
@@ -63,7 +63,7 @@ def gated(model: nn.Module, structure: Structure, gates: Gates) -> Iterator[None
     for group in structure.groups:
         for slot in group.slots if group.name in gates else ():
             module = model.get_submodule(slot.module)
-            if slot.parameter == "weight" and isinstance(module, (nn.LayerNorm, nn.GroupNorm)):
+            if slot.parameter == "weight" and isinstance(module, (*OVER_UNITS, nn.GroupNorm)):
                 gate = gates[group.name].detach()
                 mine = torch.cat([(gate > 0).to(gate), gate.new_ones(1)])[group.position(slot)]
                 on[slot.module] = on.get(slot.module, torch.ones_like(mine)) * mine
@@ -84,8 +84,8 @@ def masked_norm(module: Any, on: Tensor, x: Tensor) -> Tensor:
     Channels that are off come out as if their mean were the others'; nobody reads them.
     """
     axis = 1
-    if isinstance(module, nn.LayerNorm):
-        found = layer_norm_axis(module, x, type(module).forward(module, x))
+    if isinstance(module, OVER_UNITS):
+        found = norm_axis(module, x, type(module).forward(module, x))
         assert found is not None  # else its units were left alone
         axis = found % x.dim()
     if isinstance(module, nn.GroupNorm) and module.num_groups == module.num_channels:
@@ -94,13 +94,14 @@ def masked_norm(module: Any, on: Tensor, x: Tensor) -> Tensor:
     groups = getattr(module, "num_groups", 1)
     parts = rows.unflatten(-1, (groups, -1))  # [.., groups, C / groups]
     mask = on.to(x).view(groups, -1).expand_as(parts)
-    axes = [-1] if isinstance(module, nn.LayerNorm) else [*range(1, parts.dim() - 2), -1]  # all positions of a sample
+    axes = [-1] if isinstance(module, OVER_UNITS) else [*range(1, parts.dim() - 2), -1]  # all positions of a sample
     n = mask.sum(axes, keepdim=True)
-    mean = (parts * mask).sum(axes, keepdim=True) / n
+    mean = 0 if isinstance(module, nn.RMSNorm) else (parts * mask).sum(axes, keepdim=True) / n
     variance = ((parts - mean).square() * mask).sum(axes, keepdim=True) / n
-    y = ((parts - mean) * torch.rsqrt(variance + module.eps)).flatten(-2) * module.weight
-    y = y if module.bias is None else y + module.bias
-    return y.movedim(-1, axis)
+    eps = torch.finfo(x.dtype).eps if module.eps is None else module.eps  # as RMSNorm has it
+    y = ((parts - mean) * torch.rsqrt(variance + eps)).flatten(-2) * module.weight
+    bias = getattr(module, "bias", None)
+    return (y if bias is None else y + bias).movedim(-1, axis)
 
 
 def cut(model: nn.Module, structure: Structure, kept: Kept, gates: Gates | None = None) -> nn.Module:
@@ -177,9 +178,9 @@ def refresh(module: Any) -> None:
         module.in_channels, module.out_channels = weight.shape[0], weight.shape[1] * module.groups
     elif isinstance(module, nn.Linear):
         module.out_features, module.in_features = weight.shape
-    elif isinstance(module, nn.Embedding):
+    elif isinstance(module, TABLES):
         module.embedding_dim = weight.shape[1]
-    elif isinstance(module, nn.LayerNorm):
+    elif isinstance(module, OVER_UNITS):
         module.normalized_shape = tuple(weight.shape)
     elif isinstance(module, nn.GroupNorm):
         if module.num_groups == module.num_channels > 1:
@@ -187,7 +188,9 @@ def refresh(module: Any) -> None:
         module.num_channels = len(weight)
     elif isinstance(module, nn.PReLU):
         module.num_parameters = len(weight)
-    elif isinstance(module, (nn.LSTM, nn.GRU)):
+    elif isinstance(module, CELLS):
+        module.hidden_size, module.input_size = module.weight_hh.shape[1], module.weight_ih.shape[1]
+    elif isinstance(module, RNNS):
         module.hidden_size, module.input_size = module.weight_hh_l0.shape[1], module.weight_ih_l0.shape[1]
         module.flatten_parameters()
     elif isinstance(module, BATCH_NORMS):

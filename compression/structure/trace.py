@@ -101,13 +101,14 @@ class Trace:
                 self.add(module, name, value.dim() + axis, "pass", rows.amax(1))
 
     def _start(self, value: Tensor) -> Tensor | None:
-        """Labels for a bare parameter that lies along one axis, before it is moved about (a class token, a scale)."""
+        """Labels for a bare parameter before it is moved about, along its last axis: a class token, a table of
+        positions, a scale. (Where units lie along another one, the cut shows it, and is undone.)"""
         axes = [axis for axis, n in enumerate(value.shape) if n > 1]
-        if len(axes) != 1:
+        if not axes:
             return None
         module, name = self.owners[id(value)]
-        made = self.add(module, name, axes[0], "pass", self.labels.forest.new(value.shape[axes[0]]))
-        return made.view([-1 if axis == axes[0] else 1 for axis in range(value.dim())])
+        made = self.add(module, name, axes[-1], "pass", self.labels.forest.new(value.shape[axes[-1]]))
+        return made.view([-1 if axis == axes[-1] else 1 for axis in range(value.dim())])
 
     def _hooks(self) -> list[Any]:
         """Hooks that let the rule of each layer speak, and that notice residual blocks."""

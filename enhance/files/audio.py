@@ -4,6 +4,7 @@ Arrays here and everywhere else are float32, [n_channels, n_samples], full scale
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -152,6 +153,21 @@ def read_undamaged(path: str | Path) -> tuple[Array, int]:
         samples = _read_all(reader)
         reader.refuse_damage()
         return samples, reader.info.sample_rate
+
+
+def read_info(path: str | Path) -> AudioInfo:
+    """What the header of a sound file tells.
+
+    Raises:
+        QuietmicError: the file cannot be read, or is damaged as far as its header tells.
+    """
+    with AudioReader(path) as reader:
+        if not reader.info.is_counted:  # the header does not tell the length
+            n_samples = sum(block.shape[1] for block in reader.blocks(reader.info.sample_rate))
+            reader.refuse_damage()
+            return replace(reader.info, n_samples=n_samples)
+        reader.refuse_damage()
+        return reader.info
 
 
 def write(path: str | Path, samples: NDArray[Any], sample_rate: int, subtype: str | None = None) -> None:

@@ -19,6 +19,7 @@ from quietmic.enhance.files.storage import Location, Url
 from quietmic.enhance.files.tags import find_lost_tags
 from quietmic.enhance.files.writer import AudioWriter
 from quietmic.enhance.network import OnnxNetwork, load_network
+from quietmic.enhance.served import Band
 from quietmic.enhance.signals import enhance_signal
 from quietmic.enhance.stereo import LINK_COHERENCE, LinkedStream, measure_likeness
 from quietmic.enhance.stream import Stream
@@ -42,6 +43,7 @@ class Options:
         sha256: of the model, by which another machine finds its own copy; "" to take the path as it is.
         stereo: one of STEREO: one mask for both of two channels, one for each, or as their likeness says.
         raw: rate and channels of standard input without a header; None for WAV.
+        band: see `open_stream`.
     """
 
     model: Path
@@ -51,6 +53,7 @@ class Options:
     sha256: str = ""
     stereo: str = "auto"
     raw: tuple[int, int] | None = None
+    band: Band = "full"
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,8 @@ def _enhance(reader: AudioReader, job: FileJob, on_progress: Callable[[float], N
         stereo, streams, blocks = _open_pair(network, reader, options, blocks)
     else:
         n_streams, n_mics = (1, len(channels)) if options.array else (len(channels), 1)
-        streams = [Stream(network, n_mics, info.sample_rate, options.attenuation_limit_db) for _ in range(n_streams)]
+        limit_db = options.attenuation_limit_db
+        streams = [Stream(network, n_mics, info.sample_rate, limit_db, options.band) for _ in range(n_streams)]
     with ExitStack() as stack:
         writer = _open_writer(job, reader, 1 if options.array else len(channels), stack)
         for ready in enhance_signal(streams, blocks):
@@ -150,7 +154,7 @@ def _open_pair(
     """Streams for two channels, which are listened to first; ("linked" or "separate", streams, all blocks)."""
 
     def make_stream() -> Stream:
-        return Stream(network, 1, reader.info.sample_rate, options.attenuation_limit_db)
+        return Stream(network, 1, reader.info.sample_rate, options.attenuation_limit_db, options.band)
 
     if options.stereo == "separate":
         return "separate", [make_stream(), make_stream()], blocks

@@ -9,6 +9,7 @@ from quietmic.enhance.files.batch import STEREO, Options
 from quietmic.enhance.files.formats import check_extension
 from quietmic.enhance.files.run import BatchOptions, plan_batch, run_batch
 from quietmic.enhance.files.storage import find_location
+from quietmic.enhance.served import Band
 
 _logger = logging.getLogger(__name__)
 
@@ -22,6 +23,7 @@ def denoise_file(
     attenuation_limit_db: float | None = None,
     overwrite: bool = False,
     stereo: str = "auto",
+    band: Band = "full",
 ) -> list[str]:
     """One audio file without noise, its sample rate, length and sample format kept, in constant memory.
 
@@ -40,6 +42,8 @@ def denoise_file(
         stereo: what is done with two channels that are no array: "linked" puts one mask on both, so that a voice stays
             where it stands between them; "separate" denoises each on its own, as for a call with one party a side;
             "auto" listens which of the two they are.
+        band: "full" cleans what a file above 16 kHz holds beyond the model's band, too; "narrow" gives the model's band
+            alone, below 7.6 kHz.
 
     Returns:
         What a listener should know of the output, also written to the log: that the source was cut off or damaged, or
@@ -47,7 +51,7 @@ def denoise_file(
 
     Raises:
         QuietmicError: unknown model, a source that cannot be read, a target that exists or cannot be written, or
-            channels, a rate or a limit that cannot be served.
+            channels, a rate, a limit or a band that cannot be served.
 
     Example:
         >>> denoise_file("recordings/mono_keyboard_noisy.flac", "out/keyboard.flac", overwrite=True)
@@ -59,7 +63,7 @@ def denoise_file(
     check_extension(out)
     if stereo not in STEREO:
         raise QuietmicError(f"stereo is {stereo!r}, but it must be one of {', '.join(STEREO)}", exit_code=2)
-    options = Options(find_model(model), channels, array, attenuation_limit_db, stereo=stereo)
+    options = Options(find_model(model), channels, array, attenuation_limit_db, stereo=stereo, band=band)
     batch = plan_batch([str(source)], out, options, BatchOptions(overwrite=overwrite))
     if batch.skipped:
         raise QuietmicError(f"{target} exists: overwrite=True replaces it", exit_code=2)

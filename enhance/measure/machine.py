@@ -12,9 +12,10 @@ PACKAGES = ("quietmic", "numpy", "onnxruntime", "soxr", "soundfile", "pesq", "py
 
 
 def describe_machine() -> dict[str, str | int | None]:
-    """Processor, usable cores, scaling governor, memory in bytes, system and Python."""
+    """Processor, its instructions for 8-bit products, usable cores, governor, memory in bytes, system and Python."""
     return {
         "cpu": _cpu_name(),
+        "int8": _int8_instructions(),
         "cores": usable_cores(),
         "governor": _first_line(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
         "memory_bytes": _memory_bytes(),
@@ -68,6 +69,14 @@ def _cpu_name() -> str | None:
     # x86 calls it "model name", boards of ARM "Model" or, at least, "CPU part".
     names = (told.get(key) for key in ("model name", "Model", "Hardware", "CPU part"))
     return next((name for name in names if name), None) or platform.processor() or None
+
+
+def _int8_instructions() -> str | None:
+    """By which name the processor has them (VNNI on x86, SDOT on ARM), None where it has none or tells nothing."""
+    told = read_cpuinfo()
+    flags = f"{told.get('flags', '')} {told.get('Features', '')}".split()
+    known = {"avx512_vnni": "AVX-512 VNNI", "avx_vnni": "AVX VNNI", "asimddp": "SDOT"}
+    return next((name for flag, name in known.items() if flag in flags), None)
 
 
 def _memory_bytes() -> int | None:

@@ -21,11 +21,15 @@ _ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS",
 
 def probe(what: str, *arguments: str | int) -> Any:
     """Runs a measurement of this module in a fresh process of one thread and returns what it prints."""
-    root = str(Path(quietmic.__file__).resolve().parent.parent)
-    environment = os.environ | _ONE_THREAD | {"PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
     command = [sys.executable, "-m", "quietmic.enhance.measure.probe", what, *map(str, arguments)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
+
+
+def environment() -> dict[str, str]:
+    """Variables of a process that finds this quietmic and works in one thread."""
+    root = str(Path(quietmic.__file__).resolve().parent.parent)
+    return os.environ | _ONE_THREAD | {"PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
 
 
 def measure_memory(path: str, n_mics: int) -> dict[str, float | int | None]:
@@ -38,9 +42,10 @@ def measure_memory(path: str, n_mics: int) -> dict[str, float | int | None]:
     before = peak_memory_bytes()
     begin = time.perf_counter()
     network = OnnxNetwork(path)
-    load_ms = 1e3 * (time.perf_counter() - begin)
     rate, hop = network.card.stft.sample_rate, network.card.stft.hop_length
     stream = Stream(network, n_mics, rate)
+    stream.warm_up()
+    load_ms = 1e3 * (time.perf_counter() - begin)
     for _ in range(2 * rate // hop):
         stream.process(np.zeros((n_mics, hop), np.float32))
     return {"load_ms": load_ms, "memory_before_bytes": before, "peak_memory_bytes": peak_memory_bytes()}

@@ -31,6 +31,7 @@ from quietmic.enhance.measure.records import DEFAULT_FOLDER, write_record
 from quietmic.enhance.measure.statistics import SEED
 from quietmic.enhance.measure.summary import GAIN_NAMES, Row, summarise_rows
 from quietmic.enhance.measure.systems import NOISY, System, describe_system, noisy_system, run_system
+from quietmic.enhance.measure.wideband import WIDEBAND_NAMES, WIDEBAND_REVISION, measure_wideband
 from quietmic.enhance.processes import worker_pool
 from quietmic.enhance.progress import Progress, silent
 
@@ -121,20 +122,18 @@ def evaluate(recordings: list[Recording], systems: list[System], options: Evalua
 def evaluate_job(job: Job) -> Row:
     """Measures of one file and one system: the same function in this process, in a pool or on a cluster.
 
-    Measures are taken at 16 kHz; both signals are cut to the shorter one.
+    Measures are taken at 16 kHz, above that those of the whole band as well; both signals are cut to the shorter one.
     """
     noisy, sample_rate = audio.read_undamaged(job.recording.noisy)
     begin = time.perf_counter()
     enhanced = run_system(job.system, noisy, sample_rate)
     elapsed_s = time.perf_counter() - begin
-    clean = _read_clean(job.recording.clean)
-    enhanced = at_rate(enhanced, sample_rate, metrics.METRIC_RATE)
-    if clean is not None:
-        n_samples = min(clean.size, enhanced.size)
-        clean, enhanced = clean[:n_samples], enhanced[:n_samples]
+    wideband = measure_wideband(*_cut(_read_clean(job.recording.clean, sample_rate), enhanced), sample_rate)
+    clean = _read_clean(job.recording.clean, metrics.METRIC_RATE)
+    clean, enhanced = _cut(clean, at_rate(enhanced, sample_rate, metrics.METRIC_RATE))
     seconds = noisy.shape[1] / sample_rate
     rtf = None if job.system.kind == NOISY or not seconds else elapsed_s / seconds
-    return {"seconds": seconds, "pool_rtf": rtf} | metrics.measure(clean, enhanced, metrics.METRIC_RATE)
+    return {"seconds": seconds, "pool_rtf": rtf} | metrics.measure(clean, enhanced, metrics.METRIC_RATE) | wideband
 
 
 def try_job(job: Job) -> Row | QuietmicError:
@@ -148,55 +147,41 @@ def try_job(job: Job) -> Row | QuietmicError:
 def _plan(
     recordings: list[Recording], systems: list[System], leave_out: Callable[[Recording, QuietmicError], None]
 ) -> list[Job]:
-    counted: list[tuple[Recording, int]] = []
+    known: list[tuple[Recording, audio.AudioInfo]] = []
     for recording in recordings:
         try:
-            counted.append((recording, _check_recording(recording)))
+            known.append((recording, _check_recording(recording)))
         except QuietmicError as error:
             leave_out(recording, error)
-    _tell_left_out(systems, [n_channels for _, n_channels in counted])
+    _tell_left_out(systems, [info.n_channels for _, info in known])
     versions = json.dumps(metrics.metric_versions(), sort_keys=True)
     jobs = []
-    for recording, n_channels in counted:
+    for recording, info in known:
         files = hash_file(recording.noisy) + (hash_file(recording.clean) if recording.clean else "")
+        wideband = [f"wideband {WIDEBAND_REVISION}"] if info.sample_rate > metrics.METRIC_RATE else []
         for system in systems:
-            if system.n_mics <= n_channels:
-                text = "\n".join([files, system.kind, system.fingerprint, str(system.n_mics), versions])
+            if system.n_mics <= info.n_channels:
+                text = "\n".join([files, system.kind, system.fingerprint, str(system.n_mics), versions, *wideband])
                 jobs.append(Job(recording, system, sha256(text.encode()).hexdigest()))
     return jobs
 
 
-def _check_recording(recording: Recording) -> int:
-    """Channels of the recording; warns of a clean file of another length.
+def _check_recording(recording: Recording) -> audio.AudioInfo:
+    """What the noisy file is; warns of a clean file of another length.
 
     Raises:
         QuietmicError: a file cannot be read, or is damaged as far as its header tells.
     """
-    noisy = read_info(recording.noisy)
+    noisy = audio.read_info(recording.noisy)
     if recording.clean:
-        clean = read_info(recording.clean)
+        clean = audio.read_info(recording.clean)
         noisy_s, clean_s = noisy.n_samples / noisy.sample_rate, clean.n_samples / clean.sample_rate
         if abs(noisy_s - clean_s) > _MAX_DIFFERENCE_S:
             logger.warning(
                 "%s has %.2f s, %s %.2f s: only as much as both have is measured",
                 recording.noisy, noisy_s, recording.clean, clean_s,
             )  # fmt: skip
-    return noisy.n_channels
-
-
-def read_info(path: Path) -> audio.AudioInfo:
-    """What the header of a sound file tells.
-
-    Raises:
-        QuietmicError: the file cannot be read, or is damaged as far as its header tells.
-    """
-    with audio.AudioReader(path) as reader:
-        if not reader.info.is_counted:  # the header does not tell the length
-            n_samples = sum(block.shape[1] for block in reader.blocks(reader.info.sample_rate))
-            reader.refuse_damage()
-            return replace(reader.info, n_samples=n_samples)
-        reader.refuse_damage()
-        return reader.info
+    return noisy
 
 
 def _tell_left_out(systems: list[System], counts: list[int]) -> None:
@@ -280,7 +265,8 @@ def _read_cached(cache: Path, job: Job) -> Row | None:
 def _label(row: Row, job: Job) -> Row:
     """The names come first as columns, and once more because a manifest's columns may have the same names."""
     names = {"scene": job.recording.name, "system": job.system.label}
-    return names | job.recording.facts | names | {"mics_used": job.system.n_mics} | row
+    unmeasured = dict.fromkeys(WIDEBAND_NAMES)  # in rows that were kept before these measures were there
+    return names | job.recording.facts | names | {"mics_used": job.system.n_mics} | unmeasured | row
 
 
 def _add_gains(rows: list[Row]) -> list[Row]:
@@ -293,11 +279,19 @@ def _add_gains(rows: list[Row]) -> list[Row]:
     return rows
 
 
-def _read_clean(path: Path | None) -> Array | None:
+def _read_clean(path: Path | None, wanted_rate: int) -> Array | None:
     if path is None:
         return None
     samples, sample_rate = audio.read_undamaged(path)
-    return at_rate(samples[0], sample_rate, metrics.METRIC_RATE)
+    return at_rate(samples[0], sample_rate, wanted_rate)
+
+
+def _cut(clean: Array | None, enhanced: Array) -> tuple[Array | None, Array]:
+    """Both as long as the shorter one."""
+    if clean is None:
+        return None, enhanced
+    n_samples = min(clean.size, enhanced.size)
+    return clean[:n_samples], enhanced[:n_samples]
 
 
 def run_evaluation(

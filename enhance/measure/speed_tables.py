@@ -14,7 +14,8 @@ def machine_text(record: dict[str, Any]) -> str:
     """Processor, governor, load and versions in a line."""
     machine, load = record["machine"], record["figures"]["load_average"]
     return (
-        f"{machine['cpu']}, {machine['cores']} cores, governor {machine['governor'] or 'not readable'}, "
+        f"{machine['cpu']}, {machine['cores']} cores, int8 by {machine.get('int8') or 'no instructions of its own'}, "
+        f"governor {machine['governor'] or 'not readable'}, "
         f"load average at the start {MISSING if load is None else f'{load:.1f}'}; Python {machine['python']}, "
         f"onnxruntime {record['versions']['onnxruntime']}"
     )
@@ -26,7 +27,7 @@ def bench_tables(result: dict[str, Any]) -> list[Table]:
     tables = [_speed_table(result["systems"])]
     if models:
         rate = result["rates"]["macs_per_second"]
-        tables += [_cost_table(models), _limit_table(models, rate), _thread_table(models)]
+        tables += [_cost_table(models), *_start_tables(models), _limit_table(models, rate), _thread_table(models)]
         tables += session_tables(models)
     if result["ratios"]:
         tables.append(_ratio_table(result["ratios"]))
@@ -58,14 +59,27 @@ def _cost_table(models: list[dict[str, Any]]) -> Table:
             _number(model["peak_memory_bytes"], 1, 1e-6),
             _number(model["memory_before_bytes"], 1, 1e-6),
             _number(model["algorithmic_delay_ms"], 1),
+            _number(model.get("upper_band_ms"), 3),
         ]
         for model in models
     ]
     headings = [
         "", "M parameters", "MMAC/s", "file MB", "load ms", "peak memory MB", "of it before loading MB",
-        "algorithmic delay ms",
+        "algorithmic delay ms", "a hop above 8 kHz ms",
     ]  # fmt: skip
     return Table("Cost of a model", headings, rows)
+
+
+def _start_tables(models: list[dict[str, Any]]) -> list[Table]:
+    """From nothing to the first sound; no table of a record from before that was measured."""
+    rows = []
+    for model in models:
+        if not (start := model.get("start")):
+            continue
+        times = [_number(start[name], 0) for name in ("libraries_ms", "import_ms", "open_ms")]
+        rows.append([model["label"], *times, _number(start["denoise_s"], 2)])
+    headings = ["", "import of numpy and ONNX Runtime ms", "of quietmic ms", "open_stream ms", "denoise of 5 s, s"]
+    return [Table("Start, the best of three processes", headings, rows)] if rows else []
 
 
 def _limit_table(models: list[dict[str, Any]], rate: float) -> Table:

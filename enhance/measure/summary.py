@@ -7,9 +7,10 @@ from typing import Any
 from quietmic.enhance.measure.metrics import METRIC_NAMES
 from quietmic.enhance.measure.statistics import paired_difference, summarise
 from quietmic.enhance.measure.systems import NOISY
+from quietmic.enhance.measure.wideband import WIDEBAND_NAMES
 
 GAIN_NAMES = ("si_sdr_gain", "pesq_wb_gain", "stoi_gain", "ovrl_gain")
-FIGURE_NAMES = METRIC_NAMES + GAIN_NAMES
+FIGURE_NAMES = METRIC_NAMES + WIDEBAND_NAMES + GAIN_NAMES
 SPLIT_NAMES = ("si_sdr", "si_sdr_gain", "stoi", "pesq_wb", "ovrl")
 _MAX_SNR_GROUPS = 8  # more distinct values of the input SNR than this are binned by 5 dB
 

@@ -23,7 +23,10 @@ from quietmic.enhance.stream import Stream
 
 NOISY = "noisy"
 # What decides a model's output beside its file: a change in one of these makes cached figures stale.
-_STREAM_SOURCES = ("beamform.py", "network.py", "reference.py", "resample.py", "stft.py", "stream.py")
+_STREAM_SOURCES = (
+    "beamform.py", "fullband.py", "network.py", "reference.py", "resample.py", "stft.py", "stream.py", "uppergains.py",
+    "upperhead.npz", "upperhead.py",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from quietmic.enhance.measure.wideband import WIDEBAND_NAMES
+
 MISSING = "not measured"
 # name -> (heading, decimals)
 HEADINGS = {
@@ -17,6 +19,10 @@ HEADINGS = {
     "sig": ("SIG", 3),
     "bak": ("BAK", 3),
     "ovrl": ("OVRL", 3),
+    "si_sdr_high": ("SI-SDR dB, 8-20 kHz", 2),
+    "si_sdr_whole": ("SI-SDR dB, whole band", 2),
+    "lsd_high": ("LSD dB, 8-20 kHz", 2),
+    "lsd_whole": ("LSD dB, whole band", 2),
     "stoi_gain": ("STOI gain", 4),
     "pesq_wb_gain": ("PESQ-WB gain", 3),
     "ovrl_gain": ("OVRL gain", 3),
@@ -76,7 +82,7 @@ def markdown(tables: list[Table]) -> str:
 
 def evaluation_tables(result: dict[str, Any]) -> list[Table]:
     """An evaluation as tables: means with intervals, medians, splits and paired differences."""
-    tables = [summary_table(result), _median_table(result)]
+    tables = [*summary_tables(result), _median_table(result)]
     for fact, groups in result["splits"].items():
         tables += [_split_table(fact, groups, name) for name in SPLIT_COLUMNS]
     if result["paired"]:
@@ -95,6 +101,21 @@ def summary_table(result: dict[str, Any]) -> Table:
     n_skipped = len(result.get("skipped", []))
     left_out = f" ({n_skipped} bad ones left out)" if n_skipped else ""
     return Table(f"{n_scenes} recordings{left_out}: mean [95% bootstrap interval]", headings, rows)
+
+
+def summary_tables(result: dict[str, Any]) -> list[Table]:
+    """The means, and those of what lies above the reach of the measures at 16 kHz where recordings hold it."""
+    measured = {
+        system: figures for system, figures in result["summary"].items() if figures.get("lsd_whole", {}).get("n")
+    }
+    rows = [
+        [system, str(figures["lsd_whole"]["n"]), *(format_interval(figures[name], name) for name in WIDEBAND_NAMES)]
+        for system, figures in measured.items()
+    ]
+    table = Table(
+        "Recordings above 16 kHz: mean [95% bootstrap interval]", ["", "files", *_headings(WIDEBAND_NAMES)[1:]], rows
+    )
+    return [summary_table(result), table] if rows else [summary_table(result)]
 
 
 def count_files(figures: dict[str, Any]) -> str:

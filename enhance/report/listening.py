@@ -50,7 +50,7 @@ def listening_card(
             "label": label,
             "kind": kind,
             "sound": sound_uri(samples, sample_rate, codec),
-            "picture": spectrogram_uri(samples, top_db),
+            "picture": spectrogram_uri(samples, top_db, sample_rate),
             "figures": (figures or {}).get(label, ""),
         }
         for label, kind, samples in signals

@@ -15,6 +15,7 @@ _RANGE_DB = 70.0
 _MAX_WIDTH, _HEIGHT = 360, 128  # pixels inside a page
 _LEVELS = 32  # colours inside a page: more of either only makes it larger
 _N_FFT = 512
+_LINE_HZ = 8000  # where the band that every network hears ends: drawn where a sound goes on above it
 # Dark to bright with even steps of lightness, as (position, red, green, blue); between them linear.
 _COLOURS = (
     (0, 8, 10, 30), (50, 48, 18, 92), (100, 118, 28, 110), (150, 196, 50, 92), (200, 244, 128, 62), (255, 252, 246, 190)
@@ -46,6 +47,8 @@ def save_spectrograms(path: Path, signals: dict[str, Array], sample_rate: int, t
         image = axis.imshow(
             level, origin="lower", aspect="auto", extent=extent, cmap="magma", vmin=top - _RANGE_DB, vmax=top
         )
+        if sample_rate > 2 * _LINE_HZ:
+            axis.axhline(_LINE_HZ / 1000, color="white", linestyle="--", linewidth=0.7)
         axis.set_title(name, loc="left", fontsize="medium")
         axis.set_ylabel("kHz")
     axes[-1].set_xlabel("s")
@@ -56,16 +59,19 @@ def save_spectrograms(path: Path, signals: dict[str, Array], sample_rate: int, t
     figure.savefig(path, dpi=100)
 
 
-def spectrogram_uri(samples: Array, top_db: float) -> str:
-    """A spectrogram as a PNG data URI: time to the right, 0 to half the sample rate upwards.
+def spectrogram_uri(samples: Array, top_db: float, sample_rate: int) -> str:
+    """A spectrogram as a PNG data URI: time to the right, 0 to half the sample rate upwards, a dashed line at 8 kHz.
 
     Args:
         samples: [n_samples].
         top_db: level of the brightest colour (see `peak_db`), the same for all pictures that are compared.
+        sample_rate: Hz.
     """
     level = _level_db(samples, _MAX_WIDTH)
     rows = level[:-1].reshape(_HEIGHT, -1, level.shape[1]).max(axis=1)[::-1]
     scaled = np.clip((rows - top_db) / _RANGE_DB + 1.0, 0.0, 1.0)
+    if sample_rate > 2 * _LINE_HZ:
+        scaled[_HEIGHT - round(2 * _LINE_HZ / sample_rate * _HEIGHT), ::4] = 1.0
     indices = np.round((_LEVELS - 1) * scaled) * 255 // (_LEVELS - 1)
     return data_uri("image/png", _png(indices.astype(np.uint8)))
 

@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from quietmic.models.mixtures.rooms import MAX_TAPS, SAMPLE_RATE
+from quietmic.models.mixtures.rooms import SAMPLE_RATE
 from quietmic.models.mixtures.scene import Scene
 
 Scenes = dict[str, Tensor]
 
-ACTIVE_FRAME = 320  # 20 ms
+ACTIVE_S = 0.02  # of a frame
 ACTIVE_DB = 35.0  # frames that far below the loudest do not count as speech
 EQUALISER_OCTAVES = 7.06  # from 60 Hz to 8 kHz
 
@@ -30,7 +30,9 @@ def stack_scenes(scenes: list[Scene]) -> Scenes:
     return {n: torch.from_numpy(np.stack([np.asarray(getattr(s, n), np.float32) for s in scenes])) for n in names}
 
 
-def mix(scenes: Scenes, device: torch.device, seed: int, share: tuple[int, int] = (0, 1)) -> Batch:
+def mix(
+    scenes: Scenes, device: torch.device, seed: int, share: tuple[int, int] = (0, 1), sample_rate: int = SAMPLE_RATE
+) -> Batch:
     """The audio of stacked scenes.
 
     Args:
@@ -38,14 +40,15 @@ def mix(scenes: Scenes, device: torch.device, seed: int, share: tuple[int, int] 
         device: where to compute.
         seed: decides the sensor noise only, which is that of the whole batch.
         share: (k, n): the scenes are the k-th of n equal parts of a batch.
+        sample_rate: Hz, of the scenes.
     """
     moves = bool(torch.isfinite(scenes["leaves_s"]).any())  # asked before the scenes go where asking waits
     scenes = {name: value.to(device, non_blocking=True) for name, value in scenes.items()}
     n_samples = scenes["speech"].shape[-1]
-    n_fft = -(-(n_samples + MAX_TAPS) // 8192) * 8192  # a length with small factors
+    n_fft = -(-(n_samples + scenes["responses"].shape[-1]) // 8192) * 8192  # a length with small factors
     sources = torch.cat([scenes["speech"][:, None], scenes["point_noises"]], dim=1)  # [B, S, N]
     if moves:
-        _move(sources, scenes)
+        _move(sources, scenes, sample_rate)
     spectra = torch.fft.rfft(sources, n_fft)  # [B, S, K]
     responses = torch.fft.rfft(scenes["responses"], n_fft)  # [B, S, M, K]
     images = spectra[:, :, None] * responses  # [B, S, M, K]
@@ -56,20 +59,20 @@ def mix(scenes: Scenes, device: torch.device, seed: int, share: tuple[int, int] 
         target = target + there * spectra[:, -1] * torch.fft.rfft(scenes["early"][:, 1], n_fft)
         last = there[..., None] * images[:, -1]
         talker, noise = talker + last, noise - last
-    freqs = torch.arange(n_fft // 2 + 1, device=device) * (SAMPLE_RATE / n_fft)
+    freqs = torch.arange(n_fft // 2 + 1, device=device) * (sample_rate / n_fft)
     noise = noise + _diffuse(scenes, freqs, n_fft)
     device_filter = _microphones(scenes, freqs)  # [B, M, K]
     tone = tone_filter(scenes, freqs)  # [B, 1, K]
     parts = torch.stack([talker * device_filter, noise * device_filter], dim=1) * tone[:, None]
     parts = torch.fft.irfft(parts, n_fft)[..., :n_samples]  # [B, 2, M, N]
     heard = torch.fft.irfft(target * tone[:, 0], n_fft)[..., :n_samples]
-    noisy = parts[:, 0] + _noise_gain(parts[:, :, 0], scenes)[:, None, None] * parts[:, 1]
+    noisy = parts[:, 0] + _noise_gain(parts[:, :, 0], scenes, sample_rate)[:, None, None] * parts[:, 1]
     return _finish(noisy, heard, scenes, seed, share)
 
 
-def _move(sources: Tensor, scenes: Scenes) -> None:
+def _move(sources: Tensor, scenes: Scenes, sample_rate: int) -> None:
     """Fades the talker of `sources` [B, S, N] over to the last place in the scenes where he moves, in place."""
-    time = torch.arange(sources.shape[-1], device=sources.device) / SAMPLE_RATE
+    time = torch.arange(sources.shape[-1], device=sources.device) / sample_rate
     course = ((time - scenes["leaves_s"][:, None]) / scenes["moves_s"][:, None]).clamp(0.0, 1.0)  # [B, N]
     sources[:, -1] += course * sources[:, 0]
     sources[:, 0] *= 1 - course
@@ -107,18 +110,19 @@ def tone_filter(scenes: Scenes, freqs: Tensor) -> Tensor:
     return (10 ** ((curve - 80.0 * stop) / 20.0))[:, None]
 
 
-def active_power(wave: Tensor) -> Tensor:
+def active_power(wave: Tensor, sample_rate: int = SAMPLE_RATE) -> Tensor:
     """Mean power [B] of the 20 ms frames of [B, n_samples] that lie within 35 dB of the loudest one."""
-    frames = wave[:, : wave.shape[1] // ACTIVE_FRAME * ACTIVE_FRAME].unflatten(1, (-1, ACTIVE_FRAME))
+    length = int(ACTIVE_S * sample_rate)
+    frames = wave[:, : wave.shape[1] // length * length].unflatten(1, (-1, length))
     power = frames.square().mean(dim=2)
     active = power >= power.amax(dim=1, keepdim=True) * 10 ** (-ACTIVE_DB / 10)
     return (power * active).sum(dim=1) / active.sum(dim=1)
 
 
-def _noise_gain(reference: Tensor, scenes: Scenes) -> Tensor:
+def _noise_gain(reference: Tensor, scenes: Scenes, sample_rate: int) -> Tensor:
     """Gain [B] that gives each scene its SNR at the reference microphone; reference is [B, 2, N]: speech, noise."""
     snr = scenes["snr_db"]
-    speech, noise = active_power(reference[:, 0]), active_power(reference[:, 1])
+    speech, noise = (active_power(reference[:, k], sample_rate) for k in range(2))
     gain = torch.sqrt(speech / noise.clamp_min(1e-12)) * 10 ** (-snr / 20)
     return torch.where(speech > 0, gain, torch.ones_like(gain))
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -76,15 +77,20 @@ def list_files(folder: Path, split: str) -> list[dict[str, str]]:
     return rows
 
 
-def _decode(path: Path) -> np.ndarray:
-    """One file as mono int16 [n_samples] at 16 kHz."""
+def _decode(path: Path, sample_rate: int) -> np.ndarray:
+    """One file as mono int16 [n_samples]."""
     samples, rate = audio.read(path)
     mono = samples.mean(axis=0)
-    if rate != SAMPLE_RATE:
+    if rate != sample_rate:
         import soxr
 
-        mono = soxr.resample(mono, rate, SAMPLE_RATE)
+        mono = soxr.resample(mono, rate, sample_rate)
     return np.clip(np.round(mono * 32767), -32768, 32767).astype(np.int16)
+
+
+def rate_suffix(sample_rate: int) -> str:
+    """What the name of a cache says of its rate: nothing where it is that of the networks."""
+    return "" if sample_rate == SAMPLE_RATE else f"-{sample_rate}"
 
 
 @contextmanager
@@ -108,11 +114,11 @@ def written_whole(target: Path) -> Iterator[Path]:
             shutil.rmtree(part, ignore_errors=True)
 
 
-def _tell_cost(folder: Path, paths: list[Path], cache: Path, jobs: int) -> None:
+def _tell_cost(folder: Path, paths: list[Path], cache: Path, jobs: int, sample_rate: int) -> None:
     """Says what a packing will take, by what a few of the files take."""
     few = paths[:: -(-len(paths) // N_TRIED)]
     begin = time.perf_counter()
-    n_samples = sum(len(_decode(path)) for path in few)
+    n_samples = sum(len(_decode(path, sample_rate)) for path in few)
     share = sum(path.stat().st_size for path in paths) / max(1, sum(path.stat().st_size for path in few))
     minutes = share * (time.perf_counter() - begin) / 60 / jobs
     logger.info(
@@ -121,7 +127,9 @@ def _tell_cost(folder: Path, paths: list[Path], cache: Path, jobs: int) -> None:
     )  # fmt: skip
 
 
-def pack_folder(folder: Path, split: str, cache: Path, jobs: int = 1, progress: Progress = silent) -> Pack:
+def pack_folder(
+    folder: Path, split: str, cache: Path, jobs: int = 1, progress: Progress = silent, sample_rate: int = SAMPLE_RATE
+) -> Pack:
     """Decode a folder into the cache, or take it from there when the files are the same.
 
     Args:
@@ -130,6 +138,7 @@ def pack_folder(folder: Path, split: str, cache: Path, jobs: int = 1, progress: 
         cache: where packs are kept; each is named by a hash over the names and contents of the files.
         jobs: processes that decode.
         progress: hears of each file.
+        sample_rate: Hz, of the pack.
 
     Raises:
         QuietmicError: as `list_files`.
@@ -137,13 +146,13 @@ def pack_folder(folder: Path, split: str, cache: Path, jobs: int = 1, progress: 
     rows = list_files(folder, split)
     names = [row["path"] for row in rows]
     key, is_sampled = hash_contents(folder, names)
-    target = cache / f"pack-{split}-{key[:16]}"
+    target = cache / f"pack-{split}-{key[:16]}{rate_suffix(sample_rate)}"
     if not target.exists():
         paths = [folder / name for name in names]
-        _tell_cost(folder, paths, cache, jobs)
+        _tell_cost(folder, paths, cache, jobs, sample_rate)
         with worker_pool(jobs) as pool:
             pieces = []
-            for piece in pool.map(_decode, paths, chunksize=16):
+            for piece in pool.map(_decode, paths, repeat(sample_rate), chunksize=16):
                 pieces.append(piece)
                 progress(f"decoding {folder.name}", len(pieces), len(rows))
         with written_whole(target) as part:

@@ -7,20 +7,21 @@ Each room has one talker, N_NOISES point noises and an array of 1 to 8 microphon
 import json
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from quietmic.enhance.processes import worker_pool
 from quietmic.enhance.progress import Progress, describe_minutes, silent
-from quietmic.models.mixtures.pack import written_whole
+from quietmic.models.mixtures.pack import SAMPLE_RATE, rate_suffix, written_whole
 
 logger = logging.getLogger(__name__)
 
-SAMPLE_RATE = 16000
 N_NOISES = 3
-MAX_TAPS = 8192
+MAX_TAPS = 8192  # of a response at SAMPLE_RATE
 N_TRIED = 2  # rooms by which the cost of all is told
 EARLY_S = 0.050
 SPEED_OF_SOUND = 343.0
@@ -83,7 +84,7 @@ def _place(rng: np.random.Generator, size: np.ndarray, centre: np.ndarray, dista
     return np.clip(centre + rng.normal(size=3), 0.3, size - 0.3)
 
 
-def simulate_room(seed: int, ranges: RoomRange) -> Room:
+def simulate_room(seed: int, ranges: RoomRange, sample_rate: int = SAMPLE_RATE) -> Room:
     """One room by the image method (pyroomacoustics), reproducible from its seed."""
     import pyroomacoustics
 
@@ -100,7 +101,7 @@ def simulate_room(seed: int, ranges: RoomRange) -> Room:
     centre = np.array([rng.uniform(0.8, size[0] - 0.8), rng.uniform(0.8, size[1] - 0.8), rng.uniform(0.6, 1.7)])
     mics = np.clip(centre + shape, 0.05, size - 0.05)
     room = pyroomacoustics.ShoeBox(
-        size, fs=SAMPLE_RATE, materials=pyroomacoustics.Material(absorption), max_order=min(order, 60)
+        size, fs=sample_rate, materials=pyroomacoustics.Material(absorption), max_order=min(order, 60)
     )
     sources = [_place(rng, size, centre, ranges.talker_m)]
     sources += [_place(rng, size, centre, ranges.noise_m) for _ in range(N_NOISES)]
@@ -109,13 +110,18 @@ def simulate_room(seed: int, ranges: RoomRange) -> Room:
     room.add_microphone_array(mics.T)
     room.compute_rir()
     distance = np.linalg.norm(np.stack(sources)[:, None] - mics[None], axis=2)
-    arrival = np.round(distance / SPEED_OF_SOUND * SAMPLE_RATE).astype(int) + FRACTIONAL_DELAY
-    return _trim(room.rir, arrival, mics - centre, rt60)
+    arrival = np.round(distance / SPEED_OF_SOUND * sample_rate).astype(int) + FRACTIONAL_DELAY
+    return _trim(room.rir, arrival, mics - centre, rt60, sample_rate)
 
 
-def _trim(rir: list[list[np.ndarray]], arrival: np.ndarray, mics_m: np.ndarray, rt60: float) -> Room:
+def max_taps(sample_rate: int) -> int:
+    """Samples of the longest response."""
+    return MAX_TAPS * sample_rate // SAMPLE_RATE
+
+
+def _trim(rir: list[list[np.ndarray]], arrival: np.ndarray, mics_m: np.ndarray, rt60: float, sample_rate: int) -> Room:
     """Cut the common delay before each source's first arrival ([n_sources, n_mics]), and the tail below -60 dB."""
-    n_taps = min(MAX_TAPS, int(rt60 * SAMPLE_RATE) + 512)
+    n_taps = min(max_taps(sample_rate), int(rt60 * sample_rate) + 512)
     responses = np.zeros((1 + N_NOISES, len(rir), n_taps), np.float32)
     for source in range(1 + N_NOISES):
         start = max(int(arrival[source].min()) - FRACTIONAL_DELAY, 0)
@@ -127,10 +133,10 @@ def _trim(rir: list[list[np.ndarray]], arrival: np.ndarray, mics_m: np.ndarray, 
     return Room(responses, direct, mics_m, rt60)
 
 
-def early_part(response: np.ndarray, direct: int) -> np.ndarray:
+def early_part(response: np.ndarray, direct: int, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
     """The direct sound and the first 50 ms of reflections of one response [n_taps]: what the target is made with."""
     early = response.copy()
-    early[direct + int(EARLY_S * SAMPLE_RATE) :] = 0
+    early[direct + int(EARLY_S * sample_rate) :] = 0
     return early
 
 
@@ -138,15 +144,11 @@ def _seed_of(seed: int, i: int) -> int:
     return seed * 1_000_003 + i
 
 
-def _simulate_entry(job: tuple[int, RoomRange]) -> Room:
-    return simulate_room(*job)
-
-
-def _tell_cost(count: int, seed: int, ranges: RoomRange, target: Path, jobs: int) -> None:
+def _tell_cost(simulate: Callable[[int], Room], count: int, seed: int, target: Path, jobs: int) -> None:
     """Says what the simulation will take, by what a few of the rooms take."""
     n_tried = min(N_TRIED, count)
     begin = time.perf_counter()
-    n_values = sum(_simulate_entry((_seed_of(seed, i), ranges)).responses.size for i in range(n_tried))
+    n_values = sum(simulate(_seed_of(seed, i)).responses.size for i in range(n_tried))
     minutes = (time.perf_counter() - begin) / 60 * count / n_tried / jobs
     logger.info(
         "%d rooms are simulated once, into %s: about %s and %.2f GB",
@@ -155,24 +157,25 @@ def _tell_cost(count: int, seed: int, ranges: RoomRange, target: Path, jobs: int
 
 
 def build_rooms(
-    folder: Path, count: int, seed: int, ranges: RoomRange | None = None, jobs: int = 1, progress: Progress = silent
-) -> Path:
+    folder: Path, count: int, seed: int, ranges: RoomRange | None = None, jobs: int = 1, progress: Progress = silent,
+    sample_rate: int = SAMPLE_RATE,
+) -> Path:  # fmt: skip
     """Simulate `count` rooms into a cache folder, unless it already holds rooms of this count, seed and ranges.
 
     Returns:
         The cache folder, named after what it holds.
     """
     ranges = ranges or RoomRange()
-    target = folder / f"rooms-{count}-seed{seed}"
+    target = folder / f"rooms-{count}-seed{seed}{rate_suffix(sample_rate)}"
     facts = {"count": count, "seed": seed, "ranges": asdict(ranges)}
     index = target / "rooms.json"
     if index.exists() and json.loads(index.read_text())["facts"] == json.loads(json.dumps(facts)):
         return target
-    _tell_cost(count, seed, ranges, target, jobs)
+    simulate = partial(simulate_room, ranges=ranges, sample_rate=sample_rate)
+    _tell_cost(simulate, count, seed, target, jobs)
     entries, flat, offset = [], [], 0
     with worker_pool(jobs) as pool:
-        made = pool.map(_simulate_entry, [(_seed_of(seed, i), ranges) for i in range(count)], chunksize=4)
-        for room in made:
+        for room in pool.map(simulate, [_seed_of(seed, i) for i in range(count)], chunksize=4):
             data = room.responses.astype(np.float16)
             flat.append(data.ravel())
             entries.append(
@@ -193,9 +196,14 @@ def build_rooms(
 
 
 class RoomCache:
-    """The rooms of a cache folder, read as they are needed."""
+    """The rooms of a cache folder, read as they are needed.
 
-    def __init__(self, folder: Path) -> None:
+    Attributes:
+        sample_rate: Hz, of the responses.
+    """
+
+    def __init__(self, folder: Path, sample_rate: int = SAMPLE_RATE) -> None:
+        self.sample_rate = sample_rate
         self._entries = json.loads((folder / "rooms.json").read_text())["rooms"]
         self._flat = np.load(folder / "rooms.npy", mmap_mode="r")
 

@@ -49,6 +49,7 @@ class SceneSet:
         seed: decides everything drawn.
         split: which rows of the manifests to use.
         classes: of noise to take, those of the manifest alone; () = all.
+        sample_rate: Hz; above 16000 speech and noise should hold what is above 8 kHz.
     """
 
     speech: Path
@@ -58,6 +59,7 @@ class SceneSet:
     seed: int = 1
     split: str = "valid"
     classes: tuple[str, ...] = ()
+    sample_rate: int = SAMPLE_RATE
 
     @property
     def cache(self) -> Path:
@@ -86,10 +88,10 @@ def make_scene(job: SceneJob) -> Row:
     torch.set_num_threads(1)
     wanted = job.scenes
     scene = _open_source(wanted).draw_scene(np.random.default_rng((wanted.seed, job.index)), N_MICS, room=job.index)
-    batch = mix(stack_scenes([scene]), torch.device("cpu"), seed=job.index)
+    batch = mix(stack_scenes([scene]), torch.device("cpu"), job.index, sample_rate=wanted.sample_rate)
     name = f"scene-{job.index:03d}"
-    audio.write(wanted.folder / "noisy" / f"{name}.flac", batch.noisy[0].numpy(), SAMPLE_RATE)
-    audio.write(wanted.folder / "clean" / f"{name}.flac", batch.target.numpy(), SAMPLE_RATE)
+    audio.write(wanted.folder / "noisy" / f"{name}.flac", batch.noisy[0].numpy(), wanted.sample_rate)
+    audio.write(wanted.folder / "clean" / f"{name}.flac", batch.target.numpy(), wanted.sample_rate)
     facts = {k: round(v, 3) if isinstance(v, float) else v for k, v in scene.facts.items()}
     return {"name": name, **facts, "n_mics": N_MICS}
 
@@ -97,9 +99,11 @@ def make_scene(job: SceneJob) -> Row:
 @lru_cache(maxsize=1)
 def _open_source(wanted: SceneSet) -> SceneSource:
     """What the scenes of a set are drawn from, opened once by each process."""
-    speech = pack_folder(wanted.speech, wanted.split, wanted.cache)
-    noise = pack_folder(wanted.noise, wanted.split, wanted.cache)
-    rooms = RoomCache(build_rooms(wanted.cache, wanted.count, wanted.seed, ROOMS))
+    speech = pack_folder(wanted.speech, wanted.split, wanted.cache, sample_rate=wanted.sample_rate)
+    noise = pack_folder(wanted.noise, wanted.split, wanted.cache, sample_rate=wanted.sample_rate)
+    rooms = RoomCache(
+        build_rooms(wanted.cache, wanted.count, wanted.seed, ROOMS, sample_rate=wanted.sample_rate), wanted.sample_rate
+    )
     return SceneSource(speech, noise, rooms, wanted.config)
 
 
@@ -130,9 +134,9 @@ def make_scenes(
     for data in (wanted.speech, wanted.noise):
         if not (data / "manifest.csv").exists():
             logger.warning("%s has no manifest.csv: all its files may be in scenes, so train on others", data)
-        pack = pack_folder(data, wanted.split, wanted.cache, jobs, progress)
+        pack = pack_folder(data, wanted.split, wanted.cache, jobs, progress, wanted.sample_rate)
     choose_classes(pack, wanted.config)  # the noise's: says what is wrong before the work begins
-    build_rooms(wanted.cache, wanted.count, wanted.seed, ROOMS, jobs, progress)
+    build_rooms(wanted.cache, wanted.count, wanted.seed, ROOMS, jobs, progress, wanted.sample_rate)
     for part in ("noisy", "clean"):
         (wanted.folder / part).mkdir(parents=True, exist_ok=True)
     work = [SceneJob(wanted, i) for i in range(wanted.count)]

@@ -15,12 +15,11 @@ from quietmic.models.mixtures.noise import draw_noise
 from quietmic.models.mixtures.pack import Pack, pack_folder
 from quietmic.models.mixtures.rooms import (
     FRACTIONAL_DELAY,
-    MAX_TAPS,
     N_NOISES,
-    SAMPLE_RATE,
     SPEED_OF_SOUND,
     RoomCache,
     early_part,
+    max_taps,
 )
 from quietmic.models.mixtures.scene import MixConfig, Scene
 from quietmic.models.mixtures.sounds.table import GENERATORS
@@ -67,7 +66,8 @@ class SceneSource:
     ) -> None:
         self.speech, self.noise, self.rooms, self.config = speech, noise, rooms, config
         self.measured = measured or []
-        self.n_samples = int(config.segment_s * SAMPLE_RATE)
+        self.sample_rate, self.n_taps = rooms.sample_rate, max_taps(rooms.sample_rate)
+        self.n_samples = int(config.segment_s * self.sample_rate)
         if not speech.lengths.sum():
             raise QuietmicError("The speech files hold no sound.", exit_code=2, argument="speech")
         weights = np.array([config.source_weights.get(s, 1.0) for s in speech.column("source")])
@@ -168,7 +168,7 @@ class SceneSource:
         first = int(np.searchsorted(self._speech_odds, rng.random()))
         speaker = self._speakers[min(first, len(self._speakers) - 1)]
         out = np.zeros(n_samples, np.float32)
-        at, chosen = int(rng.integers(0, SAMPLE_RATE // 2)) if rng.random() < 0.5 else 0, first
+        at, chosen = int(rng.integers(0, self.sample_rate // 2)) if rng.random() < 0.5 else 0, first
         at = quiet or at
         while at < n_samples:
             piece = self._file(self.speech, chosen)
@@ -176,7 +176,7 @@ class SceneSource:
                 piece = piece[int(rng.integers(0, len(piece) - n_samples + 1)) :]
             piece = piece[: n_samples - at]
             out[at : at + len(piece)] = piece
-            at += len(piece) + int(rng.uniform(0.05, 0.5) * SAMPLE_RATE)
+            at += len(piece) + int(rng.uniform(0.05, 0.5) * self.sample_rate)
             chosen = int(rng.choice(self._by_speaker[speaker]))
         return out, speaker
 
@@ -213,23 +213,23 @@ class SceneSource:
         """
         room = self.rooms[int(rng.choice(self.rooms_with(n_mics))) if index is None else index]
         mics = rng.permutation(room.n_mics)[:n_mics]
-        responses = np.zeros((1 + N_NOISES, n_mics, MAX_TAPS), np.float32)
+        responses = np.zeros((1 + N_NOISES, n_mics, self.n_taps), np.float32)
         responses[:, :, : room.responses.shape[2]] = room.responses[:, mics]
         direct, rt60_s = int(room.direct[mics[0]]), room.rt60_s
-        early = np.zeros((2, MAX_TAPS), np.float32)
+        early = np.zeros((2, self.n_taps), np.float32)
         kind = rng.random()
         if kind < self.config.dry:
             responses[0] = 0
             responses[0, :, direct] = 1
         elif n_mics == 1 and self.measured and kind < self.config.dry + self.config.measured_room:
-            response = self.measured[int(rng.integers(len(self.measured)))][:MAX_TAPS]
+            response = self.measured[int(rng.integers(len(self.measured)))][: self.n_taps]
             responses[0] = 0
             responses[0, 0, : len(response)] = response / np.max(np.abs(response))
             direct = int(np.argmax(np.abs(response)))
         else:
             arrival = int(np.argmax(np.abs(responses[-1, 0, : FRACTIONAL_DELAY + ACROSS])))
-            early[1] = early_part(responses[-1, 0], arrival)
-        early[0] = early_part(responses[0, 0], direct)
+            early[1] = early_part(responses[-1, 0], arrival, self.sample_rate)
+        early[0] = early_part(responses[0, 0], direct, self.sample_rate)
         return responses, early, room.mics_m[mics], rt60_s
 
     def _draw_move(self, rng: np.random.Generator, noises: np.ndarray, early: np.ndarray) -> tuple[float, float]:

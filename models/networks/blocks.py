@@ -53,25 +53,9 @@ def complex_mask(mask: Tensor, spectrum: Tensor) -> Tensor:
     return torch.stack([real, imag], dim=-1)
 
 
-def combine(masks: Tensor, reference: Tensor, beam: Tensor) -> tuple[Tensor, Tensor]:
-    """Output of two complex masks: one on the reference, one on what the beamformer changes about it.
-
-    With one microphone the beam is the reference, the second term is zero, and nothing of the array is left.
-
-    Args:
-        masks: [B, F, T, 4] real and imaginary part of both.
-        reference, beam: [B, F, T, 2].
-
-    Returns:
-        enhanced [B, F, T, 2] and the speech-presence mask [B, F, T] in 0..1 that drives the beamformer.
-    """
-    enhanced = complex_mask(masks[..., :2], reference) + complex_mask(masks[..., 2:], beam - reference)
-    return enhanced, presence(masks[..., :2])
-
-
 def presence(mask: Tensor) -> Tensor:
-    """Speech presence [B, F, T] in 0..1 that a complex mask [B, F, T, 2] speaks of: its magnitude."""
-    return mask.square().sum(dim=-1).add(1e-12).sqrt().clamp(max=1.0)
+    """Speech presence [B, F, T] in 0..1 that a complex mask [B, 2, F, T] speaks of: its magnitude."""
+    return mask.square().sum(dim=1).add(1e-12).sqrt().clamp(max=1.0)
 
 
 class CausalConv2d(nn.Module):

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import ParametrizationList
 from torch.nn.utils.rnn import PackedSequence
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
@@ -20,8 +21,7 @@ from quietmic.models.networks.run import Example, evaluating, example, run
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-RECURRENT = (nn.LSTM, nn.GRU)
-RNNS = (*RECURRENT, nn.RNN)
+RNNS = (nn.LSTM, nn.GRU, nn.RNN)
 NO_PRODUCT = (nn.Embedding, nn.EmbeddingBag)  # matrices that are looked up
 
 
@@ -173,6 +173,6 @@ def _not_counted(modules: dict[str, Any], layers: tuple[LayerCount, ...]) -> tup
     """Layers that hold matrices and ran without a product that was seen."""
     return tuple(
         f"{layer.name} ({layer.kind})" for layer in layers
-        if not layer.macs and not isinstance(modules[layer.name], NO_PRODUCT)
+        if not layer.macs and not isinstance(modules[layer.name], (*NO_PRODUCT, ParametrizationList))
         and any(min(p.shape) > 1 for p in modules[layer.name].parameters(recurse=False) if p.dim() == 2)
     )  # fmt: skip

@@ -1,11 +1,14 @@
 """Batch norms of any network folded into the convolutions in front of them, found by what flows where."""
 
 import copy
+from collections import defaultdict
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from quietmic.models.networks.count import CONVOLUTIONS, TRANSPOSED
 from quietmic.models.networks.run import Example, evaluating, example, run
@@ -13,32 +16,62 @@ from quietmic.models.networks.run import Example, evaluating, example, run
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.InstanceNorm1d, nn.InstanceNorm2d)
 
 
+class _Readers(TorchDispatchMode):
+    """Who reads the outputs of convolutions: norms by path, "" for everything else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: dict[int, tuple[str, Tensor]] = {}  # by id; the tensor is kept, or its id would be used again
+        self.readers: defaultdict[str, set[str]] = defaultdict(set)  # of each convolution
+        self.sources: defaultdict[str, set[str]] = defaultdict(set)  # of each norm
+        self.inside = False  # a norm, whose hook has told already
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # or the compiler is imported, which takes longer than most networks
+
+    def read(self, values: Any, reader: str) -> None:
+        for value in tree_leaves(values):
+            if isinstance(value, Tensor):
+                conv, _ = self.made.get(id(value), ("", value))
+                self.readers[conv].add(reader)
+                self.sources[reader].add(conv)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        if not self.inside:
+            self.read((args, kwargs), "")
+        return func(*args, **(kwargs or {}))
+
+
 def norm_pairs(model: nn.Module, inputs: Example) -> dict[str, str]:
-    """Convolution -> batch norm that takes its output, by path."""
+    """Convolution -> batch norm that takes its output, by path; neither has to do with anything else."""
     paths = {module: path for path, module in model.named_modules()}
-    made: dict[int, str] = {}
-    alive: list[Tensor] = []  # keeps ids from being used again
-    pairs: dict[str, str] = {}
+    found = _Readers()
 
     def output(module: nn.Module, args: tuple, value: Tensor) -> None:
-        made[id(value)] = paths[module]
-        alive.append(value)
+        found.made[id(value)] = paths[module], value
 
-    def taken(module: nn.Module, args: tuple) -> None:
-        if id(args[0]) in made:
-            pairs[made[id(args[0])]] = paths[module]
+    def taken(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+        found.read((args, kwargs), paths[module])
+        found.inside = True
+
+    def given(module: nn.Module, args: tuple, value: Tensor) -> None:
+        found.inside = False
 
     handles: list[Any] = []
     for module in model.modules():
         if isinstance(module, (*CONVOLUTIONS, *TRANSPOSED)):
             handles.append(module.register_forward_hook(output))
         elif isinstance(module, BATCH_NORMS) and module.track_running_stats:
-            handles.append(module.register_forward_pre_hook(taken))
-    with torch.no_grad(), evaluating(model):
-        run(model, example(inputs, model))
+            handles.append(module.register_forward_pre_hook(taken, with_kwargs=True))
+            handles.append(module.register_forward_hook(given))
+    with torch.no_grad(), evaluating(model), found:
+        found.read(run(model, example(inputs, model)), "")
     for handle in handles:
         handle.remove()
-    return pairs
+    readers = ((conv, found.readers[conv]) for conv in dict.fromkeys(conv for conv, _ in found.made.values()))
+    pairs = {conv: next(iter(norms)) for conv, norms in readers if len(norms) == 1}
+    return {conv: norm for conv, norm in pairs.items() if norm and found.sources[norm] == {conv}}
 
 
 def fold_norms(model: nn.Module, inputs: Example, convolutions: set[str] | None = None) -> nn.Module:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from quietmic.models.networks.blocks import RunningLevel, complex_mask, compress, normalise
+from quietmic.models.networks.fullsubnet_hop import FullSubNetHop
 from quietmic.models.networks.spatial import ArrayFeatures
 
 State = dict[str, Tensor]
@@ -126,6 +127,10 @@ class FullSubNet(nn.Module):
         )
         self.full_out = nn.Linear(config.full_units, config.n_freqs)
         self.bands = nn.ModuleList(Band(config, i) for i in range(len(config.groups)))
+
+    def for_hops(self) -> nn.Module:
+        """What `export` writes for streams of one microphone: the same for one frame at a time."""
+        return FullSubNetHop(self)
 
     def initial_state(self, batch: int = 1, units: Units | None = None) -> State:
         """Zeros: level, past frames of the reference, and hidden and cell state of every LSTM."""

@@ -20,8 +20,8 @@ _CONVOLUTION = ("in_channels", "out_channels", "kernel_size", "stride", "padding
 _RECURRENT = ("input_size", "hidden_size", "batch_first")
 SETTINGS: dict[str, tuple[str, ...]] = {  # layers of torch.nn and the arguments that make them
     "Linear": ("in_features", "out_features"),
-    "Conv1d": (*_CONVOLUTION, "dilation", "groups"),
-    "Conv2d": (*_CONVOLUTION, "dilation", "groups"),
+    "Conv1d": (*_CONVOLUTION, "dilation", "groups", "padding_mode"),
+    "Conv2d": (*_CONVOLUTION, "dilation", "groups", "padding_mode"),
     "ConvTranspose1d": (*_CONVOLUTION, "output_padding", "groups"),
     "ConvTranspose2d": (*_CONVOLUTION, "output_padding", "groups"),
     "BatchNorm1d": ("num_features",),
@@ -29,9 +29,10 @@ SETTINGS: dict[str, tuple[str, ...]] = {  # layers of torch.nn and the arguments
     "LayerNorm": ("normalized_shape",),
     "LSTM": _RECURRENT,
     "GRU": _RECURRENT,
+    "RNN": (*_RECURRENT, "nonlinearity"),
     "Identity": (),
 }
-HAS_BIAS = ("Linear", "Conv1d", "Conv2d", "ConvTranspose1d", "ConvTranspose2d", "LSTM", "GRU")
+HAS_BIAS = ("Linear", "Conv1d", "Conv2d", "ConvTranspose1d", "ConvTranspose2d", "LSTM", "GRU", "RNN")
 CLASSES: dict[str, tuple[str, ...]] = {  # the other layers that a checkpoint may name, by their modules
     "torch.nn.modules.activation": ("LeakyReLU",),
     "torch.nn.modules.container": ("ModuleList", "ParameterList", "Sequential"),

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from quietmic.models.networks.blocks import (
+    COMPRESSION,
+    MAGNITUDE_FLOOR,
+    POWER_FLOOR,
     CausalConv2d,
     DilatedBlock,
     RunningLevel,
     UpConv2d,
-    complex_mask,
-    compress,
-    normalise,
     presence,
 )
 from quietmic.models.networks.tcn_hop import TcnHop
@@ -98,12 +98,14 @@ class Tcn(nn.Module):
 
     def forward(self, noisy: Tensor, beam: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
         """noisy [B, n_mics, F, T, 2], beam [B, F, T, 2] -> enhanced [B, F, T, 2], presence [B, F, T], state."""
-        reference, change = noisy[:, 0], beam - noisy[:, 0]
+        reference, beam = (x.permute(0, 3, 1, 2) for x in (noisy[:, 0], beam))  # [B, F, T, 2] -> [B, 2, F, T]
+        change = beam - reference
         heard, masked = reference + self.HEARD * change, reference + self.MASKED * change
         new: State = {}
-        level, new["level"] = self.level(heard.square().sum(dim=-1).mean(dim=1), state["level"])
-        spectrum, magnitude = compress(normalise(heard, level))
-        x = torch.cat([spectrum, magnitude[..., None]], dim=-1).permute(0, 3, 1, 2)  # [B, F, T, 3] -> [B, 3, F, T]
+        level, new["level"] = self.level(heard.square().sum(dim=1).mean(dim=1), state["level"])
+        spectrum = heard * torch.rsqrt(level + POWER_FLOOR)[:, None, None]
+        power = spectrum.square().sum(dim=1, keepdim=True) + MAGNITUDE_FLOOR
+        x = torch.cat([spectrum, power.sqrt()], dim=1) * power ** ((COMPRESSION - 1) / 2)
         levels = []
         for i, layer in enumerate(self.encoder):
             x, new[f"encoder{i}"] = layer(x, state[f"encoder{i}"])
@@ -114,5 +116,6 @@ class Tcn(nn.Module):
         x = self.unsqueeze(x).unflatten(1, (-1, self._freqs()[-1]))
         for i in reversed(range(len(self.decoder))):
             x = self.decoder[i](x + self.skips[i](levels[i]))
-        mask = x.permute(0, 2, 3, 1)  # [B, 2, F, T] -> [B, F, T, 2]
-        return complex_mask(mask, masked), presence(mask), new
+        real = x[:, 0] * masked[:, 0] - x[:, 1] * masked[:, 1]
+        imag = x[:, 0] * masked[:, 1] + x[:, 1] * masked[:, 0]
+        return torch.stack([real, imag], dim=-1), presence(x), new

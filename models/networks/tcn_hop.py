@@ -12,10 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from quietmic.models.networks.blocks import COMPRESSION, MAGNITUDE_FLOOR, POWER_FLOOR
-
-State = dict[str, Tensor]
-Inputs = dict[str, tuple[int | str, ...]]
+from quietmic.models.networks.hop import HopFeatures, Inputs, State, pack_level, unpack_level
 
 
 class TcnHop(nn.Module):
@@ -27,23 +24,22 @@ class TcnHop(nn.Module):
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.decay = network.level.decay
         n_freqs = network.config.n_freqs
+        self.features = HopFeatures(network.level.decay, n_freqs)
         heard, masked = (torch.tensor([1 - share, share]) for share in (network.HEARD, network.MASKED))
         real, imag = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
         # From reference and beam: what is heard, and what the mask's real and imaginary part are multiplied with.
         rows = [torch.kron(heard, real), torch.kron(heard, imag)]
         rows += [torch.kron(masked, part) for part in (real, imag, -imag, real)]
         self.register_buffer("mix", torch.stack(rows))
-        self.register_buffer("sums", torch.tensor([[1.0, 0.0], [0.0, 1.0]] * 2))
+        self.register_buffer("sums", 2**0.5 * torch.tensor([[1.0, 0.0], [0.0, 1.0]] * 2))
         self.register_buffer("nothing", torch.zeros(2))
-        self.register_buffer("floor", torch.full((1, n_freqs), MAGNITUDE_FLOOR**0.5))
-        self.register_buffer("gain", (1 - self.decay) * torch.diag(torch.tensor([1 / n_freqs, 1.0])))
         self.inputs: Inputs = {"reference": (n_freqs, 2), "beam": (n_freqs, 2)}
         self.lengths = [block.initial_state(1).shape[2] for block in network.blocks]
         self.encoder = nn.ModuleList(nn.Sequential(_lay_down(layer.conv), layer.act) for layer in network.encoder)
         self.skips = nn.ModuleList(_lay_down(layer) for layer in network.skips)
         self.decoder = nn.ModuleList(_lay_down(layer.conv) for layer in network.decoder)
+        _give_twice(self.decoder[0])
         self.acts = nn.ModuleList(layer.act for layer in network.decoder)
         self.squeeze, self.unsqueeze = _chain(network.squeeze), _chain(network.unsqueeze)
         self.blocks = nn.ModuleList(_Block(block) for block in network.blocks)
@@ -63,7 +59,7 @@ class TcnHop(nn.Module):
 
     def pack(self, state: State) -> State:
         """States of the network [1, C, F, 1] and [1, width, length] as they are here."""
-        packed = {"level": state["level"]}
+        packed = {"level": pack_level(state["level"])}
         for i in range(len(self.encoder)):
             packed[f"encoder{i}"] = state[f"encoder{i}"].transpose(2, 3)
         rows = torch.cat([state[f"block{i}"] for i in range(len(self.lengths))], dim=2)
@@ -71,7 +67,7 @@ class TcnHop(nn.Module):
 
     def unpack(self, packed: State) -> State:
         """The reverse of `pack`."""
-        state = {"level": packed["level"]}
+        state = {"level": unpack_level(packed["level"])}
         for i in range(len(self.encoder)):
             state[f"encoder{i}"] = packed[f"encoder{i}"].transpose(2, 3)
         rows = packed["past"].T[None].split(self.lengths, dim=2)
@@ -81,7 +77,8 @@ class TcnHop(nn.Module):
         """reference, beam [F, 2] -> enhanced [F, 2], presence [F], state."""
         heard, crossed = (self.mix @ torch.cat([reference, beam], dim=1).T).split([2, 4])  # [2, F], [4, F]
         new: State = {}
-        x, new["level"] = self._features(heard, state["level"])
+        x, new["level"] = self.features(heard, state["level"])
+        x = x.reshape(1, 3, 1, -1)
         levels = []
         for i, layer in enumerate(self.encoder):
             new[f"encoder{i}"] = x
@@ -91,19 +88,9 @@ class TcnHop(nn.Module):
         x = self.unsqueeze(y).reshape(1, -1, 1, x.shape[3])
         for i in reversed(range(len(self.decoder))):
             x = self.acts[i](self.decoder[i](x + self.skips[i](levels[i])))
-        mask = x.reshape(2, -1)
-        products = mask[[0, 0, 1, 1]] * crossed
-        enhanced = torch.addmm(self.nothing, products.T, self.sums)
+        mask = x.reshape(4, -1)
+        enhanced = torch.addmm(self.nothing, (mask * crossed).T, self.sums)
         return enhanced, mask.norm(dim=0).clamp(max=1.0), new
-
-    def _features(self, heard: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
-        """[2, F], [1, 2] -> compressed spectrum and magnitude [1, 3, 1, F], running level."""
-        power = heard.square().sum(dim=(0, 1), keepdim=True)
-        level = torch.addmm(level, torch.cat([power, torch.ones_like(power)], dim=1), self.gain, beta=self.decay)
-        mean, weight = level.split(1, dim=1)
-        spectrum = heard / (mean / weight + POWER_FLOOR).sqrt()
-        magnitude = torch.cat([spectrum, self.floor]).norm(dim=0, keepdim=True)
-        return (torch.cat([spectrum, magnitude]) * magnitude ** (COMPRESSION - 1)).reshape(1, 3, 1, -1), level
 
     def _dilated(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
         """Residual stream [1, width], table [rows, width] -> the same, one frame on."""
@@ -184,3 +171,15 @@ def _lay_down(layer: nn.Module) -> nn.Module:
             for name in ("kernel_size", "stride", "padding", "dilation", "output_padding"):
                 setattr(conv, name, getattr(conv, name)[::-1])
     return layer
+
+
+def _give_twice(layer: nn.Module) -> None:
+    """Lets a transposed convolution give both parts of a complex mask twice, for the four real products with it.
+
+    Scaled so that the magnitude of the four is the mask's.
+    """
+    conv = [part for part in layer.modules() if isinstance(part, nn.Conv2d | nn.ConvTranspose2d)][-1]
+    outs = 1 if isinstance(conv, nn.ConvTranspose2d) else 0
+    conv.weight.data = 0.5**0.5 * conv.weight.data.repeat_interleave(2, dim=outs)
+    conv.bias.data = 0.5**0.5 * conv.bias.data.repeat_interleave(2)
+    conv.out_channels = 4

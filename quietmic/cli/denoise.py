@@ -7,6 +7,7 @@ import click
 
 from quietmic.cli.hints import with_hint
 from quietmic.cli.options import (
+    band_option,
     channels_option,
     cluster_options,
     gather,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from quietmic.enhance.cluster.connect import Cluster
     from quietmic.enhance.files.batch import FileResult, Options
     from quietmic.enhance.files.run import Batch, BatchOptions
+    from quietmic.enhance.served import Band
 
 
 def make_options(
@@ -32,12 +34,13 @@ def make_options(
     stereo: str,
     raw: tuple[int, int] | None,
     attenuation_limit_db: float | None,
+    band: "Band",
 ) -> "Options":
     """How every file is enhanced."""
     from quietmic.enhance.catalogue import find_model
     from quietmic.enhance.files.batch import Options
 
-    return Options(find_model(model), channels, array, attenuation_limit_db, stereo=stereo, raw=raw)
+    return Options(find_model(model), channels, array, attenuation_limit_db, stereo=stereo, raw=raw, band=band)
 
 
 def parse_raw(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, int] | None:
@@ -78,6 +81,7 @@ def make_batch_options(jobs: int, overwrite: bool, resume: bool, cluster: "Clust
         help="Standard input and output are 16-bit samples without a header; default: WAV.",
     ),
     limit_option,
+    band_option,
 )  # fmt: skip
 @gather(
     "how", make_batch_options,

@@ -71,6 +71,6 @@ def write_files(
 
 def show_evaluation(record: dict[str, Any]) -> None:
     """The table of means, and where the record is."""
-    from quietmic.enhance.measure.tables import summary_table
+    from quietmic.enhance.measure.tables import markdown, summary_tables
 
-    click.echo(f"{summary_table(record['figures']).markdown()}\n\nRecord: {record['path']}")
+    click.echo(f"{markdown(summary_tables(record['figures']))}\nRecord: {record['path']}")

@@ -12,6 +12,7 @@ from quietmic.cli.options import json_option, limit_option, parse_channels
 if TYPE_CHECKING:
     from quietmic.devices.board import Board
     from quietmic.devices.choice import Choice
+    from quietmic.enhance.served import Band
 
 NO_DEVICES = (
     "there are no sound devices: the system has no sound card, and no sound server answers. On a desktop start it "
@@ -22,6 +23,13 @@ NO_DEVICES = (
 @click.command(short_help="Enhance a microphone live and play the result.")
 @click.option("--model", metavar="NAME", help="Name, or path of an .onnx file; default: what this machine can bear.")
 @limit_option
+@click.option(
+    "--band",
+    type=click.Choice(("full", "narrow")),
+    default="narrow",
+    show_default=True,
+    help="full: run at 48 kHz and clean what lies beyond 8 kHz as well, 6 ms later.",
+)
 @click.option("--input", "input_name", metavar="DEV", help="Microphone: index or part of its name.")
 @click.option("--output", "output_name", metavar="DEV", help="Loudspeaker: index or part of its name.")
 @click.option("--channels", callback=parse_channels, metavar="0,1,...", help="Input channels that are microphones.")
@@ -45,7 +53,7 @@ NO_DEVICES = (
 @click.pass_context
 def live(
     context: click.Context, json_path: str | None, model: str | None, board_name: str | None, no_ui: bool,
-    service: str | None, **choices: Any,
+    service: str | None, band: "Band", **choices: Any,
 ) -> None:  # fmt: skip
     """Enhance a microphone live and play the result to a device."""
     if choices["virtual_microphone"] and choices["virtual_speaker"]:
@@ -61,7 +69,7 @@ def live(
 
     profile = find_board(board_name) if board_name else detect_board()[0]
     options = live_options(profile, **choices)
-    candidates = live_candidates(model, profile.default_model, options.auto)
+    candidates = live_candidates(model, profile.default_model, options.auto, band)
     shows_view = not no_ui and json_path != "-" and sys.stdout.isatty()
     try:
         summary = run_live(options, candidates, profile, model is None, live_view if shows_view else no_view)

@@ -93,6 +93,10 @@ limit_option = click.option(
     "--attenuation-limit", "attenuation_limit_db", type=click.FloatRange(min=0), metavar="DB",
     help="Attenuate nothing by more than this.",
 )  # fmt: skip
+band_option = click.option(
+    "--band", type=click.Choice(("full", "narrow")), default="full", show_default=True,
+    help="Above 16 kHz: clean what lies beyond 8 kHz as well, or leave it out.",
+)  # fmt: skip
 channels_option = click.option(
     "--channels", callback=parse_channels, metavar="0,1,...", help="Channels to use, counted from 0; default: all."
 )

@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from quietmic.models.training.train import RunPlan
 
 
-def make_scene_set(speech: Path, noise: Path, out: Path, count: int, seed: int, split: str, classes: str) -> "SceneSet":
+def make_scene_set(
+    speech: Path, noise: Path, out: Path, count: int, seed: int, split: str, classes: str, rate: int
+) -> "SceneSet":
     """The set that is asked for."""
     from quietmic.models.mixtures.scenes import SceneSet
 
     named = tuple(name.strip() for name in classes.split(",") if name.strip())
-    return SceneSet(speech, noise, out, count, seed, split, named)
+    return SceneSet(speech, noise, out, count, seed, split, named, rate)
 
 
 @click.command(short_help="Make a fixed set of noisy scenes in simulated rooms.")
@@ -33,6 +35,7 @@ def make_scene_set(speech: Path, noise: Path, out: Path, count: int, seed: int, 
     click.option("--seed", type=int, default=1, show_default=True, help="Decides everything drawn."),
     click.option("--split", default="valid", show_default=True, help="Rows of the manifests to use."),
     click.option("--classes", metavar="NAME,...", default="", help="Only noise of these classes; default: all."),
+    click.option("--rate", type=click.IntRange(16000, 48000), default=16000, show_default=True, help="Hz."),
 )  # fmt: skip
 @jobs_option
 @cluster_options

@@ -24,6 +24,7 @@ _NAMED = {
     "speex": "quietmic.enhance.measure.peers.packages:Speex",
     "nsnet2": "quietmic.enhance.measure.peers.packages:NSNet2",
     "deepfilternet3": "quietmic.enhance.measure.peers.packages:DeepFilterNet3",
+    "dpdfnet2": "quietmic.enhance.measure.peers.packages:DPDFNet2",
 }
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietmic.enhance.arrays import Array
+from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.measure.peers import Peer
 
 
@@ -161,6 +162,35 @@ class DeepFilterNet3(Peer):
         network = self._create()
         padded = np.pad(samples, (0, self.look_ahead))
         return np.concatenate([network.process_chunk(padded), network.finalize()]).astype(np.float32)
+
+
+class DPDFNet2(Peer):
+    """DPDFNet-2 (Rika et al. 2025) through dpdfnet: 16 kHz, windows of 20 ms, whose output lags by two of them.
+
+    The package fetches its weights by `dpdfnet download`; here nothing is fetched. `DPDFNET_MODEL_DIR` names another
+    folder.
+    """
+
+    delay = 640
+    source = "https://github.com/ceva-ip/DPDFNet"
+    licence = "Apache-2.0"
+    package = "dpdfnet"
+
+    def __init__(self) -> None:
+        from dpdfnet import StreamEnhancer
+        from dpdfnet.models import resolve_model
+
+        try:
+            weights = resolve_model(model="dpdfnet2", auto_download=False).onnx_path
+        except FileNotFoundError as error:
+            raise QuietmicError("the weights of dpdfnet2 are not here: `dpdfnet download dpdfnet2`") from error
+        self._stream = StreamEnhancer(onnx_path=weights)
+
+    def enhance(self, samples: Array) -> Array:
+        self._stream.reset()
+        hop = self.sample_rate // 100
+        parts = [self._stream.process(samples[start : start + hop]) for start in range(0, samples.size, hop)]
+        return np.concatenate([*parts, self._stream.flush()])
 
 
 def _as_int16(samples: Array) -> NDArray[np.int16]:

@@ -1,0 +1,158 @@
+"""The band above the network's: what a stream above 16 kHz does with it."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from quietmic import QuietmicError, denoise
+from quietmic.cli.candidates import live_candidates
+from quietmic.devices.engine import measure_engine
+from quietmic.devices.mixer import Mixer
+from quietmic.enhance.card import StftConfig
+from quietmic.enhance.network import OnnxNetwork
+from quietmic.enhance.stream import Stream
+from quietmic.enhance.uppergains import UpperGains
+
+RATES = [22050, 32000, 44100, 48000, 96000, 192000]
+
+
+def noise(n_mics: int, n_samples: int, seed: int = 0) -> np.ndarray:
+    return (0.1 * np.random.default_rng(seed).standard_normal((n_mics, n_samples))).astype(np.float32)
+
+
+def run(stream: Stream, signal: np.ndarray, length: int | None = None) -> np.ndarray:
+    stream.reset()
+    length = length or signal.shape[1]
+    parts = [stream.process(signal[:, s : s + length]) for s in range(0, signal.shape[1], length)]
+    return np.concatenate([*parts, stream.flush()])
+
+
+def level_db(signal: np.ndarray, rate: int, low_hz: float, high_hz: float) -> float:
+    """Power of a band, dB."""
+    spectrum = np.abs(np.fft.rfft(signal * np.hanning(len(signal)))) ** 2
+    hertz = np.fft.rfftfreq(len(signal), 1 / rate)
+    return 10 * np.log10(spectrum[(hertz >= low_hz) & (hertz < high_hz)].sum() / len(signal) ** 2 + 1e-20)
+
+
+@pytest.fixture
+def passthrough(passthrough_model: Path) -> OnnxNetwork:
+    return OnnxNetwork(passthrough_model)
+
+
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("n_mics", [1, 2])
+def test_what_passes_comes_out_whole_after_the_stated_delay(passthrough: OnnxNetwork, rate: int, n_mics: int) -> None:
+    """All above 7.6 kHz was thrown away, even where nothing was to be attenuated."""
+    stream = Stream(passthrough, n_mics, rate)
+    signal = noise(n_mics, rate // 2 + 13)
+    outputs = [run(stream, signal, length) for length in (None, 1000, 97)]
+    for output in outputs:
+        assert len(output) == signal.shape[1] + stream.delay
+        error = output[stream.delay :] - signal[0]
+        assert np.sqrt(np.mean(error**2)) < 1e-4 * signal[0].std()
+        assert np.abs(output - outputs[0]).max() < 1e-6
+    assert stream.delay == Stream(passthrough, n_mics, rate, band="narrow").delay
+
+
+@pytest.mark.parametrize("rate", [22050, 44100, 48000])
+def test_a_limit_of_0_is_the_identity_for_every_model(model_folder: Path, rate: int) -> None:
+    signal = noise(1, rate // 2)
+    for name in ("tenth", "counter"):
+        stream = Stream(OnnxNetwork(model_folder / f"{name}.onnx"), 1, rate, 0.0)
+        assert np.abs(run(stream, signal)[stream.delay :] - signal[0]).max() < 1e-6
+
+
+def test_the_limit_holds_at_every_frequency(model_folder: Path) -> None:
+    """From -38 dBFS the band from 8 to 12 kHz went to -136, whatever the limit was."""
+    rate, signal = 48000, noise(1, 96000)
+    stream = Stream(OnnxNetwork(model_folder / "tenth.onnx"), 1, rate, 6.0)
+    output = run(stream, signal)[stream.delay :]
+    for low_hz in range(500, 23500, 1000):
+        before, after = (level_db(x[48000:], rate, low_hz, low_hz + 1000) for x in (signal[0], output))
+        assert -6.1 < after - before < -4.0  # a tenth and half of the rest, or less taken
+
+
+@pytest.mark.parametrize("n_mics", [1, 3])
+def test_narrow_is_the_band_of_the_model(model_folder: Path, n_mics: int) -> None:
+    stream = Stream(OnnxNetwork(model_folder / "counter.onnx"), n_mics, 48000, band="narrow")
+    output = run(stream, noise(n_mics, 48000))
+    assert level_db(output, 48000, 8000, 24000) < level_db(output, 48000, 100, 7000) - 75
+
+
+def test_at_16_khz_and_below_there_is_no_upper_band(model_folder: Path) -> None:
+    for rate in (8000, 11025, 16000):
+        signal = noise(1, rate)
+        streams = [
+            Stream(OnnxNetwork(model_folder / "counter.onnx"), 1, rate, band=band) for band in ("full", "narrow")
+        ]
+        assert np.array_equal(run(streams[0], signal), run(streams[1], signal))
+
+
+def test_the_upper_band_follows_another_reference(passthrough: OnnxNetwork) -> None:
+    """Microphone 0 dies: its silence above 8 kHz must not go on while microphone 1 is heard below."""
+    signal = np.repeat(noise(1, 96_000), 2, axis=0)
+    signal[0, 48_000:] = 0
+    stream = Stream(passthrough, 2, 48000)
+    output = run(stream, signal, 1000)[stream.delay :]
+    assert np.abs(output[:46_000] - signal[1, :46_000]).max() < 1e-5
+    assert np.abs(output[60_000:] - signal[1, 60_000:]).max() < 1e-5
+
+
+def test_a_constant_offset_is_taken_away(passthrough: OnnxNetwork) -> None:
+    stream = Stream(passthrough, 1, 48000)
+    signal = noise(1, 144_000)
+    output = run(stream, signal + np.float32(0.3), 1000)[stream.delay :]
+    assert abs(output[96_000:].mean()) < 1e-3
+    assert np.abs(output[:144_000] - signal[0])[2000:].max() < 0.02
+
+
+def test_state_copies_and_pickles_go_on_alike(model_folder: Path) -> None:
+    stream = Stream(OnnxNetwork(model_folder / "counter.onnx"), 1, 44100)
+    signal = noise(1, 30_000)
+    stream.process(signal[:, :12_345])
+    other = pickle.loads(pickle.dumps(stream))
+    assert other.band == "full"
+    assert np.array_equal(stream.process(signal[:, 12_345:]), other.process(signal[:, 12_345:]))
+
+
+def test_live_bypass_and_mute_hold_for_the_whole_band(model_folder: Path) -> None:
+    """Bypass is the microphone, in time with what is enhanced; on the way there both are heard, and no comb of them."""
+    (candidate, *_) = live_candidates(str(model_folder / "passthrough.onnx"), band="full")
+    engine = candidate.open(1, 1)
+    assert (engine.sample_rate, engine.hop_length) == (48000, 768)
+    timing = measure_engine(engine, 0.05)
+    mixer = Mixer(engine, timing.n_held)
+    signal = noise(1, 768 * 90)
+    outputs = []
+    for i in range(90):
+        mixer.bypass, mixer.muted = 30 <= i < 60, i >= 75
+        outputs.append(mixer.process(signal[:, 768 * i : 768 * (i + 1)])[0])
+    output = np.concatenate(outputs)
+    end, lag = 768 * 75, mixer.latency
+    assert np.abs(output[lag:end] - signal[0, : end - lag]).max() < 1e-5
+    assert not output[-768 * 10 :].any()
+
+
+def test_a_noise_above_8_khz_falls_in_pauses_and_sibilants_stay() -> None:
+    """Bursts of hiss that the network takes for sibilants, over a steady hiss that it does not."""
+    rate, rng = 48000, np.random.default_rng(0)
+    gains = UpperGains(np.fft.rfftfreq(512, 1 / rate), 512, StftConfig())
+    state = gains.initial_state()
+    n = 600
+    speaks = (np.arange(n) // 60) % 2 == 1
+    hiss = rng.standard_normal((n, 257)) + 1j * rng.standard_normal((n, 257))
+    spectra = (np.where(speaks, 30.0, 1.0)[:, None] * 0.01 * hiss).astype(np.complex64)
+    near = np.where(speaks, 3.0, -5.0)  # the network leaves 95 % of the bursts, and less than 1 % of the hiss
+    odds, speech = (np.repeat(x[:, None], gains.n_evidence // 2, axis=1) for x in (near, np.where(speaks, -5.0, -20.0)))
+    evidence = np.concatenate((odds, speech), axis=1).astype(np.float32)
+    taken = gains.find(spectra, evidence, list(range(0, n + 1, 3)), state)
+    inside = 20 * np.log10(1 - taken[300:])
+    assert np.median(inside[speaks[300:]]) > -2
+    assert np.median(inside[~speaks[300:]]) < -15
+
+
+def test_a_band_that_is_not_known_is_refused() -> None:
+    with pytest.raises(QuietmicError, match="full or narrow"):
+        denoise(np.zeros(100), 48000, band="wide")  # type: ignore[arg-type]
