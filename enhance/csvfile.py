@@ -2,6 +2,7 @@
 
 import csv
 import io
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,7 @@ def read_table(path: Path, needed: str) -> Iterator[tuple[int, dict[str, str]]]:
     Names of columns lose spaces around them and capitals, so that " Split" is "split"; cells lose the spaces.
 
     Args:
-        path: CSV file in UTF-8; what stands between the columns is found in the first line.
+        path: CSV file in UTF-8 or UTF-16; what stands between the columns is found in the first line.
         needed: a column that must be there.
 
     Raises:
@@ -38,13 +39,14 @@ def read_table(path: Path, needed: str) -> Iterator[tuple[int, dict[str, str]]]:
 
 
 def read_text(path: Path) -> str:
-    """UTF-8, with or without the mark that Excel puts in front.
+    """UTF-8, with or without the mark that Excel puts in front, or UTF-16 with it, which Excel calls Unicode text.
 
     Raises:
         QuietmicError: another encoding.
     """
+    data = path.read_bytes()
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        return data.decode("utf-16" if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise QuietmicError(f"{path} is not in UTF-8: save it as UTF-8", exit_code=2) from error
 

@@ -61,6 +61,40 @@ def test_clean_files_never_count_as_noisy_ones(tmp_path):
         find_recordings(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("noisy", "clean"),
+    [
+        ("Noisy", "Clean"),
+        ("noisy_wav", "clean_wav"),
+        ("below/noisy_trainset_28spk_wav", "below/clean_trainset_28spk_wav"),
+    ],
+)
+def test_folders_whose_names_differ_by_noisy_and_clean_are_pairs(tmp_path, noisy, clean):
+    """The clean ones counted as noisy ones."""
+    touch(tmp_path / noisy / "a.wav", tmp_path / clean / "a.wav")
+    (recording,) = find_recordings(tmp_path)
+    assert (recording.noisy, recording.clean) == (tmp_path / noisy / "a.wav", tmp_path / clean / "a.wav")
+
+
+@pytest.mark.parametrize("names", [("noisy_a.wav", "clean_a.wav"), ("Clean speech/a.wav", "noise/b.wav")])
+def test_what_is_called_clean_is_refused_as_noisy(tmp_path, names):
+    touch(*(tmp_path / name for name in names))
+    with pytest.raises(QuietmicError, match="clean"):
+        find_recordings(tmp_path)
+    touch(tmp_path / "words" / "cleaning the kitchen.wav")
+    assert len(find_recordings(tmp_path / "words")) == 1
+
+
+def test_several_pairs_of_folders_are_named(tmp_path):
+    """The test set of VoiceBank-DEMAND is meant where it lies beside the training set."""
+    for name in ("train_noisy", "train_clean", "dev_noisy", "dev_clean"):
+        touch(tmp_path / name / "a.wav")
+    with pytest.raises(QuietmicError, match=r"several folders of noisy files \(dev_noisy, train_noisy\)"):
+        find_recordings(tmp_path)
+    touch(tmp_path / "noisy_testset_wav" / "t.wav", tmp_path / "clean_testset_wav" / "t.wav")
+    assert [one.name for one in find_recordings(tmp_path)] == ["t"]
+
+
 def test_equal_names_in_different_folders_keep_their_own_clean_files(tmp_path):
     for part in ("noisy", "clean"):
         touch(*(tmp_path / part / speaker / "001.wav" for speaker in ("spk1", "spk2")))
@@ -119,6 +153,15 @@ def test_what_stands_between_columns_is_found_and_spaces_are_none(tmp_path, text
     touch(tmp_path / "noisy" / "a.wav")
     (tmp_path / "manifest.csv").write_bytes(text.encode())
     assert [recording.facts for recording in find_recordings(tmp_path)] == [{"snr_db": 5}]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_unicode_text_of_excel(tmp_path, encoding):
+    """It was refused as "not in UTF-8"."""
+    touch(tmp_path / "noisy" / "a.wav")
+    text = ("" if encoding == "utf-16" else "\ufeff") + "name\tnoise\r\na.wav\tStra\xdfe\r\n"
+    (tmp_path / "manifest.csv").write_bytes(text.encode(encoding))
+    assert [recording.facts for recording in find_recordings(tmp_path)] == [{"noise": "Stra\xdfe"}]
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,83 @@ def test_a_second_sound_track_is_told_and_stays(
     assert streams_of(tmp_path / "b.mp4") == ["audio aac"] * 2
 
 
+def facts_of(path: Path) -> list[dict]:
+    command = ["ffprobe", "-v", "error", "-of", "json", "-show_streams", str(path)]
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)["streams"]
+
+
+@needs_ffmpeg
+def test_languages_roles_and_attached_files_of_a_film_stay(denoise: Run, tmp_path: Path) -> None:
+    """The language of every track but the cleaned one was lost, and with it the fonts of subtitles."""
+    (tmp_path / "s.srt").write_text("1\n00:00:00,500 --> 00:00:01,500\nHello\n")
+    tracks = ["-i", tmp_path / "sound.wav", "-i", tmp_path / "s.srt"]
+    tracks += ["-map", "0:v", "-map", "1:a", "-map", "2:a", "-map", "3:s", "-c:v", "mpeg4", "-c:a", "aac"]
+    for number, language in enumerate(("eng", "deu", "fra"), 1):
+        tracks += [f"-metadata:s:{number}", f"language={language}"]
+    tracks += ["-disposition:a:0", "0", "-disposition:a:1", "default", "-attach", tmp_path / "s.srt"]
+    film = make_film(tmp_path / "a.mkv", *tracks, "-metadata:s:t", "mimetype=text/plain")
+    assert denoise(film, "-o", tmp_path / "b.mkv") == 0
+    before, after = facts_of(film), facts_of(tmp_path / "b.mkv")
+    assert [one["codec_type"] for one in after] == ["video", "audio", "audio", "subtitle", "attachment"]
+    for one, other in zip(before, after, strict=True):
+        assert other["disposition"] == one["disposition"]
+        assert other["tags"].get("language") == one["tags"].get("language")
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize(("ending", "codecs"), [("webm", ("libvpx", "libopus")), ("mkv", ("mpeg4", "aac"))])
+def test_the_bit_rate_of_the_sound_is_not_that_of_the_picture(
+    denoise: Run, tmp_path: Path, ending: str, codecs: tuple[str, str]
+) -> None:
+    """A webm with a picture of more than 0.5 Mbit/s failed; in mkv 64 kbit/s became 266."""
+    write(tmp_path / "sound.wav", np.random.default_rng(0).uniform(-0.3, 0.3, (2, 2 * N)).astype(np.float32), RATE)
+    grain = ["-f", "lavfi", "-i", "nullsrc=size=160x120:rate=10:duration=4,geq=random(1)*255:128:128"]
+    coding = ["-c:v", codecs[0], "-b:v", "4M", "-c:a", codecs[1], "-b:a", "64k"]
+    film = tmp_path / f"a.{ending}"
+    ffmpeg(*grain, "-i", tmp_path / "sound.wav", *coding, film)
+    assert film.stat().st_size > 500_000
+    assert denoise(film, "-o", tmp_path / f"b.{ending}") == 0
+    sounds = [
+        ffmpeg("-i", path, "-map", "0:a", "-c", "copy", "-f", "data", "-") for path in (film, tmp_path / f"b.{ending}")
+    ]
+    assert len(sounds[1]) == pytest.approx(len(sounds[0]), rel=0.25)
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("ending", ["m4a", "aac", "mka"])
+def test_the_sound_alone_of_a_film(denoise: Run, tmp_path: Path, ending: str) -> None:
+    """The picture went into the .m4a, and an .aac failed."""
+    film = make_film(tmp_path / "a.mp4", "-c:v", "mpeg4", "-c:a", "aac")
+    assert denoise(film, "-o", tmp_path / f"b.{ending}") == 0
+    assert [one.split()[0] for one in streams_of(tmp_path / f"b.{ending}")] == ["audio"]
+
+
+@needs_ffmpeg
+def test_tags_between_the_library_and_ffmpeg(denoise: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """None of the tags of a FLAC came into an m4a, and those of an m4a that FLAC does not take were not told."""
+    write(tmp_path / "a.wav", tone(), RATE)
+    tags = ["-metadata", "title=A title", "-metadata", "track=3/9", "-metadata", "composer=C"]
+    for name in ("a.flac", "a.m4a"):
+        ffmpeg("-i", tmp_path / "a.wav", *tags, tmp_path / name)
+    assert denoise(tmp_path / "a.flac", "-o", tmp_path / "b.m4a") == 0
+    assert "composer" in capsys.readouterr().out
+    found = ffmpeg("-i", tmp_path / "b.m4a", "-f", "ffmetadata", "-")
+    assert b"title=A title" in found and b"track=3/9" in found
+    assert denoise(tmp_path / "a.m4a", "-o", tmp_path / "c.flac") == 0
+    assert "composer" in capsys.readouterr().out
+    found = ffmpeg("-i", tmp_path / "c.flac", "-f", "ffmetadata", "-")
+    assert b"title=A title" in found and b"track=3/9" in found
+
+
+@needs_ffmpeg
+def test_a_track_that_another_container_does_not_hold_is_told(
+    denoise: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    film = make_film(tmp_path / "a.mkv", "-c:v", "mpeg4", "-c:a", "aac")
+    assert denoise(film, "-o", tmp_path / "b.webm") == 1
+    assert "a film keeps all of its tracks where its ending stays" in capsys.readouterr().err
+
+
 @needs_ffmpeg
 def test_what_the_library_reads_but_cannot_write(denoise: Run, tmp_path: Path) -> None:
     write(tmp_path / "sound.wav", tone(), RATE)

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from quietmic.enhance.arrays import Array
 from quietmic.enhance.errors import QuietmicError
-from quietmic.enhance.files.ffmpeg import FfmpegDecoder, find_ffmpeg
+from quietmic.enhance.files.ffmpeg import FfmpegDecoder
 from quietmic.enhance.files.formats import is_foreign
 from quietmic.enhance.files.info import AudioInfo
 from quietmic.enhance.files.library import LibraryDecoder, LibraryError
+from quietmic.enhance.files.media import find_ffmpeg
 from quietmic.enhance.files.pipes import Pipe, PipeDecoder
 from quietmic.enhance.files.storage import Location, Url, stamp
 from quietmic.enhance.files.writer import AudioWriter

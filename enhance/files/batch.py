@@ -11,10 +11,12 @@ from quietmic.enhance.arrays import Array
 from quietmic.enhance.cluster.remote import find_weights
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files.audio import AudioReader
-from quietmic.enhance.files.ffmpeg import FfmpegWriter, find_ffmpeg
+from quietmic.enhance.files.ffmpeg import FfmpegWriter
 from quietmic.enhance.files.formats import ending, is_foreign
+from quietmic.enhance.files.media import find_ffmpeg
 from quietmic.enhance.files.pipes import Pipe, PipeWriter
 from quietmic.enhance.files.storage import Location, Url
+from quietmic.enhance.files.tags import find_lost_tags
 from quietmic.enhance.files.writer import AudioWriter
 from quietmic.enhance.network import OnnxNetwork, load_network
 from quietmic.enhance.served import Band
@@ -180,13 +182,22 @@ def _open_writer(
     if isinstance(job.target, Pipe):
         return stack.enter_context(PipeWriter(job.target, n_channels, rate, info))
     target = stack.enter_context(job.target.written_from()) if isinstance(job.target, Url) else job.target
-    if is_foreign(target):
-        return stack.enter_context(FfmpegWriter(target, n_channels, rate, reader.film))
     tags_of = None if isinstance(job.source, Pipe) else job.source
+    if is_foreign(target):
+        return stack.enter_context(_open_ffmpeg(target, n_channels, reader, tags_of))
     try:
         return stack.enter_context(AudioWriter(target, n_channels, rate, like=info, tags_of=tags_of))
     except QuietmicError:
         # What the library reads but cannot write, such as MPEG layer 2.
         if tags_of is None or ending(target) != ending(tags_of) or find_ffmpeg() is None:
             raise
-        return stack.enter_context(FfmpegWriter(target, n_channels, rate, None))
+        return stack.enter_context(_open_ffmpeg(target, n_channels, reader, tags_of))
+
+
+def _open_ffmpeg(target: Path, n_channels: int, reader: AudioReader, tags_of: Location | None) -> FfmpegWriter:
+    """A writer that says which tags of a file the library reads are left out; those of a film are all copied."""
+    info = reader.info
+    writer = FfmpegWriter(target, n_channels, info.sample_rate, reader.film, info.tags)
+    if reader.film is None and tags_of is not None:
+        writer.notes += find_lost_tags(tags_of, info.format, ending(target))
+    return writer

@@ -11,6 +11,7 @@ from quietmic.enhance.files import mp3
 from quietmic.enhance.files.info import AudioInfo
 
 _MP3_RANGES = ((32000, 320e3, 32e3), (16000, 160e3, 8e3), (0, 64e3, 8e3))  # from a sample rate on: highest, lowest
+_MP3_LAST_LEVEL = 0.999  # the library refuses 1
 _OPUS_RANGE = (256e3, 6e3)  # of a channel
 _VORBIS_NOMINAL = 20  # position of the nominal bit rate behind the mark of the first packet
 _VORBIS_MARK = b"\x01vorbis"
@@ -53,8 +54,10 @@ def writing_options(file_format: str, subtype: str | None, rate: int, like: Audi
         return {}
     if file_format == "MP3":
         highest, lowest = next(ends for start, *ends in _MP3_RANGES if rate >= start)
-        mode = "CONSTANT" if like.has_constant_rate else "AVERAGE"
-        return {"compression_level": _level(like.bit_rate, highest, lowest), "bitrate_mode": mode}
+        # Without that header what the encoder puts in front stays: the sound would begin some 100 ms late.
+        is_constant = like.has_constant_rate and mp3.has_room_for_lengths(like.bit_rate, rate, like.n_channels)
+        level = min(_level(like.bit_rate, highest, lowest), _MP3_LAST_LEVEL)
+        return {"compression_level": level, "bitrate_mode": "CONSTANT" if is_constant else "AVERAGE"}
     if subtype == "OPUS":
         return {"compression_level": _level(like.bit_rate / like.n_channels, *_OPUS_RANGE)}
     return {"compression_level": _vorbis_level(like.bit_rate, like.n_channels, rate)}

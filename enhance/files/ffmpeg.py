@@ -5,78 +5,36 @@ file, and people who have films have the program. It reads files only, of kinds 
 disguise could make it fetch addresses or other files.
 """
 
-import json
+import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 
 from quietmic.enhance.arrays import Array
 from quietmic.enhance.errors import QuietmicError
-from quietmic.enhance.files.formats import ending, is_foreign
-from quietmic.enhance.files.info import AudioInfo
+from quietmic.enhance.files.formats import ending
+from quietmic.enhance.files.media import START_S, Media, find_programs, probe, safe_options
 from quietmic.enhance.files.parts import PartFile
 from quietmic.enhance.files.storage import Location, Url
 
-_MARKED = "mov,matroska,avi,asf,flv,ape,wv,tta,ogg,wav,w64,caf,aiff,au,flac"  # told by marks that chance does not make
-_BARE = "mpegts,mpeg,mp3,aac,ac3,eac3,dts,amr,amrnb,amrwb"  # told by a few bits: believed only where the name says so
 _ENCODERS = {"opus": "libopus", "vorbis": "libvorbis", "mp3": "libmp3lame"}  # codecs whose encoder has another name
-_LOSSLESS = ("alac", "flac", "pcm_", "tta", "wavpack", "ape")
+_TAGS = {"tracknumber": "track"}  # what ffmpeg calls otherwise than the library
+_SOUND = frozenset({"m4a", "m4b", "mka", "aac", "wma", "amr", "ac3", "eac3", "dts", "ape", "wv", "tta"})
+"""Endings of files that hold no picture but that of a cover."""
+_WITH_COVER = frozenset({"m4a", "m4b"})
+_WITH_ATTACHED = frozenset({"mkv", "mka"})
 _NO_BEGINNING = frozenset({"avi", "aac", "mp2", "ts", "mts", "m2ts", "mpg", "mpeg", "vob"})
 """Endings of what cannot tell how many samples a coding puts in front of the sound."""
 
 _NO_SPACE = "No space left on device"  # in what ffmpeg says; its exit code may be 0 then
-_START_S = 60  # more than a program needs to look at the beginning of a file
 _SLACK_S = 0.2  # by which the length that a container tells may differ from the samples written
-
-
-@dataclass(frozen=True)
-class _Media:
-    """What ffprobe tells of a file.
-
-    Attributes:
-        info: of the first sound track.
-        codec: of it, as in "aac".
-        bit_rate: of it, bits per second; None for a lossless one.
-        offset_s: by which it begins later than the file.
-        n_tracks: sound tracks.
-        duration_s: of the first one; 0 where that is not told.
-    """
-
-    info: AudioInfo
-    codec: str
-    bit_rate: int | None
-    offset_s: float
-    n_tracks: int
-    duration_s: float
-
-
-def find_ffmpeg() -> tuple[str, str] | None:
-    """The programs ffmpeg and ffprobe, None where they are not installed."""
-    programs = shutil.which("ffmpeg"), shutil.which("ffprobe")
-    return (programs[0], programs[1]) if programs[0] and programs[1] else None
-
-
-def _programs(path: Location) -> tuple[str, str]:
-    programs = find_ffmpeg()
-    if programs is None:
-        raise QuietmicError(
-            f"{path}: sound of this kind needs the program ffmpeg, which is not installed: `apt install ffmpeg`, "
-            "`brew install ffmpeg` or `winget install ffmpeg`"
-        )
-    return programs
-
-
-def _safely(path: Location) -> tuple[str, ...]:
-    """Options in front of an input: only files, only of these kinds."""
-    kinds = f"{_MARKED},{_BARE}" if is_foreign(path) or ending(path) == "mp2" else _MARKED
-    return "-protocol_whitelist", "file,pipe", "-format_whitelist", kinds
 
 
 class FfmpegDecoder:
@@ -92,13 +50,13 @@ class FfmpegDecoder:
         self.notes: list[str] = []
         with ExitStack() as stack:
             self.local = stack.enter_context(_on_this_machine(path))
-            self.media = _probe(self.local, path)
-            self.safely = _safely(path)
+            self.media = probe(self.local, path)
+            self.safely = safe_options(path)
             self.info = self.media.info
             if self.media.n_tracks > 1:
                 self.notes.append(f"the file has {self.media.n_tracks} sound tracks: the first was read")
             self._errors = stack.enter_context(tempfile.TemporaryFile())
-            command = [_programs(path)[0], "-v", "error", "-nostdin", *self.safely, "-i", f"file:{self.local}"]
+            command = [find_programs(path)[0], "-v", "error", "-nostdin", *self.safely, "-i", f"file:{self.local}"]
             command += ["-map", "0:a:0", "-ac", str(self.info.n_channels), "-ar", str(self.info.sample_rate)]
             self._program = subprocess.Popen(
                 [*command, "-f", "f32le", "pipe:1"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -116,7 +74,7 @@ class FfmpegDecoder:
 
     def finish(self, n_read: int) -> None:
         """Hears what the program has to say at its end."""
-        code = self._program.wait(_START_S)
+        code = self._program.wait(START_S)
         said = _text_of(self._errors).rpartition("\n")[2]
         if said or code:
             self.damage = f"damaged: ffmpeg says: {said or f'code {code}'}"
@@ -133,8 +91,17 @@ class FfmpegWriter:
         notes: what a listener should know of the output.
     """
 
-    def __init__(self, path: Path, n_channels: int, sample_rate: int, source: FfmpegDecoder | None) -> None:
+    def __init__(
+        self, path: Path, n_channels: int, sample_rate: int, source: FfmpegDecoder | None, tags: Mapping[str, str]
+    ) -> None:
         """Starts the program, which writes under a temporary name.
+
+        Args:
+            path: final name; its ending chooses the format.
+            n_channels: channels of every block.
+            sample_rate: Hz.
+            source: film whose other tracks and tags are copied; None for a sound alone.
+            tags: of a sound alone.
 
         Raises:
             QuietmicError: ffmpeg is not installed.
@@ -146,30 +113,49 @@ class FfmpegWriter:
                 f"the sound begins some 20 ms late: .{ending(path)} cannot tell what its coding puts in front"
             )
         self._n_written, self._rate = 0, sample_rate
+        self._is_other_kind = source is not None and ending(path) != ending(source.local)
         self._part = PartFile(path)
         with ExitStack() as stack:
             stack.callback(self._part.discard)  # nothing is there any more once it has its final name
             self._errors = stack.enter_context(tempfile.TemporaryFile())
             self._program = subprocess.Popen(
-                self._command(n_channels, source), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+                self._command(n_channels, source, tags), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
                 stderr=self._errors,
             )  # fmt: skip
             stack.callback(_end, self._program)
             self._stack = stack.pop_all()
 
-    def _command(self, n_channels: int, source: FfmpegDecoder | None) -> list[str]:
+    def _command(self, n_channels: int, source: FfmpegDecoder | None, tags: Mapping[str, str]) -> list[str]:
         sound = ["-f", "f32le", "-ar", str(self._rate), "-ac", str(n_channels), "-i", "pipe:0"]
-        command = [_programs(self.path)[0], "-v", "error", "-y"]
+        command = [find_programs(self.path)[0], "-v", "error", "-y"]
         if source is None:
+            for name, text in tags.items():
+                sound += ["-metadata", f"{_TAGS.get(name, name)}={text}"]
             return [*command, *sound, f"file:{self._part.path}"]
         media = source.media
         command += ["-itsoffset", str(media.offset_s), *sound, *source.safely, "-i", f"file:{source.local}"]
-        command += ["-map", "1:v?", "-map", "0:a", "-map", "1:a?", "-map", "-1:a:0", "-map", "1:s?"]
-        command += ["-map_metadata", "1", "-map_metadata:s:a:0", "1:s:a:0", "-map_chapters", "1"]
+        command += [*self._tracks(media, source.local), "-map_metadata", "1", "-map_chapters", "1"]
+        for name, text in media.tags.items():
+            command += ["-metadata:s:a:0", f"{name}={text}"]
+        command += ["-disposition:a:0", "+".join(media.roles) or "0"]
         command += ["-c", "copy", "-c:a:0", self._encoder(media.codec, source.local)]
         if media.bit_rate:
             command += ["-b:a:0", str(media.bit_rate)]
         return [*command, f"file:{self._part.path}"]
+
+    def _tracks(self, media: Media, source: Path) -> list[str]:
+        """What goes into the file: all tracks into a film, only the sound and its cover into a file of sound."""
+        stays = ending(self.path) == ending(source)
+        others = ["-map", "1:a?", "-map", "-1:a:0"]
+        if ending(self.path) in _SOUND:
+            covers = media.pictures if ending(self.path) in _WITH_COVER else ()
+            pictures = [option for number in covers for option in ("-map", f"1:{number}")]
+            return ["-map", "0:a", *(others if stays else []), *pictures]
+        attached = ["-map", "1:t?"] if ending(self.path) in _WITH_ATTACHED else []
+        for n_lost, what in ((media.n_data, "tracks of data"), (0 if attached else media.n_attached, "attached files")):
+            if n_lost:
+                self.notes.append(f"left out, since it cannot be copied: {n_lost} {what}")
+        return ["-map", "1:v?", "-map", "0:a", *others, "-map", "1:s?", *attached]
 
     def _encoder(self, codec: str, source: Path) -> str:
         """That of the source where the ending stays, else the usual one of the ending."""
@@ -208,7 +194,7 @@ class FfmpegWriter:
             raise self._failure() from error
         if self._program.returncode or _NO_SPACE in _text_of(self._errors):
             raise self._failure()
-        written = _probe(self._part.path, self.path)
+        written = probe(self._part.path, self.path)
         if written.duration_s and written.duration_s < self._n_written / self._rate - _SLACK_S:
             raise QuietmicError(
                 f"{self.path}: only {written.duration_s:.1f} of {self._n_written / self._rate:.1f} s came onto the disk"
@@ -216,9 +202,13 @@ class FfmpegWriter:
         self._part.commit()
 
     def _failure(self) -> QuietmicError:
-        self._program.wait(_START_S)
+        self._program.wait(START_S)
         said = _text_of(self._errors)
-        reason = _NO_SPACE.lower() if _NO_SPACE in said else f"ffmpeg says: {said.splitlines()[-1] if said else ''}"
+        # The first line tells the cause, the others what follows from it.
+        cause = re.sub(r"^\[.*?\] ", "", said.partition("\n")[0])
+        reason = _NO_SPACE.lower() if _NO_SPACE in said else f"ffmpeg says: {cause}"
+        if self._is_other_kind:
+            reason += "; a film keeps all of its tracks where its ending stays"
         return QuietmicError(f"{self.path}: cannot be written: {reason}")
 
 
@@ -240,37 +230,6 @@ class _on_this_machine:
     def __exit__(self, *exception: object) -> None:
         if isinstance(self._path, Url):
             self._folder.cleanup()
-
-
-def _probe(local: Path, name: Location) -> _Media:
-    command = [_programs(name)[1], "-v", "error", *_safely(name), "-of", "json", "-show_streams", "-show_format"]
-    try:
-        found = subprocess.run(
-            [*command, f"file:{local}"], stdin=subprocess.DEVNULL, capture_output=True, timeout=_START_S, check=False
-        )
-        facts = json.loads(found.stdout or b"{}")
-    except (subprocess.TimeoutExpired, ValueError) as error:
-        raise QuietmicError(f"{name}: ffmpeg cannot make anything of it") from error
-    tracks = [stream for stream in facts.get("streams", []) if stream.get("codec_type") == "audio"]
-    if not tracks or not int(tracks[0].get("sample_rate", 0)):
-        said = found.stderr.decode(errors="replace").strip().splitlines()
-        reason = f" ({said[-1].removeprefix(f'file:{local}: ')})" if said else ""
-        raise QuietmicError(f"{name}: there is no sound in it that ffmpeg can read{reason}")
-    return _describe(tracks[0], facts.get("format", {}), len(tracks), local)
-
-
-def _describe(track: dict[str, Any], container: dict[str, Any], n_tracks: int, local: Path) -> _Media:
-    rate, codec = int(track["sample_rate"]), track.get("codec_name", "")
-    duration_s = float(track.get("duration") or container.get("duration") or 0)
-    offset_s = max(0.0, float(track.get("start_time") or 0) - float(container.get("start_time") or 0))
-    lossy = not codec.startswith(_LOSSLESS)
-    bit_rate = int(track.get("bit_rate") or (container.get("bit_rate") or 0 if len(container) and n_tracks == 1 else 0))
-    tags = {**container.get("tags", {}), **track.get("tags", {})}
-    info = AudioInfo(
-        int(track["channels"]), round(duration_s * rate), rate, local.suffix[1:].upper(), codec, is_counted=False,
-        tags={key.lower(): str(value) for key, value in tags.items()},
-    )  # fmt: skip
-    return _Media(info, codec, bit_rate if lossy and bit_rate else None, offset_s, n_tracks, duration_s)
 
 
 def _end(program: subprocess.Popen[bytes]) -> None:

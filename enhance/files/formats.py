@@ -81,8 +81,8 @@ def choose_format(path: Path, like: AudioInfo | None, subtype: str | None) -> tu
         raise QuietmicError(f"{path}: SD2 lies in two files of one name and cannot be written")
     if like and like.format in (file_format, f"{file_format}EX"):  # WAVEX is a kind of WAV
         file_format = like.format
-    if subtype is None and like and soundfile.check_format(file_format, like.subtype):
-        subtype = like.subtype
-    elif subtype is None and extension == "OPUS":
+    if subtype is None and extension == "OPUS":
         subtype = "OPUS"
+    elif subtype is None and like and soundfile.check_format(file_format, like.subtype):
+        subtype = like.subtype
     return file_format, subtype

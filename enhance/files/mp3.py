@@ -12,6 +12,8 @@ _KBITS = {  # by (is MPEG 1, layer): kbit/s of the indices 1..14
     (False, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
     (False, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
+_SIDE_BYTES = {(True, True): 17, (True, False): 32, (False, True): 9, (False, False): 17}  # by (is MPEG 1, is mono)
+_LENGTHS_BYTES = 156  # of a header of lengths as LAME writes it
 _SEARCH = 1 << 16  # bytes behind the tags in which the first frame must begin
 _READ = 1 << 18  # bytes that are looked through at a time
 _CHAIN = 4  # frames that do not follow each other by chance
@@ -52,7 +54,7 @@ def parse_header(head: bytes) -> FrameHeader | None:
     n_samples = 384 if layer == 1 else 1152 if layer == 2 or first else 576
     padding = head[2] >> 1 & 1
     n_bytes = 4 * (12 * bit_rate // sample_rate + padding) if layer == 1 else n_samples // 8 * bit_rate // sample_rate
-    side_bytes = (17 if mono else 32) if first else (9 if mono else 17)
+    side_bytes = _SIDE_BYTES[first, mono]
     return FrameHeader(layer, sample_rate, bit_rate, n_samples, n_bytes + (padding if layer > 1 else 0), side_bytes)
 
 
@@ -134,6 +136,13 @@ class LengthHeader:
     n_frames: int | None
     n_bytes: int | None
     is_constant: bool
+
+
+def has_room_for_lengths(bit_rate: int, sample_rate: int, n_channels: int) -> bool:
+    """Whether a frame of this rate holds the header of lengths that encoders write; without it they leave it out."""
+    is_first = sample_rate >= 32000
+    side_bytes = _SIDE_BYTES[is_first, n_channels == 1]
+    return (1152 if is_first else 576) // 8 * bit_rate // sample_rate >= 4 + side_bytes + _LENGTHS_BYTES
 
 
 def length_header(stream: BinaryIO, at: int, header: FrameHeader) -> LengthHeader | None:

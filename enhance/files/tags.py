@@ -49,10 +49,17 @@ def copy_tags(source: Location, source_format: str, target: IO[bytes], target_fo
         if goes_as_chunks(source_format, target_format):
             _copy_chunks(stream, stamp(source)[0], target)
             return []
+        if source_format != target_format or source_format not in _WITH_TAGS:
+            return find_lost_tags(source, source_format, target_format)
+        _copy_with_mutagen(stream, target)
+    return []
+
+
+def find_lost_tags(source: Location, source_format: str, target_format: str) -> list[str]:
+    """Sentences on what of a file cannot go over into one of another kind."""
+    with source.open() if isinstance(source, Url) else source.open("rb") as stream:
         notes = _lost_chunks(stream, stamp(source)[0], target_format)
-        if source_format in _WITH_TAGS:
-            notes += _copy_with_mutagen(stream, target if source_format == target_format else None)
-    return notes
+        return notes + (_copy_with_mutagen(stream, None) if source_format in _WITH_TAGS else [])
 
 
 def _chunks_of(stream: IO[bytes], n_bytes: int) -> list[Chunk]:

@@ -102,6 +102,7 @@ class AudioWriter:
             except LibraryError:
                 lost.append(name)
         lost = [name for name in lost if name != "software"]  # a program's name is no word of the author
+        lost += set(tags) - COMMON_TAGS
         if lost and self._tags_of is not None:
             self.notes.append(f"left out, since {self._format} has no place for it: {', '.join(sorted(lost))}")
 

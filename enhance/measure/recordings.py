@@ -4,8 +4,9 @@
 - VoiceBank-DEMAND: `noisy_testset_wav/`, `clean_testset_wav/`, optionally log_testset.txt (name, noise, SNR)
 - DNS challenge: `noisy/..._snr15_..._fileid_7.wav` with `clean/clean_fileid_7.wav`
 - `NAME_noisy.*` beside `NAME_clean.*`, in any folder below
-- the folders `noisy` and `clean` of any of these at any depth, as in `no_reverb/noisy` and `with_reverb/noisy`
-- anything else: every sound file below is a noisy one without a pair
+- the folders of any of these at any depth, as in `no_reverb/noisy` and `with_reverb/noisy`, and under other names
+  that differ by these words: `Noisy` and `Clean`, `noisy_trainset_28spk_wav` and `clean_trainset_28spk_wav`
+- anything else: every sound file below is a noisy one without a pair, and none may be called clean
 
 NAME is the path below the folder, "spk1/001" being another recording than "spk2/001"; manifests may add the extension.
 """
@@ -24,6 +25,7 @@ RECORDINGS = Path(__file__).resolve().parents[2] / "recordings"
 """Recordings that travel with quietmic: all of them in a checkout, one of them once installed."""
 
 _PAIRED_FOLDERS = (("noisy", "clean"), ("noisy_testset_wav", "clean_testset_wav"))
+_NOISY, _CLEAN = (re.compile(f"(?<![a-z]){word}(?![a-z])", re.IGNORECASE) for word in ("noisy", "clean"))
 
 Facts = dict[str, float | str]
 
@@ -84,29 +86,53 @@ def pair_folders(noisy: Path, clean: Path) -> list[Recording]:
 
 
 def _noisy_of(root: Path) -> tuple[str, str]:
-    """Names of the folders of noisy and clean files of a layout; empty where this is none."""
-    return next((names for names in _PAIRED_FOLDERS if (root / names[0]).is_dir()), ("", ""))
+    """Names of the folders of noisy and clean files of a layout; empty where this is none.
+
+    Raises:
+        QuietmicError: there are several.
+    """
+    known = [names for names in _PAIRED_FOLDERS if (root / names[0]).is_dir()]
+    whole = [names for names in known if (root / names[1]).is_dir()][:1]
+    pairs = whole or _pairs_of(root) or known
+    if len(pairs) > 1 and pairs != known:
+        names = ", ".join(noisy for noisy, _ in pairs)
+        message = f"{root} holds several folders of noisy files ({names}): name one of them and its clean one"
+        raise QuietmicError(message, exit_code=2)
+    return pairs[0] if pairs else ("", "")
+
+
+def _pairs_of(root: Path) -> list[tuple[str, str]]:
+    """Names of folders in a folder that differ by the words noisy and clean."""
+    cleans = {path.name.lower(): path.name for path in root.iterdir() if path.is_dir() and _CLEAN.search(path.name)}
+    noisy = sorted(path.name for path in root.iterdir() if path.is_dir() and _NOISY.search(path.name)) if cleans else []
+    named = [(name, cleans.get(_NOISY.sub("clean", name).lower())) for name in noisy]
+    return [(name, clean) for name, clean in named if clean]
 
 
 def _layouts(folder: Path) -> list[Path]:
     """Folders of a paired layout: this one, or those below it, none within another."""
     if _noisy_of(folder)[0]:
         return [folder]
-    below = sorted({path.parent for names in _PAIRED_FOLDERS for path in folder.rglob(names[0]) if path.is_dir()})
+    below = sorted({path.parent for path in folder.rglob("*") if _NOISY.search(path.name) and path.is_dir()})
     shown = [root for root in below if not any(part.startswith(".") for part in root.relative_to(folder).parts)]
-    return [root for root in shown if not any(other in root.parents for other in shown)]
+    roots = [root for root in shown if _noisy_of(root)[0]]
+    return [root for root in roots if not any(other in root.parents for other in roots)]
 
 
 def _without_clean(folder: Path) -> list[Recording]:
     """All sounds as noisy ones.
 
     Raises:
-        QuietmicError: some lie in a folder for clean ones.
+        QuietmicError: some are called clean, as the pairs of noisy ones are.
     """
     recordings = _alone(folder)
     for one in recordings:
-        if named := {clean for _, clean in _PAIRED_FOLDERS} & {*one.noisy.relative_to(folder).parts[:-1]}:
-            message = f"{one.noisy} lies in a folder '{named.pop()}', but there is none called 'noisy' beside it"
+        place = one.noisy.relative_to(folder)
+        if named := [part for part in place.parts[:-1] if _CLEAN.search(part)]:
+            message = f"{one.noisy} lies in a folder '{named[0]}', but there is none called 'noisy' beside it"
+            raise QuietmicError(message, exit_code=2)
+        if _CLEAN.search(place.stem) and len(recordings) > 1:
+            message = f"{one.noisy} is called clean: NAME_clean beside NAME_noisy are a pair, and so are two folders"
             raise QuietmicError(message, exit_code=2)
     return recordings
 

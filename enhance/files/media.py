@@ -1,0 +1,153 @@
+"""What the program ffprobe tells of a film or a sound file."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from quietmic.enhance.errors import QuietmicError
+from quietmic.enhance.files.formats import ending, is_foreign
+from quietmic.enhance.files.info import AudioInfo
+from quietmic.enhance.files.storage import Location
+
+_MARKED = "mov,matroska,avi,asf,flv,ape,wv,tta,ogg,wav,w64,caf,aiff,au,flac"  # told by marks that chance does not make
+_BARE = "mpegts,mpeg,mp3,aac,ac3,eac3,dts,amr,amrnb,amrwb"  # told by a few bits: believed only where the name says so
+_LOSSLESS = ("alac", "flac", "pcm_", "tta", "wavpack", "ape")
+_LOWEST_RATE = 32000  # a beginning without a voice takes less than what follows
+_RATE_S = 60  # of the sound track, by which its bit rate is told where its header does not
+_NAMES = {"track": "tracknumber"}  # what ffmpeg calls otherwise than the library that writes tags
+_TECHNICAL = (
+    "major_brand", "minor_version", "compatible_brands", "encoder", "language", "handler_name", "vendor_id", "duration",
+    "creation_time", "bps", "number_of_", "_statistics", "timecode", "encoded_by", "itun", "gapless", "wm", "isvbr",
+)  # fmt: skip
+"""Beginnings of tags that tell of the file and not of the sound."""
+_MADE_ANEW = ("text", "tmcd")  # data tracks of chapters and time codes, which ffmpeg writes from what it copies
+
+START_S = 60
+"""Seconds, more than a program needs to look at the beginning of a file."""
+
+
+@dataclass(frozen=True)
+class Media:
+    """What ffprobe tells of a file.
+
+    Attributes:
+        info: of the first sound track.
+        codec: of it, as in "aac".
+        bit_rate: of it, bits per second; None for a lossless one.
+        offset_s: by which it begins later than the file.
+        n_tracks: sound tracks.
+        duration_s: of the first one; 0 where that is not told.
+        tags: of the first one, such as its language.
+        roles: of the first one, as ffmpeg calls them: "default", "comment" ...
+        pictures: numbers of the tracks that are a still picture, as the cover of a record.
+        n_attached: files within the file, such as fonts of subtitles.
+        n_data: tracks that are neither picture, sound nor text, such as places.
+    """
+
+    info: AudioInfo
+    codec: str
+    bit_rate: int | None
+    offset_s: float
+    n_tracks: int
+    duration_s: float
+    tags: Mapping[str, str]
+    roles: tuple[str, ...]
+    pictures: tuple[int, ...]
+    n_attached: int
+    n_data: int
+
+
+def find_ffmpeg() -> tuple[str, str] | None:
+    """The programs ffmpeg and ffprobe, None where they are not installed."""
+    programs = shutil.which("ffmpeg"), shutil.which("ffprobe")
+    return (programs[0], programs[1]) if programs[0] and programs[1] else None
+
+
+def find_programs(path: Location) -> tuple[str, str]:
+    """The programs ffmpeg and ffprobe, for a file.
+
+    Raises:
+        QuietmicError: they are not installed; it says how to.
+    """
+    programs = find_ffmpeg()
+    if programs is None:
+        raise QuietmicError(
+            f"{path}: sound of this kind needs the program ffmpeg, which is not installed: `apt install ffmpeg`, "
+            "`brew install ffmpeg` or `winget install ffmpeg`"
+        )
+    return programs
+
+
+def safe_options(path: Location) -> tuple[str, ...]:
+    """Options in front of an input: only files, only of these kinds."""
+    kinds = f"{_MARKED},{_BARE}" if is_foreign(path) or ending(path) == "mp2" else _MARKED
+    return "-protocol_whitelist", "file,pipe", "-format_whitelist", kinds
+
+
+def probe(local: Path, name: Location) -> Media:
+    """What is in a file.
+
+    Args:
+        local: where it lies on this machine.
+        name: what it is called in messages.
+
+    Raises:
+        QuietmicError: ffmpeg is not installed, or finds no sound in the file.
+    """
+    command = [find_programs(name)[1], "-v", "error", *safe_options(name), "-of", "json"]
+    facts, said = _ask([*command, "-show_streams", "-show_format"], local, name)
+    streams, container = facts.get("streams", []), facts.get("format", {})
+    tracks = [stream for stream in streams if stream.get("codec_type") == "audio"]
+    if not tracks or not int(tracks[0].get("sample_rate", 0)):
+        reason = f" ({said})" if said else ""
+        raise QuietmicError(f"{name}: there is no sound in it that ffmpeg can read{reason}")
+    track = tracks[0]
+    codec, rate = track.get("codec_name", ""), int(track["sample_rate"])
+    duration_s = float(track.get("duration") or container.get("duration") or 0)
+    bit_rate = int(track.get("bit_rate") or (container.get("bit_rate", 0) if len(streams) == 1 else 0))
+    if not bit_rate and not codec.startswith((*_LOSSLESS, "vorbis")):  # which has a quality instead
+        bit_rate = _count_bits([*command, "-select_streams", "a:0", "-show_packets"], local, name)
+    tags = {key.lower(): str(value) for key, value in {**container.get("tags", {}), **track.get("tags", {})}.items()}
+    info = AudioInfo(
+        int(track["channels"]), round(duration_s * rate), rate, local.suffix[1:].upper(), codec, is_counted=False,
+        tags={_NAMES.get(key, key): value for key, value in tags.items() if not key.startswith(_TECHNICAL)},
+    )  # fmt: skip
+    return Media(
+        info, codec, bit_rate if bit_rate and not codec.startswith(_LOSSLESS) else None,
+        max(0.0, float(track.get("start_time") or 0) - float(container.get("start_time") or 0)),
+        len(tracks), duration_s, track.get("tags", {}), _roles(track),
+        tuple(stream["index"] for stream in streams if "attached_pic" in _roles(stream)),
+        sum(stream.get("codec_type") == "attachment" for stream in streams),
+        sum(one.get("codec_type") == "data" and one.get("codec_tag_string") not in _MADE_ANEW for one in streams),
+    )  # fmt: skip
+
+
+def _ask(command: list[str], local: Path, name: Location) -> tuple[dict[str, Any], str]:
+    """(What ffprobe answers, the last line of what it complains of)."""
+    try:
+        found = subprocess.run(
+            [*command, f"file:{local}"], stdin=subprocess.DEVNULL, capture_output=True, timeout=START_S, check=False
+        )
+        facts = json.loads(found.stdout or b"{}")
+    except (subprocess.TimeoutExpired, ValueError) as error:
+        raise QuietmicError(f"{name}: ffmpeg cannot make anything of it") from error
+    said = found.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+    return facts, said.removeprefix(f"file:{local}: ")
+
+
+def _roles(stream: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(role for role, is_set in stream.get("disposition", {}).items() if is_set)
+
+
+def _count_bits(command: list[str], local: Path, name: Location) -> int:
+    """Bits per second of the beginning of a track whose header does not tell; 0 where there are none."""
+    packets = _ask([*command, "-read_intervals", f"%+{_RATE_S}"], local, name)[0].get("packets", [])
+    duration_s = sum(float(packet.get("duration_time", 0)) for packet in packets)
+    if not duration_s:
+        return 0
+    rate = 8 * sum(int(packet["size"]) for packet in packets) / duration_s
+    return max(_LOWEST_RATE, 1000 * round(rate / 1000))
