@@ -21,6 +21,9 @@ _EVENTS = (b"on source-output", b"on sink-input", b"on source #", b"on sink #", 
 _GATHER_S = 0.03  # events come in bursts
 _LEAST_PAUSE_S = 0.1
 _LOOK_ANYWAY_S = 5.0
+# `pactl subscribe` ends by itself only when it has something to tell and nobody reads it: on a quiet server it would
+# outlive a run that was killed. The shell ends it as soon as our end of its input is closed, by whatever.
+_SUBSCRIBE = ["sh", "-c", "pactl subscribe & exec >&-; read -r _; kill $!"]
 
 
 @dataclass(frozen=True)
@@ -188,8 +191,8 @@ class _Events:
 
     def __enter__(self) -> "_Events":
         self._process = subprocess.Popen(
-            ["pactl", "subscribe"],
-            stdin=subprocess.DEVNULL,
+            _SUBSCRIBE,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=environment(),
@@ -224,7 +227,7 @@ class _Events:
 
     def __exit__(self, *exception: object) -> None:
         self._selector.close()
-        self._process.kill()
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.close()
         self._process.wait()
-        assert self._process.stdout is not None
         self._process.stdout.close()

@@ -1,0 +1,94 @@
+"""A virtual microphone that nobody uses: what it costs, how soon the sound is back, what a killed run leaves."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sound_server import SAMPLE_RATE, SoundServer, read_raw, server, wait_until
+from test_live_server import start, stop
+
+__all__ = ["server"]
+
+
+def family(process: int) -> set[int]:
+    """A process and all that it has started."""
+    listed = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    pairs = [tuple(map(int, line.split())) for line in listed.splitlines()]
+    found = {process}
+    while more := {child for child, parent in pairs if parent in found} - found:
+        found |= more
+    return found
+
+
+def test_nothing_of_a_resting_run_outlives_it(server: SoundServer) -> None:
+    """`pactl subscribe` waited for the next event of the server, which on a quiet one does not come."""
+    app = start(server, "--virtual-mic")
+    app.wait_for("resting until one does")
+    started = family(app.process.pid) - {app.process.pid}
+    assert started
+    os.kill(app.process.pid, signal.SIGKILL)
+    app.process.wait()
+    wait_until(lambda: not any(Path(f"/proc/{process}").exists() for process in started), 2)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="scheduling as Linux has it")
+def test_a_rest_costs_next_to_nothing_and_no_thread_is_at_real_time_priority(server: SoundServer) -> None:
+    app = start(server, "--virtual-mic")
+    app.wait_for("->")
+    check_ordinary(app.process.pid)  # capture runs
+    app.wait_for("resting until one does")
+    time.sleep(0.5)  # the events of our own streams' end
+    before_s, began = cpu_s(app.process.pid), time.monotonic()
+    time.sleep(6)  # longer than the five seconds after which it looks without an event
+    share = (cpu_s(app.process.pid) - before_s) / (time.monotonic() - began)
+    assert 0 < share < 0.01
+    check_ordinary(app.process.pid)
+    stop(app)
+    app.finish()
+
+
+def cpu_s(process: int) -> float:
+    """Of a process and its children, those that have ended among them."""
+    ticks = 0
+    for member in family(process):
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{member}/stat").read_text().rpartition(")")[2].split()
+            ticks += sum(int(field) for field in fields[11:15])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def check_ordinary(process: int) -> None:
+    """No thread of it or of what it started may starve others."""
+    threads = [int(path.name) for member in family(process) for path in Path(f"/proc/{member}/task").glob("*")]
+    assert len(threads) > 2
+    for thread in threads:
+        with contextlib.suppress(ProcessLookupError):
+            policy = os.sched_getscheduler(thread) & ~os.SCHED_RESET_ON_FORK
+            assert policy == os.SCHED_OTHER, thread
+
+
+def test_the_sound_is_back_soon_after_a_listener_comes(server: SoundServer) -> None:
+    """0.3 s of silence at most; a busy machine may add what a plain `parec` needs there until its first sound."""
+    app = start(server, "--virtual-mic")
+    app.wait_for("resting until one does")
+    server.play(0.25 * np.sin(0.17 * np.arange(60 * SAMPLE_RATE)).astype(np.float32))
+    began = time.monotonic()
+    plain = server.record("mic.monitor")
+    wait_until(lambda: is_heard(plain))
+    plain_s = time.monotonic() - began
+    recording = server.record("quietmic")
+    wait_until(lambda: is_heard(recording))
+    silent_s = np.flatnonzero(np.abs(read_raw(recording)) > 0.05)[0] / SAMPLE_RATE
+    print(f"silent for {silent_s:.3f} s, plain parec {plain_s:.3f} s")
+    stop(app)
+    app.finish()
+    assert silent_s < 0.3 + plain_s
+
+
+def is_heard(recording: Path) -> bool:
+    return bool(np.any(np.abs(read_raw(recording)) > 0.05))
