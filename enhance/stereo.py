@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from quietmic.enhance.arrays import Array
+from quietmic.enhance.arrays import Array, Spectra
 from quietmic.enhance.card import StftConfig
 from quietmic.enhance.samples import silence_non_finite
 from quietmic.enhance.stft import Stft
@@ -18,7 +18,8 @@ LINK_COHERENCE = 0.2
 """Channels more alike than this carry one scene; see `measure_likeness`."""
 
 _HOP_S = 0.016
-_LARGEST_GAIN = 2.0  # where the mean nearly cancels, the quotient says nothing
+_LARGEST_GAIN = 2.0  # where the mean nearly cancels, the quotient says little
+_CANCELLED = 1e-6  # share of the channels' power below which that of the mean says nothing
 _TINY = 1e-12
 _LIKENESS_LENGTH = 0.064  # seconds of a frame: longer than the ways between two microphones of one stand
 
@@ -114,7 +115,15 @@ class LinkedStream:
         if not n_whole:
             return np.zeros((2, 0), np.float32)
         left, right, mean, clean = self._stft.analyse(signals[:, :n_whole], self._analysis)
-        gain = clean * mean.conj() / np.maximum(np.abs(mean) ** 2, _TINY)
-        gain /= np.maximum(np.abs(gain) / _LARGEST_GAIN, 1)
+        gain = _find_gain(clean, mean, _CANCELLED * (np.abs(left) ** 2 + np.abs(right) ** 2))
         both = [self._stft.synthesise(gain * x, s) for x, s in zip((left, right), self._synthesis, strict=True)]
         return np.stack(both)
+
+
+def _find_gain(clean: Spectra, mean: Spectra, least: Array) -> Spectra:
+    """[n_freqs, T] gains of the mean; where it has less power than `least`, that of the whole frame holds."""
+    told, power = clean * mean.conj(), np.abs(mean) ** 2
+    of_frame = told.real.sum(axis=0) / np.maximum(power.sum(axis=0), _TINY)
+    least = least + _TINY
+    gain = (told + least * of_frame) / (power + least)
+    return gain / np.maximum(np.abs(gain) / _LARGEST_GAIN, 1)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from numpy.typing import NDArray
 from panel_visitor import Program, Visitor, folder, hear, left_in, page, panel, visitor, wait_until_done
 
 from quietmic import cli
@@ -29,6 +30,13 @@ def two_seconds(source: Path, out: Path) -> bytes:
         samples = file.read(2 * file.samplerate, dtype="int16")
         soundfile.write(out, samples, file.samplerate)
     return out.read_bytes()
+
+
+def make_wav(samples: NDArray[Any] | None = None) -> bytes:
+    """A second as a WAV file of floats."""
+    file = io.BytesIO()
+    soundfile.write(file, np.zeros(16_000) if samples is None else samples, 16000, format="WAV", subtype="FLOAT")
+    return file.getvalue()
 
 
 def denoised(source: Path, out: Path, *options: str) -> bytes:
@@ -178,3 +186,29 @@ def test_the_voice_is_as_loud_after_as_before(tmp_path: Path) -> None:
     quiet = slice(preview.levels.shape[2] * 3 // 10, preview.levels.shape[2] * 45 // 100)
     assert preview.levels[0, :, quiet].mean() > preview.levels[1, :, quiet].mean() + 50  # the pauses are dark after
     assert int(preview.levels[0].max()) == 255
+
+
+def test_samples_that_are_no_numbers_are_shown_as_silence(visitor: Visitor, page: tuple[Any, str]) -> None:
+    """The sound of both is FLAC, which holds no NaN: the page waited for ever."""
+    socket, visit = page
+    samples = np.full(16_000, 0.1, np.float32)
+    samples[4000:4500], samples[9000] = np.nan, np.inf
+    assert visitor.upload(visit, "nan.wav", make_wav(samples)).status == 201
+    assert visitor.enhance(visit, 1).status == 202
+    item = wait_until_done(socket, 1)
+    assert item["state"] == "done" and "501 samples" in item["about"][0]
+    assert visitor.ask("GET", f"/visits/{visit}/files/1/pictures").json["seconds"] == 1
+
+
+def test_a_fault_that_nobody_thought_of_is_told(
+    visitor: Visitor, page: tuple[Any, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("quietmic.panel.work.draw", fail)
+    socket, visit = page
+    assert visitor.upload(visit, "a.wav", make_wav()).status == 201
+    assert visitor.enhance(visit, 1).status == 202
+    item = wait_until_done(socket, 1)
+    assert item["state"] == "failed" and "AssertionError" in item["about"][0]

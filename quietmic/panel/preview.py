@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from quietmic.enhance.arrays import Array
 from quietmic.enhance.files.audio import AudioReader
 from quietmic.enhance.files.writer import open_flac
+from quietmic.enhance.samples import silence_non_finite
 
 _N_COLUMNS = 1000  # of a picture, at most
 _N_BANDS = 128
@@ -79,8 +80,9 @@ def make_preview(
         block_length = length * max(1, rate // length)
         columns = [_Columns(length, rate), _Columns(length, rate)]
         with sound.open("w+b") as file, open_flac(file, 2 * n_channels, rate) as writer:
-            for blocks in zip(first.blocks(block_length), second.blocks(block_length), strict=False):
+            for pair in zip(first.blocks(block_length), second.blocks(block_length), strict=False):
                 go_on()
+                blocks = [silence_non_finite(block)[0] for block in pair]  # FLAC and pictures hold numbers alone
                 n = min(block.shape[1] for block in blocks)
                 for each, block in zip(columns, blocks, strict=True):
                     each.add(block[0, :n])

@@ -70,8 +70,8 @@ class Work:
         step("waiting")
         try:
             result, target, preview = await loop.run_in_executor(self._pool, run)
-        except QuietmicError as error:
-            item.about = [str(error)]
+        except Exception as error:  # whatever it is, the page must not wait for ever
+            item.about = [str(error) or f"it cannot be shown ({type(error).__name__})"]
             step("failed")
             return
         if preview is None:
