@@ -267,7 +267,7 @@ def test_an_ended_local_cluster_leaves_no_worker_and_no_half_file(
         run.send_signal(number)
         run.communicate(timeout=60)
     assert run.returncode == (143 if number == signal.SIGTERM else 1)
-    assert not any(map(is_running, below))
+    assert wait_for(lambda: not any(map(is_running, below)), 10)  # they hear of it a moment later
     assert not list(out.glob(".*"))
 
 
