@@ -252,6 +252,7 @@ def test_a_local_cluster_ends_with_the_command(passthrough_model: Path, tmp_path
     assert len(list((tmp_path / "out").iterdir())) == 4
 
 
+@pytest.mark.slow  # what is interrupted must not be over before
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_ended_local_cluster_leaves_no_worker_and_no_half_file(
     passthrough_model: Path, tmp_path: Path, number: signal.Signals

@@ -72,6 +72,7 @@ def check_ordinary(process: int) -> None:
             assert policy == os.SCHED_OTHER, thread
 
 
+@pytest.mark.slow  # a time that other work on the machine moves
 def test_the_sound_is_back_soon_after_a_listener_comes(server: SoundServer) -> None:
     """0.3 s of silence at most; a busy machine may add what a plain `parec` needs there until its first sound."""
     app = start(server, "--virtual-mic")
@@ -91,4 +92,4 @@ def test_the_sound_is_back_soon_after_a_listener_comes(server: SoundServer) -> N
 
 
 def is_heard(recording: Path) -> bool:
-    return bool(np.any(np.abs(read_raw(recording)) > 0.05))
+    return recording.exists() and bool(np.any(np.abs(read_raw(recording)) > 0.05))
