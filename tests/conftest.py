@@ -1,7 +1,7 @@
 """Fixtures that every test may use."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,8 @@ sys.path.insert(0, str(ROOT / "tests"))
 import make_models  # noqa: E402
 from fake_portaudio import FakePortAudio  # noqa: E402
 from live_session import Player  # noqa: E402
+
+from quietmic import cli  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +33,16 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def passthrough_model(model_folder: Path) -> Path:
     """An ONNX file that gives the reference microphone back."""
     return model_folder / "passthrough.onnx"
+
+
+@pytest.fixture
+def denoise(passthrough_model: Path) -> Callable[..., int]:
+    """Runs the command with the pass-through model; gives the exit code."""
+
+    def run(*arguments: object) -> int:
+        return cli.main(["denoise", "--model", str(passthrough_model), *map(str, arguments)])
+
+    return run
 
 
 @pytest.fixture(scope="session")

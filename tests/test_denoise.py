@@ -21,16 +21,6 @@ ROOT = Path(__file__).resolve().parent.parent
 Run = Callable[..., int]
 
 
-@pytest.fixture
-def denoise(passthrough_model: Path) -> Run:
-    """Runs the command with the pass-through model; gives the exit code."""
-
-    def run(*arguments: object) -> int:
-        return cli.main(["denoise", "--model", str(passthrough_model), *map(str, arguments)])
-
-    return run
-
-
 def sound(n_channels: int = 1, n_samples: int = 30_011, rate: int = 16000) -> np.ndarray:
     rng = np.random.default_rng(n_channels)
     tones = [np.sin(2 * np.pi * f * np.arange(n_samples) / rate) for f in rng.uniform(100, 1500, n_channels)]

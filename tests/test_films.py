@@ -10,22 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from quietmic import cli
 from quietmic.enhance.files.audio import AudioReader, read, write
 
 RATE, N = 48000, 96_000
 needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs the program ffmpeg")
 Run = Callable[..., int]
-
-
-@pytest.fixture
-def denoise(passthrough_model: Path) -> Run:
-    """Runs the command; gives the exit code."""
-
-    def run(*arguments: object) -> int:
-        return cli.main(["denoise", "--model", str(passthrough_model), *map(str, arguments)])
-
-    return run
 
 
 def tone() -> np.ndarray:

@@ -46,6 +46,15 @@ def stop(app: Application, number: int = signal.SIGINT) -> None:
     app.process.send_signal(number)
 
 
+def crash(server: SoundServer) -> Application:
+    """A virtual microphone that was killed while it ran."""
+    app = start(server, "--virtual-mic")
+    app.wait_for("->")
+    stop(app, signal.SIGKILL)
+    app.process.wait()
+    return app
+
+
 def check_voice(voice: Array, recorded: Array, gain: float = 0.5) -> None:
     """Most of the voice is there at its level; servers slip by samples under load, so not each quarter second."""
     n = SAMPLE_RATE // 4
@@ -133,10 +142,7 @@ def test_every_ending_removes_the_microphone(server: SoundServer) -> None:
 
 @on_pulseaudio
 def test_what_a_crash_left_is_removed_at_the_next_start(server: SoundServer) -> None:
-    crashed = start(server, "--virtual-mic")
-    crashed.wait_for("->")
-    os.kill(crashed.process.pid, signal.SIGKILL)
-    crashed.process.wait()
+    crash(server)
     assert sources(server).count("quietmic") == 1
     app = start(server, "--virtual-mic")
     app.wait_for("->")
@@ -151,10 +157,7 @@ def test_what_a_crash_left_is_removed_at_the_next_start(server: SoundServer) -> 
 @on_pulseaudio
 def test_what_a_crash_left_is_removed_also_when_its_number_was_given_again(server: SoundServer) -> None:
     """The number of a process that ended is another program's by and by, which is not quietmic."""
-    crashed = start(server, "--virtual-mic")
-    crashed.wait_for("->")
-    os.kill(crashed.process.pid, signal.SIGKILL)
-    crashed.process.wait()
+    crashed = crash(server)
     left = [
         line.split("\t")
         for line in server.pactl("list", "short", "modules").stdout.splitlines()

@@ -32,12 +32,12 @@ from make_models import make_card, make_passthrough  # noqa: E402
 from quietmic.enhance.files.batch import FileJob, Options, enhance_file  # noqa: E402
 from quietmic.enhance.files.library import LibraryError  # noqa: E402
 from quietmic.enhance.processes import worker_pool  # noqa: E402
+from quietmic.enhance.report.model_table import write_into  # noqa: E402
 
 LIMIT_S = 10
 SLACK = 2400  # samples by which decoders of lossy codings differ at the ends
 OUTCOMES = ("enhanced", "enhanced with a warning", "refused", "crashed", "hung", "half written", "another length")
 FAILURES = OUTCOMES[3:]
-_BEGIN, _END = "<!-- fuzz: written by `make fuzz` -->", "<!-- end of fuzz -->"
 
 
 def make_seeds(folder: Path) -> list[Path]:
@@ -185,8 +185,7 @@ def main(count: int, seed: int, markdown: Path | None, kept: Path) -> None:
     table = make_table(found)
     print(table)
     if markdown:
-        before, _, rest = markdown.read_text(encoding="utf-8").partition(_BEGIN)
-        markdown.write_text(f"{before}{_BEGIN}\n{table}\n{_END}{rest.partition(_END)[2]}", encoding="utf-8")
+        write_into(markdown, "fuzz", table, "make fuzz")
     sys.exit(int(any(counts[outcome] for counts in found.values() for outcome in FAILURES)))
 
 
