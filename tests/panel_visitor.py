@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import queue
 import subprocess
 import sys
@@ -135,7 +136,9 @@ def wait_until_done(socket: Any, number: int) -> dict[str, Any]:
 
 def left_in(folder: Path) -> list[Path]:
     """What panels have left in a folder for temporary files, in which libraries may have some of their own."""
-    return [path for path in folder.glob("quietmic-panel-*/**/*") if path.is_file()]
+    walked = os.walk(folder)  # not a glob, which fails when a folder goes meanwhile
+    found = [Path(root, name) for root, _, names in walked for name in names]
+    return [path for path in found if path.relative_to(folder).parts[0].startswith("quietmic-panel-")]
 
 
 @pytest.fixture(scope="module")
