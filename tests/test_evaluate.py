@@ -11,6 +11,7 @@ from reports_fixtures import RATE, voice, write_pairs
 
 from quietmic import cli
 from quietmic.enhance.errors import QuietmicError
+from quietmic.enhance.measure import jobs
 from quietmic.enhance.measure import quality as evaluation
 from quietmic.enhance.measure.metrics import METRIC_NAMES
 from quietmic.enhance.measure.quality import EvaluationOptions
@@ -198,8 +199,8 @@ def test_a_second_run_computes_nothing_and_a_changed_file_only_itself(tmp_path, 
     system = model_system(str(passthrough_model))
     first = evaluation.evaluate(find_recordings(folder), [system], EvaluationOptions(cache=tmp_path / "cache"))
     computed = []
-    measure = evaluation.evaluate_job
-    monkeypatch.setattr(evaluation, "evaluate_job", lambda job: computed.append(job.recording.name) or measure(job))
+    measure = jobs.evaluate_job
+    monkeypatch.setattr(jobs, "evaluate_job", lambda job: computed.append(job.recording.name) or measure(job))
     again = evaluation.evaluate(find_recordings(folder), [system], EvaluationOptions(cache=tmp_path / "cache"))
     assert computed == []
     assert again == first
@@ -210,7 +211,7 @@ def test_a_second_run_computes_nothing_and_a_changed_file_only_itself(tmp_path, 
 
 def test_a_stopped_run_goes_on(tmp_path, passthrough_model, monkeypatch):
     recordings = find_recordings(write_pairs(tmp_path / "scenes"))
-    measure, done = evaluation.evaluate_job, []
+    measure, done = jobs.evaluate_job, []
 
     def stop_after_four(job):
         if len(done) == 4:
@@ -218,12 +219,12 @@ def test_a_stopped_run_goes_on(tmp_path, passthrough_model, monkeypatch):
         done.append(job)
         return measure(job)
 
-    monkeypatch.setattr(evaluation, "evaluate_job", stop_after_four)
+    monkeypatch.setattr(jobs, "evaluate_job", stop_after_four)
     system = model_system(str(passthrough_model))
     with pytest.raises(KeyboardInterrupt):
         evaluation.evaluate(recordings, [system], EvaluationOptions(cache=tmp_path / "cache"))
     remaining = []
-    monkeypatch.setattr(evaluation, "evaluate_job", lambda job: remaining.append(job) or measure(job))
+    monkeypatch.setattr(jobs, "evaluate_job", lambda job: remaining.append(job) or measure(job))
     evaluation.evaluate(recordings, [system], EvaluationOptions(cache=tmp_path / "cache"))
     assert len(remaining) == 2
 

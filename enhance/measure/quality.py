@@ -1,22 +1,21 @@
 """Quality of models and peers on a folder of recordings: every file, every system, every measure.
 
-One function does one file with one system (`evaluate_job`); a pool of processes runs them; each result is kept in a
-cache, so that a run that was stopped goes on where it was, and a second one costs nothing.
+One function does one file with one system (`jobs.evaluate_job`); a pool of processes runs them; each result is kept in
+a cache, so that a run that was stopped goes on where it was, and a second one costs nothing.
 """
 
 import json
 import logging
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from quietmic.enhance.arrays import Array
 from quietmic.enhance.cluster.connect import Cluster
 from quietmic.enhance.cluster.distribute import WorkerDied, run_on_cluster
 from quietmic.enhance.errors import QuietmicError
@@ -24,14 +23,15 @@ from quietmic.enhance.files import audio
 from quietmic.enhance.hashes import hash_file, hash_files
 from quietmic.enhance.jsonfile import write_json
 from quietmic.enhance.measure import metrics
+from quietmic.enhance.measure.jobs import Job, try_job
 from quietmic.enhance.measure.metrics import metric_versions
-from quietmic.enhance.measure.rates import at_rate
+from quietmic.enhance.measure.recognition import WORD_NAMES, WORDS_FACT, recogniser_versions
 from quietmic.enhance.measure.recordings import Recording, find_recordings, pair_folders
 from quietmic.enhance.measure.records import DEFAULT_FOLDER, write_record
 from quietmic.enhance.measure.statistics import SEED
 from quietmic.enhance.measure.summary import GAIN_NAMES, Row, summarise_rows
-from quietmic.enhance.measure.systems import NOISY, System, describe_system, noisy_system, run_system
-from quietmic.enhance.measure.wideband import WIDEBAND_NAMES, WIDEBAND_REVISION, measure_wideband
+from quietmic.enhance.measure.systems import NOISY, System, describe_system, noisy_system
+from quietmic.enhance.measure.wideband import WIDEBAND_NAMES, WIDEBAND_REVISION
 from quietmic.enhance.processes import worker_pool
 from quietmic.enhance.progress import Progress, silent
 
@@ -53,7 +53,9 @@ class EvaluationOptions:
         cluster: workers to use instead of processes.
         progress: hears of each result.
         fast: DNSMOS, the slowest of the measures, is left out.
+        asr: word error is measured of recordings whose words are known.
         skip_bad: recordings that cannot be read or are damaged are left out and counted, in place of ending the run.
+        only_cached: nothing is computed: the result is of what an earlier run finished.
     """
 
     n_jobs: int = 1
@@ -62,24 +64,9 @@ class EvaluationOptions:
     cluster: Cluster | None = None
     progress: Progress = silent
     fast: bool = False
+    asr: bool = False
     skip_bad: bool = False
-
-
-@dataclass(frozen=True)
-class Job:
-    """One recording through one system.
-
-    Attributes:
-        recording: what is enhanced.
-        system: what enhances it.
-        fast: DNSMOS is left out.
-        key: SHA-256 over the files, the system and the versions of the measures.
-    """
-
-    recording: Recording
-    system: System
-    fast: bool
-    key: str
+    only_cached: bool = False
 
 
 def evaluate(recordings: list[Recording], systems: list[System], options: EvaluationOptions) -> dict[str, Any]:
@@ -91,7 +78,8 @@ def evaluate(recordings: list[Recording], systems: list[System], options: Evalua
         options: how to run it.
 
     Returns:
-        {"systems", "rows", "summary", "splits", "paired", "skipped"}: plain data for JSON.
+        {"systems", "rows", "summary", "splits", "paired", "skipped", "unfinished"}: plain data for JSON; unfinished is
+        the number of results that a stopped run still lacks.
 
     Raises:
         QuietmicError: a file cannot be read or is damaged (all of them, where bad ones are skipped), a system needs
@@ -108,49 +96,37 @@ def evaluate(recordings: list[Recording], systems: list[System], options: Evalua
         if len(skipped) == len(recordings):
             raise QuietmicError(f"none of the {len(recordings)} recordings can be read, the last one: {error}")
 
-    jobs = _plan(recordings, systems, options.fast, leave_out)
+    jobs = _plan(recordings, systems, options, leave_out)
     rows = {job.key: row for job in jobs if (row := _read_cached(options.cache, job)) is not None}
-    todo = [job for job in jobs if job.key not in rows]
-    for job, result in _run(todo, options.n_jobs, options.cluster):
-        if isinstance(result, QuietmicError):
-            leave_out(job.recording, result)
-            continue
-        write_json(result, _cache_path(options.cache, job.key))
-        rows[job.key] = result
-        options.progress("evaluating", len(rows), len(jobs), f"{job.recording.name[:24]} {job.system.label}")
-    ordered = _add_gains([_label(rows[job.key], job) for job in jobs if job.recording.name not in skipped])
+    todo = [] if options.only_cached else [job for job in jobs if job.key not in rows]
+    # Closed at once where the run is stopped: workers must not go on while what is there is being written.
+    with closing(_run(todo, options.n_jobs, options.cluster)) as results:
+        for job, result in results:
+            if isinstance(result, QuietmicError):
+                leave_out(job.recording, result)
+                continue
+            write_json(result, _cache_path(options.cache, job.key))
+            rows[job.key] = result
+            options.progress("evaluating", len(rows), len(jobs), f"{job.recording.name[:24]} {job.system.label}")
+    whole = [job for job in jobs if job.recording.name not in skipped]
+    ordered = _add_gains([_label(rows[job.key], job) for job in _finished(whole, rows)])
     told = [{"scene": name, "reason": reason} for name, reason in skipped.items()]
-    described = {"systems": [describe_system(system) for system in systems], "rows": ordered, "skipped": told}
-    return described | summarise_rows(ordered)
+    measured = {row["system"] for row in ordered}
+    described = [describe_system(system) for system in systems if system.label in measured]
+    facts = {"systems": described, "rows": ordered, "skipped": told, "unfinished": len(whole) - len(ordered)}
+    return facts | summarise_rows(ordered)
 
 
-def evaluate_job(job: Job) -> Row:
-    """Measures of one file and one system: the same function in this process, in a pool or on a cluster.
-
-    Measures are taken at 16 kHz, above that those of the whole band as well; both signals are cut to the shorter one.
-    """
-    noisy, sample_rate = audio.read_undamaged(job.recording.noisy)
-    begin = time.perf_counter()
-    enhanced = run_system(job.system, noisy, sample_rate)
-    elapsed_s = time.perf_counter() - begin
-    wideband = measure_wideband(*_cut(_read_clean(job.recording.clean, sample_rate), enhanced), sample_rate)
-    clean = _read_clean(job.recording.clean, metrics.METRIC_RATE)
-    clean, enhanced = _cut(clean, at_rate(enhanced, sample_rate, metrics.METRIC_RATE))
-    seconds = noisy.shape[1] / sample_rate
-    rtf = None if job.system.kind == NOISY or not seconds else elapsed_s / seconds
-    measured = metrics.measure(clean, enhanced, metrics.METRIC_RATE, job.fast)
-    return {"seconds": seconds, "pool_rtf": rtf} | measured | wideband
+def _finished(jobs: list[Job], rows: dict[str, Row]) -> list[Job]:
+    """Those with a result, on recordings whose noisy signal has one, without which there are no gains."""
+    heard = {job.recording.name for job in jobs if job.system.kind == NOISY and job.key in rows}
+    return [job for job in jobs if job.key in rows and job.recording.name in heard]
 
 
-def try_job(job: Job) -> Row | QuietmicError:
-    """The same, or why there are no measures: what a worker gives back."""
-    try:
-        return evaluate_job(job)
-    except QuietmicError as error:
-        return error
-
-
-def _plan(recordings: list[Recording], systems: list[System], fast: bool, leave_out: LeaveOut) -> list[Job]:
+def _plan(
+    recordings: list[Recording], systems: list[System], options: EvaluationOptions, leave_out: LeaveOut
+) -> list[Job]:
+    recogniser = _find_recogniser(recordings) if options.asr else ""
     known: list[tuple[Recording, audio.AudioInfo]] = []
     for recording in recordings:
         try:
@@ -158,16 +134,31 @@ def _plan(recordings: list[Recording], systems: list[System], fast: bool, leave_
         except QuietmicError as error:
             leave_out(recording, error)
     _tell_left_out(systems, [info.n_channels for _, info in known])
-    versions = json.dumps(metrics.metric_versions(), sort_keys=True) + ("\nfast" if fast else "")
+    versions = json.dumps(metrics.metric_versions(), sort_keys=True) + ("\nfast" if options.fast else "")
     jobs = []
     for recording, info in known:
+        words = str(recording.facts.get(WORDS_FACT, "")) if recogniser else ""
         files = hash_file(recording.noisy) + (hash_file(recording.clean) if recording.clean else "")
-        wideband = [f"wideband {WIDEBAND_REVISION}"] if info.sample_rate > metrics.METRIC_RATE else []
+        more = [f"wideband {WIDEBAND_REVISION}"] if info.sample_rate > metrics.METRIC_RATE else []
+        more += [recogniser, words] if words else []
         for system in systems:
             if system.n_mics <= info.n_channels:
-                text = "\n".join([files, system.kind, system.fingerprint, str(system.n_mics), versions, *wideband])
-                jobs.append(Job(recording, system, fast, sha256(text.encode()).hexdigest()))
+                text = "\n".join([files, system.kind, system.fingerprint, str(system.n_mics), versions, *more])
+                jobs.append(Job(recording, system, options.fast, words, sha256(text.encode()).hexdigest()))
     return jobs
+
+
+def _find_recogniser(recordings: list[Recording]) -> str:
+    """What measures word error, for the keys of the cache.
+
+    Raises:
+        QuietmicError: it is not installed, or nothing is known of what is said.
+    """
+    versions = json.dumps(recogniser_versions(), sort_keys=True)
+    if not any(recording.facts.get(WORDS_FACT) for recording in recordings):
+        message = f"word error needs a column '{WORDS_FACT}' in manifest.csv: what is said in each recording"
+        raise QuietmicError(message, exit_code=2)
+    return versions
 
 
 def _check_recording(recording: Recording) -> audio.AudioInfo:
@@ -206,7 +197,7 @@ def _tell_left_out(systems: list[System], counts: list[int]) -> None:
             )  # fmt: skip
 
 
-def _run(jobs: list[Job], n_jobs: int, cluster: Cluster | None) -> Iterator[tuple[Job, Row | QuietmicError]]:
+def _run(jobs: list[Job], n_jobs: int, cluster: Cluster | None) -> Generator[tuple[Job, Row | QuietmicError]]:
     """Results as they come; a few jobs per worker are handed out at a time."""
     if cluster:
         yield from _on_cluster(jobs, cluster)
@@ -230,7 +221,7 @@ def _run(jobs: list[Job], n_jobs: int, cluster: Cluster | None) -> Iterator[tupl
             raise QuietmicError("a worker process died; the same command goes on where this one stopped") from error
 
 
-def _on_cluster(jobs: list[Job], cluster: Cluster) -> Iterator[tuple[Job, Row | QuietmicError]]:
+def _on_cluster(jobs: list[Job], cluster: Cluster) -> Generator[tuple[Job, Row | QuietmicError]]:
     """The same on a cluster, whose workers get absolute paths, since they run elsewhere."""
     asked = {job.key: job for job in jobs}
     models = {Path(job.system.target).absolute() for job in jobs if job.system.kind == "model"}
@@ -269,7 +260,7 @@ def _read_cached(cache: Path, job: Job) -> Row | None:
 def _label(row: Row, job: Job) -> Row:
     """The names come first as columns, and once more because a manifest's columns may have the same names."""
     names = {"scene": job.recording.name, "system": job.system.label}
-    unmeasured = dict.fromkeys(WIDEBAND_NAMES)  # in rows that were kept before these measures were there
+    unmeasured = dict.fromkeys(WIDEBAND_NAMES + WORD_NAMES)  # in rows that were kept before these measures were there
     return names | job.recording.facts | names | {"mics_used": job.system.n_mics} | unmeasured | row
 
 
@@ -281,21 +272,6 @@ def _add_gains(rows: list[Row]) -> list[Row]:
             value, before = row[name], noisy[row["scene"]][name]
             row[gain] = None if value is None or before is None else value - before
     return rows
-
-
-def _read_clean(path: Path | None, wanted_rate: int) -> Array | None:
-    if path is None:
-        return None
-    samples, sample_rate = audio.read_undamaged(path)
-    return at_rate(samples[0], sample_rate, wanted_rate)
-
-
-def _cut(clean: Array | None, enhanced: Array) -> tuple[Array | None, Array]:
-    """Both as long as the shorter one."""
-    if clean is None:
-        return None, enhanced
-    n_samples = min(clean.size, enhanced.size)
-    return clean[:n_samples], enhanced[:n_samples]
 
 
 def run_evaluation(

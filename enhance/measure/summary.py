@@ -5,12 +5,14 @@ from collections.abc import Callable
 from typing import Any
 
 from quietmic.enhance.measure.metrics import METRIC_NAMES
+from quietmic.enhance.measure.recognition import WORD_NAMES
 from quietmic.enhance.measure.statistics import paired_difference, summarise
 from quietmic.enhance.measure.systems import NOISY
 from quietmic.enhance.measure.wideband import WIDEBAND_NAMES
 
 GAIN_NAMES = ("si_sdr_gain", "pesq_wb_gain", "stoi_gain", "ovrl_gain")
-FIGURE_NAMES = METRIC_NAMES + WIDEBAND_NAMES + GAIN_NAMES
+PAIRED_NAMES = (*METRIC_NAMES, "wer")
+FIGURE_NAMES = METRIC_NAMES + WIDEBAND_NAMES + WORD_NAMES + GAIN_NAMES
 SPLIT_NAMES = ("si_sdr", "si_sdr_gain", "stoi", "pesq_wb", "ovrl")
 _MAX_SNR_GROUPS = 8  # more distinct values of the input SNR than this are binned by 5 dB
 
@@ -59,7 +61,7 @@ def paired_figures(rows: list[Row], first: str, second: str) -> dict[str, Any]:
     """Summaries of first - second by measure, over the scenes that both systems did."""
     other = {row["scene"]: row for row in rows if row["system"] == second}
     pairs = [(row, other[row["scene"]]) for row in rows if row["system"] == first and row["scene"] in other]
-    return {name: paired_difference([a[name] for a, _ in pairs], [b[name] for _, b in pairs]) for name in METRIC_NAMES}
+    return {name: paired_difference([a[name] for a, _ in pairs], [b[name] for _, b in pairs]) for name in PAIRED_NAMES}
 
 
 def input_snr_db(row: Row) -> float | None:

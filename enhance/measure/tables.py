@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from quietmic.enhance.measure.summary import paired_figures
+from quietmic.enhance.measure.systems import NOISY
 from quietmic.enhance.measure.wideband import WIDEBAND_NAMES
 
 MISSING = "not measured"
@@ -23,6 +25,8 @@ HEADINGS = {
     "si_sdr_whole": ("SI-SDR dB, whole band", 2),
     "lsd_high": ("LSD dB, 8-20 kHz", 2),
     "lsd_whole": ("LSD dB, whole band", 2),
+    "wer": ("word error", 3),
+    "wer_clean": ("word error", 3),
     "stoi_gain": ("STOI gain", 4),
     "pesq_wb_gain": ("PESQ-WB gain", 3),
     "ovrl_gain": ("OVRL gain", 3),
@@ -104,7 +108,7 @@ def summary_table(result: dict[str, Any]) -> Table:
 
 
 def summary_tables(result: dict[str, Any]) -> list[Table]:
-    """The means, and those of what lies above the reach of the measures at 16 kHz where recordings hold it."""
+    """The means, and those of the band above 8 kHz and of word error where they were measured."""
     measured = {
         system: figures for system, figures in result["summary"].items() if figures.get("lsd_whole", {}).get("n")
     }
@@ -115,7 +119,22 @@ def summary_tables(result: dict[str, Any]) -> list[Table]:
     table = Table(
         "Recordings above 16 kHz: mean [95% bootstrap interval]", ["", "files", *_headings(WIDEBAND_NAMES)[1:]], rows
     )
-    return [summary_table(result), table] if rows else [summary_table(result)]
+    words = _word_table(result) if result["summary"][NOISY].get("wer", {}).get("n") else None
+    return [summary_table(result), *([table] if rows else []), *([words] if words else [])]
+
+
+def _word_table(result: dict[str, Any]) -> Table:
+    """Word error of the noisy, the enhanced and the clean recordings, and what each changes about the noisy ones'."""
+    rows = []
+    for system, figures in result["summary"].items():
+        change = paired_figures(result["rows"], system, NOISY)["wer"]
+        told = "" if system == NOISY else format_interval(change, "wer", signed=True)
+        rows.append([system, str(figures["wer"]["n"]), format_interval(figures["wer"], "wer"), told])
+    clean = result["summary"][NOISY]["wer_clean"]
+    if clean["n"]:
+        rows.append(["clean", str(clean["n"]), format_interval(clean, "wer"), ""])
+    title = "Word error of a recogniser, errors for each word said: mean [95% bootstrap interval]"
+    return Table(title, ["", "files", "word error", "against noisy"], rows)
 
 
 def count_files(figures: dict[str, Any]) -> str:

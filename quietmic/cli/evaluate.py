@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 @json_option
 @click.option("--csv", "csv_path", type=path_type, help="Write the figures of each file as CSV.")
 @markdown_option
-@evaluation_options(cluster_options)
+@evaluation_options(
+    click.option("--asr", is_flag=True, help="Word error as well, where a manifest says what is said."),
+    cluster_options,
+)
 def evaluate(
     folder: Path | None, noisy: Path | None, clean: Path | None, skip_bad: bool, selection: "Selection",
     how: "EvaluationOptions", json_path: str | None, csv_path: Path | None, markdown_path: Path | None,

@@ -174,12 +174,12 @@ selection_options = gather(
 
 
 def make_evaluation(
-    jobs: int, cache: Path, records: Path, fast: bool, cluster: "Cluster | None" = None
+    jobs: int, cache: Path, records: Path, fast: bool, asr: bool = False, cluster: "Cluster | None" = None
 ) -> "EvaluationOptions":
     """How an evaluation is run."""
     from quietmic.enhance.measure.quality import EvaluationOptions
 
-    return EvaluationOptions(jobs, cache, records, cluster, fast=fast)
+    return EvaluationOptions(jobs, cache, records, cluster, fast=fast, asr=asr)
 
 
 def evaluation_options(*more: Decorator) -> Decorator:

@@ -1,0 +1,86 @@
+"""One recording through one system, and its measures: what a process or a worker of a cluster is given to do."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from quietmic.enhance.arrays import Array
+from quietmic.enhance.errors import QuietmicError
+from quietmic.enhance.files import audio
+from quietmic.enhance.measure import metrics
+from quietmic.enhance.measure.rates import at_rate
+from quietmic.enhance.measure.recognition import WORD_NAMES, word_error
+from quietmic.enhance.measure.recordings import Recording
+from quietmic.enhance.measure.summary import Row
+from quietmic.enhance.measure.systems import NOISY, System, run_system
+from quietmic.enhance.measure.wideband import measure_wideband
+
+
+@dataclass(frozen=True)
+class Job:
+    """One recording through one system.
+
+    Attributes:
+        recording: what is enhanced.
+        system: what enhances it.
+        fast: DNSMOS is left out.
+        words: what is said, to measure word error by; empty where it is not measured.
+        key: SHA-256 over the files, the words, the system and the versions of the measures.
+    """
+
+    recording: Recording
+    system: System
+    fast: bool
+    words: str
+    key: str
+
+
+def evaluate_job(job: Job) -> Row:
+    """Measures of one file and one system: the same function in this process, in a pool or on a cluster.
+
+    Measures are taken at 16 kHz, above that those of the whole band as well; both signals are cut to the shorter one.
+    """
+    noisy, sample_rate = audio.read_undamaged(job.recording.noisy)
+    begin = time.perf_counter()
+    enhanced = run_system(job.system, noisy, sample_rate)
+    elapsed_s = time.perf_counter() - begin
+    wideband = measure_wideband(*_cut(_read_clean(job.recording.clean, sample_rate), enhanced), sample_rate)
+    clean = _read_clean(job.recording.clean, metrics.METRIC_RATE)
+    clean, enhanced = _cut(clean, at_rate(enhanced, sample_rate, metrics.METRIC_RATE))
+    seconds = noisy.shape[1] / sample_rate
+    rtf = None if job.system.kind == NOISY or not seconds else elapsed_s / seconds
+    measured = metrics.measure(clean, enhanced, metrics.METRIC_RATE, job.fast)
+    return {"seconds": seconds, "pool_rtf": rtf} | measured | wideband | _measure_words(job, clean, enhanced)
+
+
+def try_job(job: Job) -> Row | QuietmicError:
+    """The same, or why there are no measures: what a worker gives back."""
+    try:
+        return evaluate_job(job)
+    except QuietmicError as error:
+        return error
+
+
+def _measure_words(job: Job, clean: Array | None, enhanced: Array) -> Row:
+    """Word error, keyed by WORD_NAMES; that of the clean recording stands with the noisy one."""
+    figures: Row = dict.fromkeys(WORD_NAMES)
+    if job.words:
+        figures["wer"] = word_error(job.words, enhanced, metrics.METRIC_RATE)
+        if job.system.kind == NOISY and clean is not None:
+            figures["wer_clean"] = word_error(job.words, clean, metrics.METRIC_RATE)
+    return figures
+
+
+def _read_clean(path: Path | None, wanted_rate: int) -> Array | None:
+    if path is None:
+        return None
+    samples, sample_rate = audio.read_undamaged(path)
+    return at_rate(samples[0], sample_rate, wanted_rate)
+
+
+def _cut(clean: Array | None, enhanced: Array) -> tuple[Array | None, Array]:
+    """Both as long as the shorter one."""
+    if clean is None:
+        return None, enhanced
+    n_samples = min(clean.size, enhanced.size)
+    return clean[:n_samples], enhanced[:n_samples]
