@@ -53,7 +53,8 @@ def test_what_is_asked_for_is_checked(visitor: Visitor, page: tuple[Any, str], p
 
 FOREIGN = [
     {"Host": "evil.example"}, {"Host": "evil.example:80"}, {"Host": ""}, {"Host": "127.0.0.1.evil.example"},
-    {"Host": "192.168.1.2"}, {"Origin": "http://evil.example"}, {"Origin": "null"}, {"Origin": "http://127.0.0.1"},
+    {"Host": "192.168.1.2"}, {"Host": "x; script-src *@127.0.0.1"},
+    {"Host": "evil.example@127.0.0.1"}, {"Origin": "http://evil.example"}, {"Origin": "null"}, {"Origin": "http://127.0.0.1"},
     {"Origin": "http://localhost:1"}, {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"},
     {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "cors"},
 ]  # fmt: skip
@@ -135,3 +136,12 @@ def test_a_token_is_made_where_one_is_needed() -> None:
     assert TOKEN not in repr(panel_options("0.0.0.0", 0, TOKEN))
     with pytest.raises(QuietmicError, match="12 characters"):
         panel_options("0.0.0.0", 0, "1234")
+
+
+@pytest.mark.parametrize(
+    "token", ["one two three", "seven;eight;nine", "日本語のトークンですよとても", "a&token=b&more"]
+)
+def test_a_token_that_no_address_carries_is_refused(token: str) -> None:
+    """One of Japanese letters was taken, and then the page could not be opened: no cookie holds them."""
+    with pytest.raises(QuietmicError, match="plain letters"):
+        panel_options("0.0.0.0", 0, token)

@@ -8,6 +8,7 @@ comes from must come from our own page; and beyond this machine the token must b
 import asyncio
 import hmac
 import ipaddress
+import re
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers
@@ -17,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from quietmic.panel.options import PanelOptions, own_names
 
 COOKIE = "quietmic-panel"
+_HOST = re.compile(r"[\w.-]*(:\d+)?|\[[\da-fA-F:.]+\](:\d+)?")  # it goes into a header of the answer
 _SLOW_DOWN_S = 0.5  # after a wrong token
 _ENTER = """<!doctype html><html lang="en"><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1"><title>quietmic</title>
@@ -65,7 +67,9 @@ class Guard:
         return None
 
     def _is_ours(self, host: str) -> bool:
-        """An address in figures leads nowhere else; of names only our own count."""
+        """An address in figures leads nowhere else; of names only our own count, and nothing beside name and port."""
+        if not _HOST.fullmatch(host):
+            return False
         name = urlsplit(f"//{host}").hostname or ""
         try:
             return ipaddress.ip_address(name).is_loopback or not self._options.is_local

@@ -1,6 +1,7 @@
 """How the panel is served, and what it bears."""
 
 import ipaddress
+import re
 import secrets
 import socket
 from dataclasses import dataclass, field
@@ -9,6 +10,8 @@ from quietmic.enhance.errors import QuietmicError
 
 LEAST_TOKEN = 12
 """Characters of a token that a person chooses."""
+
+_TOKEN = re.compile(r"[A-Za-z0-9._~-]*")
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,11 @@ def panel_options(host: str, port: int, token: str | None) -> PanelOptions:
     """Options as a person gives them; beyond this machine there is always a token.
 
     Raises:
-        QuietmicError: a token that could be guessed.
+        QuietmicError: a token that could be guessed, or that an address and a cookie would not carry as it is.
     """
+    if token is not None and not _TOKEN.fullmatch(token):
+        message = "a token is made of plain letters, digits and - . _ ~, as it stands in an address"
+        raise QuietmicError(message, exit_code=2)
     if token is not None and len(token) < LEAST_TOKEN:
         raise QuietmicError(f"a token needs {LEAST_TOKEN} characters at least, as it can be guessed", exit_code=2)
     if token is None and not is_loopback(host):

@@ -100,7 +100,9 @@ function makeCard(name) {
       return entry;
     })),
   };
+  element.setAttribute("aria-label", name);
   find(".remove").setAttribute("aria-label", `Remove ${name}`);
+  find(".again").setAttribute("aria-label", `Enhance again ${name}`);
   find(".remove").addEventListener("click", () => remove(card));
   find(".again").addEventListener("click", () => ask(card.number).catch((error) => notify(error.message)));
   byId("list").prepend(element);

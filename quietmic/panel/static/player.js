@@ -20,6 +20,7 @@ export class Player {
     this.seek = find(".seek");
     this.seek.max = pictures.seconds;
     this.button = find(".play");
+    this.name = element.closest("li").getAttribute("aria-label");
     const name = `heard-${nextName++}`;
     for (const radio of element.querySelectorAll(".switch input")) {
       radio.name = name;
@@ -99,6 +100,7 @@ export class Player {
   show() {
     const at = this.audio.currentTime, seconds = this.pictures.seconds;
     this.button.textContent = this.audio.paused ? "Play" : "Pause";
+    this.button.setAttribute("aria-label", `${this.button.textContent} ${this.name}`);
     this.seek.value = at;
     this.seek.setAttribute("aria-valuetext", `${at.toFixed(0)} of ${seconds.toFixed(0)} seconds`);
     this.element.querySelector(".cursor").style.left = `${100 * Math.min(1, at / seconds)}%`;
