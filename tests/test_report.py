@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from chromium import browser, set_screen, take_picture
+from chromium import browser, set_screen, take_picture, wait_for
 from reports_fixtures import RATE, voice, write_pairs
 
 from quietmic import cli
+from quietmic.enhance.measure import jobs
+from quietmic.enhance.report.answer import find_answer
 from quietmic.enhance.report.media import sound_uri
 from quietmic.enhance.report.report import script_data
 from quietmic.enhance.report.spectrogram import peak_db, spectrogram_uri
@@ -84,6 +86,67 @@ def test_the_page_needs_no_network_and_its_files_agree(page):
     assert len(page.with_suffix(".csv").read_text().splitlines()) == 1 + 3 * 4
 
 
+def test_the_answer_stands_first_then_the_chart_then_tables(page):
+    html = page.read_text(encoding="utf-8")
+    places = [html.index(text) for text in ("On this machine take passthrough", 'id="chart"', "<table")]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize(
+    ("rtf", "title", "reason"),
+    [
+        ({"small": 0.1, "large": 0.4}, "On this machine take large", "Of 2 models that leave half of one core free"),
+        ({"small": 0.1, "large": 0.9}, "On this machine take small", "The only model measured has"),
+        ({"small": 0.6, "large": 1.4}, "On this machine take small", "None of 2 models leaves half of one core free"),
+        ({}, "Take large", "How fast it is here was not measured."),
+    ],
+)
+def test_the_answer_is_the_best_that_leaves_half_a_core_free(rtf, title, reason):
+    means = {"noisy": 1.2, "small": 1.6, "large": 1.9, "array": 2.5, "other": 3.0}
+    kinds = {"noisy": "noisy", "small": "model", "large": "model", "array": "model", "other": "peer"}
+    figures = {
+        "systems": [{"label": one, "kind": kinds[one], "n_mics": 4 if one == "array" else 1} for one in means],
+        "summary": {one: {"pesq_wb": {"mean": mean}} for one, mean in means.items()},
+    }
+    timed = rtf and rtf | {"array": 0.1, "other": 0.3}
+    systems = [{"label": one, "rtf_live": share} for one, share in timed.items()] if rtf else []
+    bench = {"figures": {"systems": systems, "load_average": 3.0}, "machine": {"cores": 2}} if rtf else None
+    answer = find_answer(figures, bench)
+    assert answer["title"] == title
+    assert any(reason in text for text in answer["reasons"])
+    assert any("other (PESQ-WB 3.000) scores higher" in text for text in answer["reasons"]) == bool(rtf)
+    assert any("The machine was busy" in text for text in answer["reasons"]) == bool(rtf)
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])  # Ctrl-C, and what a SIGTERM raises
+def test_a_stopped_run_writes_what_it_has(stop, tmp_path, passthrough_model, model_folder, monkeypatch, capsys):
+    """A run of ten minutes that was ended left nothing to look at."""
+    write_pairs(tmp_path / "scenes", n_scenes=2)
+    measure, done = jobs.evaluate_job, []
+
+    def stop_after_four(job):
+        if len(done) == 4:
+            raise stop
+        done.append(job)
+        return measure(job)
+
+    monkeypatch.setattr(jobs, "evaluate_job", stop_after_four)
+    arguments = ["report", str(tmp_path / "scenes"), "-o", str(tmp_path / "r.html"), "--fast"]
+    arguments += ["--model", str(passthrough_model), "--model", str(model_folder / "tenth.onnx")]
+    arguments += ["--cache", str(tmp_path / "cache"), "--records", str(tmp_path / "records")]
+    if stop is KeyboardInterrupt:
+        assert cli.main(arguments) == 1
+    else:
+        with pytest.raises(SystemExit):
+            cli.main(arguments)
+    html = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "2 of 6 results" in html and html.rstrip().endswith("</html>")
+    assert "r.html holds what was measured until then" in capsys.readouterr().err
+    monkeypatch.setattr(jobs, "evaluate_job", measure)
+    assert cli.main(arguments) == 0
+    assert "Stopped before the end" not in (tmp_path / "r.html").read_text(encoding="utf-8")
+
+
 def test_a_second_report_draws_from_the_records(page):
     before = sorted((page.parent / "records").iterdir())
     arguments = ["report", "-o", str(page.parent / "again.html"), "--records", str(page.parent / "records")]
@@ -145,6 +208,31 @@ def test_the_page_in_a_browser(browser, page, width, scheme):
     assert len(browser.find_elements("css selector", "#files-table tbody tr")) == 12
     assert len(browser.find_elements("css selector", "#chart circle")) == 2
     assert all(table.find_elements("css selector", "tbody tr") for table in browser.find_elements("tag name", "table"))
+
+
+def test_another_system_goes_on_at_the_same_place(browser, page):
+    """One press plays; a press on another name switches without going back to the beginning."""
+    open_page(browser, page, 390, "light")
+    names = browser.find_elements("css selector", ".sounds .hear")[:2]
+    sounds = browser.find_elements("css selector", ".sounds audio")[:2]
+
+    def facts(sound):
+        return browser.execute_script("return [arguments[0].paused, arguments[0].currentTime]", sound)
+
+    def wait_until_past(sound, seconds):
+        wait_for(browser, ".sounds", lambda found: facts(sound)[1] > seconds)
+
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", names[0])
+    names[0].click()
+    wait_until_past(sounds[0], 0.3)
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", names[1])
+    names[1].click()
+    wait_for(browser, ".sounds", lambda found: facts(sounds[0])[0])
+    assert facts(sounds[1])[1] >= 0.3
+    assert [name.get_attribute("aria-pressed") for name in names] == ["false", "true"]
+    names[1].click()
+    wait_for(browser, ".sounds", lambda found: facts(sounds[1])[0])
+    browser.execute_script("for (const one of document.querySelectorAll('audio')) one.currentTime = 0")
 
 
 def test_the_table_sorts_and_filters(browser, page):

@@ -1,6 +1,8 @@
 """The report: one page that holds everything, with Markdown, CSV and JSON beside it, drawn from records of runs."""
 
+import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +16,19 @@ from quietmic.enhance.measure.speed_tables import bench_markdown, bench_tables, 
 from quietmic.enhance.measure.summary import input_snr_db
 from quietmic.enhance.measure.systems import NOISY, System, recall_system
 from quietmic.enhance.measure.tables import HEADINGS, Table, evaluation_tables, format_figure, markdown, write_csv
-from quietmic.enhance.progress import Progress, silent
+from quietmic.enhance.progress import Progress
+from quietmic.enhance.report.answer import find_answer
 from quietmic.enhance.report.listening import colour_name, listening_card
 from quietmic.enhance.report.pages import render, script_json
 from quietmic.enhance.report.tables import comparison_tables, highlights, runs_table
+
+logger = logging.getLogger(__name__)
 
 BENCH_SECONDS = 5.0
 ROW_COLUMNS = ("si_sdr", "si_sdr_gain", "stoi", "estoi", "pesq_wb", "pesq_nb", "sig", "bak", "ovrl")
 # Quality on one axis, cost on the other: name -> title, for the chart's menus.
 QUALITY_AXES = {
-    "si_sdr_gain": "SI-SDR gain, dB", "pesq_wb": "PESQ-WB", "stoi": "STOI", "estoi": "ESTOI", "ovrl": "DNSMOS OVRL",
+    "pesq_wb": "PESQ-WB", "si_sdr_gain": "SI-SDR gain, dB", "stoi": "STOI", "estoi": "ESTOI", "ovrl": "DNSMOS OVRL",
     "sig": "DNSMOS SIG", "bak": "DNSMOS BAK",
 }  # fmt: skip
 COST_AXES = {
@@ -33,19 +38,20 @@ COST_AXES = {
 }  # fmt: skip
 
 
-def write_report(evaluation: dict[str, Any], path: Path, records: Path, progress: Progress = silent) -> list[Path]:
+def write_report(
+    evaluation: dict[str, Any], bench: dict[str, Any] | None, path: Path, records: Path
+) -> list[Path]:  # fmt: skip
     """Writes the page and its Markdown, CSV and JSON.
 
     Args:
         evaluation: a record of `evaluate`.
+        bench: a record of `bench` that covers the systems; None where speed is not known.
         path: of the HTML; the others get its name with .md, .csv and .json.
-        records: folder of records; a bench that covers the systems is run where there is none.
-        progress: hears of that bench.
+        records: folder of records, which the page lists.
 
     Returns:
         The files written.
     """
-    bench = _matching_bench(evaluation, records) or _new_bench(evaluation, records, progress)
     runs = runs_table(read_records(records))
     figures = evaluation["figures"]
     tables = comparison_tables(figures, bench["figures"] if bench else None)
@@ -54,6 +60,8 @@ def write_report(evaluation: dict[str, Any], path: Path, records: Path, progress
         "report.html",
         evaluation=evaluation,
         minutes=sum(row["seconds"] for row in figures["rows"] if row["system"] == NOISY) / 60,
+        answer=find_answer(figures, bench),
+        unfinished=figures.get("unfinished", 0),
         highlights=highlights(figures, bench["figures"] if bench else None),
         tables=tables,
         kinds={system["label"]: colour_name(system["kind"], system) for system in figures["systems"]},
@@ -90,7 +98,10 @@ def _matching_bench(evaluation: dict[str, Any], records: Path) -> dict[str, Any]
     return None
 
 
-def _new_bench(evaluation: dict[str, Any], records: Path, progress: Progress) -> dict[str, Any] | None:
+def _find_bench(evaluation: dict[str, Any], records: Path, progress: Progress) -> dict[str, Any] | None:
+    """The newest bench that fits, else a short new one; None where no system of the evaluation is there any more."""
+    if found := _matching_bench(evaluation, records):
+        return found
     described = [system for system in evaluation["figures"]["systems"] if system["kind"] != NOISY]
     systems = [system for entry in described if (system := recall_system(entry))]
     return run_bench(systems, BENCH_SECONDS, None, records, progress=progress) if systems else None
@@ -178,6 +189,9 @@ def run_report(
 ) -> list[Path]:
     """Evaluates and times what is missing, then writes the page with its tables.
 
+    A run that is stopped, by an interrupt or by a signal that ends the process, writes the page of what it has and then
+    ends as it was told to.
+
     Args:
         folder: evaluated first (finished results come from the cache); None for the newest record there is, and
             where there is none, the recordings of quietmic.
@@ -189,7 +203,19 @@ def run_report(
         The files written.
     """
     evaluation = None if folder else latest_evaluation(options.records)
-    if evaluation is None:
-        run_evaluation(folder or RECORDINGS, choose(), options)
-        evaluation = read_records(options.records, "evaluate")[-1]
-    return write_report(evaluation, path, options.records, options.progress)
+    systems = [] if evaluation else choose()
+    try:
+        evaluation = evaluation or _evaluate(folder or RECORDINGS, systems, options)
+        bench = _find_bench(evaluation, options.records, options.progress)
+    except (KeyboardInterrupt, SystemExit):
+        evaluation = evaluation or _evaluate(folder or RECORDINGS, systems, replace(options, only_cached=True))
+        if evaluation["figures"]["rows"]:
+            write_report(evaluation, _matching_bench(evaluation, options.records), path, options.records)
+            logger.warning("stopped; %s holds what was measured until then", path)
+        raise
+    return write_report(evaluation, bench, path, options.records)
+
+
+def _evaluate(folder: Path, systems: list[System], options: EvaluationOptions) -> dict[str, Any]:
+    run_evaluation(folder, systems, options)
+    return read_records(options.records, "evaluate")[-1]

@@ -55,6 +55,8 @@ def report(
         return
     if folder is None and (selection.models or selection.peers):
         folder = RECORDINGS
+    if folder and not how.fast:
+        click.echo("DNSMOS takes most of the time; --fast leaves it out.", err=True)
     with progress_bar() as bar:
         paths = run_report(folder, partial(report_systems, selection), out, replace(how, progress=bar))
     click.echo("\n".join(map(str, paths)))
