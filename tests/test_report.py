@@ -15,7 +15,7 @@ from chromium import browser, set_screen, take_picture, wait_for
 from reports_fixtures import RATE, voice, write_pairs
 
 from quietmic import cli
-from quietmic.enhance.measure import jobs
+from quietmic.enhance.measure import job as single
 from quietmic.enhance.report.answer import find_answer
 from quietmic.enhance.report.media import sound_uri
 from quietmic.enhance.report.report import script_data
@@ -122,7 +122,7 @@ def test_the_answer_is_the_best_that_leaves_half_a_core_free(rtf, title, reason)
 def test_a_stopped_run_writes_what_it_has(stop, tmp_path, passthrough_model, model_folder, monkeypatch, capsys):
     """A run of ten minutes that was ended left nothing to look at."""
     write_pairs(tmp_path / "scenes", n_scenes=2)
-    measure, done = jobs.evaluate_job, []
+    measure, done = single.evaluate_job, []
 
     def stop_after_four(job):
         if len(done) == 4:
@@ -130,7 +130,7 @@ def test_a_stopped_run_writes_what_it_has(stop, tmp_path, passthrough_model, mod
         done.append(job)
         return measure(job)
 
-    monkeypatch.setattr(jobs, "evaluate_job", stop_after_four)
+    monkeypatch.setattr(single, "evaluate_job", stop_after_four)
     arguments = ["report", str(tmp_path / "scenes"), "-o", str(tmp_path / "r.html"), "--fast"]
     arguments += ["--model", str(passthrough_model), "--model", str(model_folder / "tenth.onnx")]
     arguments += ["--cache", str(tmp_path / "cache"), "--records", str(tmp_path / "records")]
@@ -142,7 +142,7 @@ def test_a_stopped_run_writes_what_it_has(stop, tmp_path, passthrough_model, mod
     html = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert "2 of 6 results" in html and html.rstrip().endswith("</html>")
     assert "r.html holds what was measured until then" in capsys.readouterr().err
-    monkeypatch.setattr(jobs, "evaluate_job", measure)
+    monkeypatch.setattr(single, "evaluate_job", measure)
     assert cli.main(arguments) == 0
     assert "Stopped before the end" not in (tmp_path / "r.html").read_text(encoding="utf-8")
 

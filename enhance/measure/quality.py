@@ -1,7 +1,7 @@
 """Quality of models and peers on a folder of recordings: every file, every system, every measure.
 
-One function does one file with one system (`jobs.evaluate_job`); a pool of processes runs them; each result is kept in
-a cache, so that a run that was stopped goes on where it was, and a second one costs nothing.
+One function does one file with one system (job.py); a pool of processes runs them; each result is kept in a
+cache, so that a run that was stopped goes on where it was, and a second one costs nothing.
 """
 
 import json
@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
@@ -23,7 +23,7 @@ from quietmic.enhance.files import audio
 from quietmic.enhance.hashes import hash_file, hash_files
 from quietmic.enhance.jsonfile import write_json
 from quietmic.enhance.measure import metrics
-from quietmic.enhance.measure.jobs import Job, try_job
+from quietmic.enhance.measure.job import CEILING, Job, absolute_job, ceilings_of, try_job
 from quietmic.enhance.measure.metrics import metric_versions
 from quietmic.enhance.measure.recognition import WORD_NAMES, WORDS_FACT, recogniser_versions
 from quietmic.enhance.measure.recordings import Recording, find_recordings, pair_folders
@@ -78,8 +78,9 @@ def evaluate(recordings: list[Recording], systems: list[System], options: Evalua
         options: how to run it.
 
     Returns:
-        {"systems", "rows", "summary", "splits", "paired", "skipped", "unfinished"}: plain data for JSON; unfinished is
-        the number of results that a stopped run still lacks.
+        {"systems", "rows", "summary", "splits", "paired", "ceilings", "skipped", "unfinished"}: plain data for JSON;
+        "ceilings" is like "summary", of the clean targets and the reverberant speech, as far as they are there, and
+        "unfinished" the number of results that a stopped run still lacks.
 
     Raises:
         QuietmicError: a file cannot be read or is damaged (all of them, where bad ones are skipped), a system needs
@@ -108,13 +109,19 @@ def evaluate(recordings: list[Recording], systems: list[System], options: Evalua
             write_json(result, _cache_path(options.cache, job.key))
             rows[job.key] = result
             options.progress("evaluating", len(rows), len(jobs), f"{job.recording.name[:24]} {job.system.label}")
-    whole = [job for job in jobs if job.recording.name not in skipped]
-    ordered = _add_gains([_label(rows[job.key], job) for job in _finished(whole, rows)])
-    told = [{"scene": name, "reason": reason} for name, reason in skipped.items()]
+    asked = [job for job in jobs if job.recording.name not in skipped]
+    done = _finished(asked, rows)
+    labelled = _add_gains([_label(rows[job.key], job) for job in done])
+    limits, ordered = ([row for job, row in zip(done, labelled, strict=True) if (job.system.kind == CEILING) == wanted]
+                       for wanted in (True, False))  # fmt: skip
     measured = {row["system"] for row in ordered}
-    described = [describe_system(system) for system in systems if system.label in measured]
-    facts = {"systems": described, "rows": ordered, "skipped": told, "unfinished": len(whole) - len(ordered)}
-    return facts | summarise_rows(ordered)
+    facts = {
+        "systems": [describe_system(system) for system in systems if system.label in measured],
+        "rows": ordered,
+        "skipped": [{"scene": name, "reason": reason} for name, reason in skipped.items()],
+        "unfinished": len(asked) - len(done),
+    }
+    return facts | summarise_rows(ordered) | {"ceilings": summarise_rows(limits)["summary"]}
 
 
 def _finished(jobs: list[Job], rows: dict[str, Row]) -> list[Job]:
@@ -126,7 +133,7 @@ def _finished(jobs: list[Job], rows: dict[str, Row]) -> list[Job]:
 def _plan(
     recordings: list[Recording], systems: list[System], options: EvaluationOptions, leave_out: LeaveOut
 ) -> list[Job]:
-    recogniser = _find_recogniser(recordings) if options.asr else ""
+    fast, recogniser = options.fast, _find_recogniser(recordings) if options.asr else ""
     known: list[tuple[Recording, audio.AudioInfo]] = []
     for recording in recordings:
         try:
@@ -134,7 +141,7 @@ def _plan(
         except QuietmicError as error:
             leave_out(recording, error)
     _tell_left_out(systems, [info.n_channels for _, info in known])
-    versions = json.dumps(metrics.metric_versions(), sort_keys=True) + ("\nfast" if options.fast else "")
+    versions = json.dumps(metrics.metric_versions(), sort_keys=True) + ("\nfast" if fast else "")
     jobs = []
     for recording, info in known:
         words = str(recording.facts.get(WORDS_FACT, "")) if recogniser else ""
@@ -144,7 +151,10 @@ def _plan(
         for system in systems:
             if system.n_mics <= info.n_channels:
                 text = "\n".join([files, system.kind, system.fingerprint, str(system.n_mics), versions, *more])
-                jobs.append(Job(recording, system, options.fast, words, sha256(text.encode()).hexdigest()))
+                jobs.append(Job(recording, system, fast, words, sha256(text.encode()).hexdigest()))
+        for system, path in ceilings_of(recording, fast):
+            text = "\n".join([system.label, hash_file(path), hash_file(recording.clean or path), versions])
+            jobs.append(Job(recording, system, fast, "", sha256(text.encode()).hexdigest()))
     return jobs
 
 
@@ -226,24 +236,12 @@ def _on_cluster(jobs: list[Job], cluster: Cluster) -> Generator[tuple[Job, Row |
     asked = {job.key: job for job in jobs}
     models = {Path(job.system.target).absolute() for job in jobs if job.system.kind == "model"}
     finished = run_on_cluster(
-        try_job, map(_absolute, jobs), cluster, models, lambda job: job.recording.noisy.stat().st_size
+        try_job, map(absolute_job, jobs), cluster, models, lambda job: job.recording.noisy.stat().st_size
     )
     for job, row in finished:
         if isinstance(row, WorkerDied):
             raise QuietmicError(f"{job.recording.name} with {job.system.label}: {row.reason}")
         yield asked[job.key], row
-
-
-def _absolute(job: Job) -> Job:
-    """The same job for a worker whose current folder is another."""
-    recording, system = job.recording, job.system
-    clean = recording.clean and recording.clean.absolute()
-    recording = replace(recording, noisy=recording.noisy.absolute(), clean=clean)
-    if system.kind == "model":
-        system = replace(system, target=str(Path(system.target).absolute()))
-    elif system.weights:
-        system = replace(system, weights=system.weights.absolute())
-    return replace(job, recording=recording, system=system)
 
 
 def _cache_path(cache: Path, key: str) -> Path:

@@ -108,7 +108,7 @@ def summary_table(result: dict[str, Any]) -> Table:
 
 
 def summary_tables(result: dict[str, Any]) -> list[Table]:
-    """The means, and those of the band above 8 kHz and of word error where they were measured."""
+    """The means, what they could be, and those of the band above 8 kHz and of words where they were measured."""
     measured = {
         system: figures for system, figures in result["summary"].items() if figures.get("lsd_whole", {}).get("n")
     }
@@ -119,12 +119,14 @@ def summary_tables(result: dict[str, Any]) -> list[Table]:
     table = Table(
         "Recordings above 16 kHz: mean [95% bootstrap interval]", ["", "files", *_headings(WIDEBAND_NAMES)[1:]], rows
     )
-    words = _word_table(result) if result["summary"][NOISY].get("wer", {}).get("n") else None
-    return [summary_table(result), *([table] if rows else []), *([words] if words else [])]
+    wide = [table] if rows else []
+    return [summary_table(result), *_ceiling_table(result), *wide, *_word_table(result)]
 
 
-def _word_table(result: dict[str, Any]) -> Table:
-    """Word error of the noisy, the enhanced and the clean recordings, and what each changes about the noisy ones'."""
+def _word_table(result: dict[str, Any]) -> list[Table]:
+    """Word error of the noisy, the enhanced and the clean recordings, and what each changes; none without words."""
+    if not result["summary"].get(NOISY, {}).get("wer", {}).get("n"):
+        return []
     rows = []
     for system, figures in result["summary"].items():
         change = paired_figures(result["rows"], system, NOISY)["wer"]
@@ -134,7 +136,17 @@ def _word_table(result: dict[str, Any]) -> Table:
     if clean["n"]:
         rows.append(["clean", str(clean["n"]), format_interval(clean, "wer"), ""])
     title = "Word error of a recogniser, errors for each word said: mean [95% bootstrap interval]"
-    return Table(title, ["", "files", "word error", "against noisy"], rows)
+    return [Table(title, ["", "files", "word error", "against noisy"], rows)]
+
+
+def _ceiling_table(result: dict[str, Any]) -> list[Table]:
+    """What a perfect system would score, and one that leaves the room's echo; none where that is not known."""
+    rows = [
+        [name, count_files(figures), *(format_interval(figures[column], column) for column in SUMMARY_COLUMNS)]
+        for name, figures in result.get("ceilings", {}).items()
+    ]
+    title = "What there is to reach: mean [95% bootstrap interval]"
+    return [Table(title, ["", "files", *_headings(SUMMARY_COLUMNS)[1:]], rows)] if rows else []
 
 
 def count_files(figures: dict[str, Any]) -> str:

@@ -1,7 +1,7 @@
-"""One recording through one system, and its measures: what a process or a worker of a cluster is given to do."""
+"""One recording through one system: its measures, wherever they are computed."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from quietmic.enhance.arrays import Array
@@ -14,6 +14,10 @@ from quietmic.enhance.measure.recordings import Recording
 from quietmic.enhance.measure.summary import Row
 from quietmic.enhance.measure.systems import NOISY, System, run_system
 from quietmic.enhance.measure.wideband import measure_wideband
+
+CEILING = "ceiling"
+CLEAN = System("clean target", CEILING)
+REVERBERANT = System("reverberant speech", CEILING)
 
 
 @dataclass(frozen=True)
@@ -35,11 +39,23 @@ class Job:
     key: str
 
 
+def ceilings_of(recording: Recording, fast: bool) -> list[tuple[System, Path]]:
+    """What a system is to be held against beside the noisy input, and the file of it.
+
+    The clean target is what a perfect system gives, of which DNSMOS alone has to be measured; the reverberant speech is
+    what one gives that takes the noise away and leaves the room.
+    """
+    clean = [(CLEAN, recording.clean)] if recording.clean and not fast else []
+    return clean + ([(REVERBERANT, recording.reverberant)] if recording.clean and recording.reverberant else [])
+
+
 def evaluate_job(job: Job) -> Row:
     """Measures of one file and one system: the same function in this process, in a pool or on a cluster.
 
     Measures are taken at 16 kHz, above that those of the whole band as well; both signals are cut to the shorter one.
     """
+    if job.system.kind == CEILING:
+        return _measure_ceiling(job)
     noisy, sample_rate = audio.read_undamaged(job.recording.noisy)
     begin = time.perf_counter()
     enhanced = run_system(job.system, noisy, sample_rate)
@@ -53,14 +69,6 @@ def evaluate_job(job: Job) -> Row:
     return {"seconds": seconds, "pool_rtf": rtf} | measured | wideband | _measure_words(job, clean, enhanced)
 
 
-def try_job(job: Job) -> Row | QuietmicError:
-    """The same, or why there are no measures: what a worker gives back."""
-    try:
-        return evaluate_job(job)
-    except QuietmicError as error:
-        return error
-
-
 def _measure_words(job: Job, clean: Array | None, enhanced: Array) -> Row:
     """Word error, keyed by WORD_NAMES; that of the clean recording stands with the noisy one."""
     figures: Row = dict.fromkeys(WORD_NAMES)
@@ -69,6 +77,37 @@ def _measure_words(job: Job, clean: Array | None, enhanced: Array) -> Row:
         if job.system.kind == NOISY and clean is not None:
             figures["wer_clean"] = word_error(job.words, clean, metrics.METRIC_RATE)
     return figures
+
+
+def _measure_ceiling(job: Job) -> Row:
+    """Measures of one that is a file: its DNSMOS, and where it is not the clean target itself, the others."""
+    path = dict(ceilings_of(job.recording, False))[job.system]
+    samples, sample_rate = audio.read_undamaged(path)
+    reference = None if job.system == CLEAN else _read_clean(job.recording.clean, metrics.METRIC_RATE)
+    reference, heard = _cut(reference, at_rate(samples[0], sample_rate, metrics.METRIC_RATE))
+    measured = metrics.measure(reference, heard, metrics.METRIC_RATE, job.fast)
+    return {"seconds": samples.shape[1] / sample_rate, "pool_rtf": None} | measured
+
+
+def try_job(job: Job) -> Row | QuietmicError:
+    """The same, or why there are no measures: what a worker gives back."""
+    try:
+        return evaluate_job(job)
+    except QuietmicError as error:
+        return error
+
+
+def absolute_job(job: Job) -> Job:
+    """The same job for a worker whose current folder is another."""
+    recording, system = job.recording, job.system
+    clean = recording.clean and recording.clean.absolute()
+    reverberant = recording.reverberant and recording.reverberant.absolute()
+    recording = replace(recording, noisy=recording.noisy.absolute(), clean=clean, reverberant=reverberant)
+    if system.kind == "model":
+        system = replace(system, target=str(Path(system.target).absolute()))
+    elif system.weights:
+        system = replace(system, weights=system.weights.absolute())
+    return replace(job, recording=recording, system=system)
 
 
 def _read_clean(path: Path | None, wanted_rate: int) -> Array | None:
