@@ -16,6 +16,8 @@ from reports_fixtures import RATE, voice, write_pairs
 
 from quietmic import cli
 from quietmic.enhance.measure import job as single
+from quietmic.enhance.measure.summary import FIGURE_NAMES
+from quietmic.enhance.measure.tables import evaluation_tables
 from quietmic.enhance.report.answer import find_answer
 from quietmic.enhance.report.media import sound_uri
 from quietmic.enhance.report.report import script_data
@@ -116,6 +118,24 @@ def test_the_answer_is_the_best_that_leaves_half_a_core_free(rtf, title, reason)
     assert any(reason in text for text in answer["reasons"])
     assert any("other (PESQ-WB 3.000) scores higher" in text for text in answer["reasons"]) == bool(rtf)
     assert any("The machine was busy" in text for text in answer["reasons"]) == bool(rtf)
+
+
+def test_the_best_of_many_systems_come_first():
+    """A page began with a table of nineteen rows, which nobody reads."""
+    labels = ["noisy", *(f"model {index:02d}" for index in range(14)), "array"]
+    mean = {"mean": 1.0, "median": 1.0, "low": None, "high": None, "n": 1, "missing": 0}
+    means = {name: mean for name in FIGURE_NAMES}
+    summary = {label: means | {"pesq_wb": mean | {"mean": float(i)}} for i, label in enumerate(labels)}
+    systems = [
+        {"label": one, "kind": "noisy" if one == "noisy" else "model", "n_mics": 4 if one == "array" else 1}
+        for one in labels
+    ]
+    result = {"systems": systems, "summary": summary, "rows": [], "splits": {}, "paired": []}
+    first, second = evaluation_tables(result)[:2]
+    assert [row[0] for row in first.rows] == ["noisy", *(f"model {index:02d}" for index in range(13, 4, -1))]
+    assert len(second.rows) == 16
+    few = result | {"systems": systems[:5]}
+    assert len(evaluation_tables(few)[0].rows) == 16
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])  # Ctrl-C, and what a SIGTERM raises

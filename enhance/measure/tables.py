@@ -32,6 +32,8 @@ HEADINGS = {
     "ovrl_gain": ("OVRL gain", 3),
 }
 SUMMARY_COLUMNS = ("si_sdr", "si_sdr_gain", "stoi", "estoi", "pesq_wb", "pesq_nb", "sig", "bak", "ovrl")
+SHORT_COLUMNS = ("si_sdr", "stoi", "pesq_wb", "ovrl")
+SHORT_ROWS = 10
 SPLIT_COLUMNS = ("si_sdr_gain", "pesq_wb", "stoi", "ovrl")
 PAIRED_COLUMNS = ("si_sdr", "stoi", "pesq_wb", "ovrl")
 SPLIT_TITLES = {
@@ -86,12 +88,28 @@ def markdown(tables: list[Table]) -> str:
 
 def evaluation_tables(result: dict[str, Any]) -> list[Table]:
     """An evaluation as tables: means with intervals, medians, splits and paired differences."""
-    tables = [*summary_tables(result), _median_table(result)]
+    tables = [*_short_table(result), *summary_tables(result), _median_table(result)]
     for fact, groups in result["splits"].items():
         tables += [_split_table(fact, groups, name) for name in SPLIT_COLUMNS]
     if result["paired"]:
         tables.append(_paired_table(result["paired"]))
     return tables
+
+
+def _short_table(result: dict[str, Any]) -> list[Table]:
+    """The best of many systems at a glance, with the fewest microphones; none where all are few."""
+    systems = [system for system in result["systems"] if system["kind"] != NOISY]
+    if len(systems) < SHORT_ROWS:
+        return []
+    fewest = min(system["n_mics"] for system in systems)
+    means = {name: {column: part["mean"] for column, part in each.items()} for name, each in result["summary"].items()}
+    labels = [system["label"] for system in systems if system["n_mics"] == fewest]
+    best = sorted(labels, key=lambda label: -(means[label]["pesq_wb"] or 0.0))[: SHORT_ROWS - 1]
+    rows = [
+        [name, *(format_figure(means[name][column], column) for column in SHORT_COLUMNS)] for name in [NOISY, *best]
+    ]
+    title = f"At a glance, {fewest} microphone{'s' * (fewest > 1)}: noisy, and the {len(best)} of the highest PESQ-WB"
+    return [Table(title, _headings(SHORT_COLUMNS), rows)]
 
 
 def summary_table(result: dict[str, Any]) -> Table:
