@@ -140,7 +140,7 @@ def test_pages_and_probes_find_their_parts_once_installed(site: Path, tmp_path: 
         "print(len(loader.list_templates()), 'gtcrn' in list_peers(), find_board('rpi4').name);"
         "print(probe('rates', 1000)['macs_per_second'] > 0)"
     )
-    assert run_there(site, tmp_path, "-c", code) == "5 True rpi4\nTrue\n"
+    assert run_there(site, tmp_path, "-c", code) == "6 True rpi4\nTrue\n"
 
 
 def test_a_parent_that_is_not_installed_is_named_with_its_place(site: Path, tmp_path: Path) -> None:
