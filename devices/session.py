@@ -189,9 +189,9 @@ class Session:
             while not self._is_over():
                 self._attention.wait(_TICK_S)
                 self._attention.clear()
+                self._look_after(tick)  # first: a listener may be waiting
                 if tick:
                     tick()
-                self._look_after(tick)
         except KeyboardInterrupt:
             self.log("stopped")
         finally:
