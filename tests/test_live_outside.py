@@ -106,8 +106,24 @@ def test_systemd_takes_the_unit(tmp_path: Path) -> None:
 def test_a_service_that_does_not_start_is_not_left_behind(systemd: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (systemd.parent / "fails").touch()
     assert cli.main(["live", "--install"]) == 1
-    assert "systemctl --user" in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert "systemctl --user" in message and "start `quietmic live --virtual-mic --no-ui` by other means" in message
     assert not service.unit_path().exists()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--virtual-mic", "--virtual-speaker"),
+        ("--virtual-speaker", "--echo-cancel"),
+        ("--virtual-speaker", "--input", "usb"),
+        ("--virtual-mic", "--output", "usb"),
+    ],
+)
+def test_no_option_is_left_out_without_a_word(options: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    """`--virtual-speaker --echo-cancel` ran without a canceller."""
+    assert cli.main(["live", *options, "--duration", "0.1"]) == 2
+    assert capsys.readouterr().err.startswith("Usage: ")
 
 
 def node(index: int, name: str, monitor_of: str = "") -> Node:
