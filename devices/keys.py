@@ -1,5 +1,6 @@
 """Single key presses from the terminal, without waiting for Enter."""
 
+import contextlib
 import sys
 from types import TracebackType
 from typing import Any
@@ -35,7 +36,10 @@ class Keys:
 
         descriptor = sys.stdin.fileno()
         ready, _, _ = select.select([descriptor], [], [], 0)
-        return os.read(descriptor, 64).decode(errors="ignore") if ready else ""
+        try:
+            return os.read(descriptor, 64).decode(errors="ignore") if ready else ""
+        except OSError:  # the terminal was closed; the signal that says so comes by itself
+            return ""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -43,4 +47,5 @@ class Keys:
         if self._saved is not None:
             import termios
 
-            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, self._saved)
+            with contextlib.suppress(termios.error):  # the terminal was closed
+                termios.tcsetattr(sys.stdin, termios.TCSADRAIN, self._saved)

@@ -2,7 +2,9 @@
 
 import errno
 import io
+import os
 import re
+import select
 import sys
 
 import pytest
@@ -12,6 +14,7 @@ from rich.console import Console
 
 from quietmic.cli.view import live_view, render
 from quietmic.devices.controls import HELP
+from quietmic.devices.keys import Keys
 from quietmic.devices.losses import Losses, advise
 from quietmic.devices.session import Session
 from quietmic.devices.tally import Tally
@@ -69,6 +72,19 @@ def test_a_terminal_that_is_closed_ends_no_run(backend: FakePortAudio, monkeypat
         terminal.is_closed = True
         for _ in range(8):
             refresh()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="terminals as Unix has them")
+def test_keys_of_a_terminal_that_is_closed_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    keyboard, terminal = os.openpty()
+    with os.fdopen(terminal) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        with Keys() as keys:
+            os.write(keyboard, b"m")
+            assert select.select([terminal], [], [], 20)[0]
+            assert keys.read() == "m"
+            os.close(keyboard)
+            assert keys.read() == ""
 
 
 def test_before_the_first_block_nothing_is_enhanced(backend: FakePortAudio) -> None:
