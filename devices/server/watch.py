@@ -21,7 +21,7 @@ from quietmic.enhance.errors import QuietmicError
 _EVENTS = re.compile(rb"on (source-output|sink-input|source|sink|server)\b")
 _EVENTS_OF_DEFAULTS = re.compile(rb"on server\b|'(new|remove)' on (source|sink) #")
 _LEAST_PAUSE_S = 0.1  # events come in bursts
-_LOOK_ANYWAY_S = 5.0
+LOOK_ANYWAY_S = 5.0
 # `pactl subscribe` ends by itself only when it has something to tell and nobody reads it: on a quiet server it would
 # outlive a run that was killed. The shell ends it as soon as our end of its input is closed, by whatever.
 _SUBSCRIBE = ["sh", "-c", "pactl subscribe & exec >&-; read -r _; kill $!"]
@@ -222,7 +222,7 @@ class _Events:
     def wait(self, stopping: threading.Event) -> None:
         """Waits until something changed that concerns us, or some seconds have passed."""
         time.sleep(_LEAST_PAUSE_S)
-        end = time.monotonic() + _LOOK_ANYWAY_S
+        end = time.monotonic() + LOOK_ANYWAY_S
         while self.are_coming and not stopping.is_set() and time.monotonic() < end:
             if self._selector.select(0.25) and self._tells():
                 return
