@@ -18,6 +18,9 @@ class Keys:
 
             self._saved = termios.tcgetattr(sys.stdin)
             tty.setcbreak(sys.stdin)
+            mode = termios.tcgetattr(sys.stdin)
+            mode[0] &= ~termios.IXON  # else Ctrl-S holds what is shown, and the run that waits to show it
+            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, mode)
         return self
 
     def read(self) -> str:

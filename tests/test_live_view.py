@@ -75,14 +75,15 @@ def test_a_terminal_that_is_closed_ends_no_run(backend: FakePortAudio, monkeypat
 
 
 @pytest.mark.skipif(os.name == "nt", reason="terminals as Unix has them")
-def test_keys_of_a_terminal_that_is_closed_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_of_a_terminal_come_also_after_ctrl_s_and_not_once_it_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-S held the view, and with it the run: no listener woke it any more."""
     keyboard, terminal = os.openpty()
     with os.fdopen(terminal) as stdin:
         monkeypatch.setattr(sys, "stdin", stdin)
         with Keys() as keys:
-            os.write(keyboard, b"m")
+            os.write(keyboard, b"\x13m")
             assert select.select([terminal], [], [], 20)[0]
-            assert keys.read() == "m"
+            assert keys.read() == "\x13m"
             os.close(keyboard)
             assert keys.read() == ""
 
