@@ -51,6 +51,8 @@ def live(
     service: str | None, band: "Band", **choices: Any,
 ) -> None:  # fmt: skip
     """Enhance a microphone live and play the result to a device."""
+    if service == "install":
+        choices["virtual_microphone"] = True
     refuse_contradictions(**choices)
     if service:
         return manage_service(service, given_options(context))
