@@ -67,7 +67,7 @@ def test_a_run_that_is_killed_while_a_program_listens_is_tidied_up_by_the_next(s
     wait_until(lambda: is_enhanced(recording))  # the listener was not left with the microphone as it is
     second = start(server, "--virtual-mic", name="second")
     assert second.process.wait(60) == 1  # one at a time
-    assert is_enhanced(recording)
+    wait_until(lambda: is_enhanced(recording))
     stop(app)
     app.finish()
     assert "quietmic" not in server.names("sources")

@@ -208,7 +208,9 @@ def test_it_heals_when_the_server_dies_and_leaves_nothing_behind(server: SoundSe
         return len(list((folder / "task").iterdir())), len(list((folder / "fd").iterdir()))
 
     wait_for_seconds(server.record("quietmic"), 1)
-    before = min(count() for _ in range(200))  # between questions to the server, which take more for a moment
+    counts = [count()]
+    wait_until(lambda: counts.append(count()) or len(counts) > 150)
+    before = min(counts)  # a question to the server takes more for a moment
     server.kill()
     app.wait_for("lost the sound devices")
     server.start()
