@@ -109,7 +109,7 @@ def test_a_service_that_does_not_start_is_not_left_behind(systemd: Path, capsys:
     (systemd.parent / "fails").touch()
     assert cli.main(["live", "--install"]) == 1
     message = capsys.readouterr().err
-    assert "systemctl --user" in message and "start `quietmic live --virtual-mic --no-ui` by other means" in message
+    assert "systemctl --user" in message and "start `live` with --virtual-mic and --no-ui by other means" in message
     assert not service.unit_path().exists()
 
 
