@@ -50,12 +50,12 @@ class BeamState:
 
     @property
     def speech(self) -> Spectra:
-        """[n_mics, n_mics, n_freqs]."""
+        """Covariances of speech, [n_mics, n_mics, n_freqs]."""
         return self.means[0]
 
     @property
     def noise(self) -> Spectra:
-        """[n_mics, n_mics, n_freqs]."""
+        """Covariances of noise, [n_mics, n_mics, n_freqs]."""
         return self.means[1]
 
 

@@ -1,6 +1,7 @@
 """The bench: figures that must hold whatever the machine does, and the arithmetic of limit and plan."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +12,10 @@ from quietmic.enhance.measure.plan import plan
 from quietmic.enhance.measure.probe import probe
 from quietmic.enhance.measure.sessions import count_sessions, latency_ms
 from quietmic.enhance.measure.speed import bench, hop_limit
-from quietmic.enhance.measure.speed_tables import session_tables
+from quietmic.enhance.measure.speed_tables import bench_markdown, session_tables
 from quietmic.enhance.measure.systems import model_system
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +75,15 @@ def test_sessions_of_a_passthrough(small_model):
     record = {"kind": "model", "label": "small", "sessions": counted}
     (table,) = session_tables([record, {"kind": "model", "label": "not counted"}])
     assert [row[:2] for row in table.rows] == [["small", str(counted["n_sessions"])]]
+
+
+def test_the_page_of_speeds_is_made_of_its_data() -> None:
+    """docs/speed.md and docs/data/speed.json are written by one command; neither is edited by hand."""
+    data = json.loads((ROOT / "docs/data/speed.json").read_text(encoding="utf-8"))
+    if "ratios" not in data:
+        pytest.skip(data["note"])
+    record = {"machine": data["machine"], "versions": data["versions"], "figures": data}
+    assert (ROOT / "docs/speed.md").read_text(encoding="utf-8") == bench_markdown(record)
 
 
 def test_plan_adds_up(small_model):

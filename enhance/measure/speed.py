@@ -27,7 +27,7 @@ from quietmic.enhance.network import OnnxNetwork
 from quietmic.enhance.onnxfile import read_card
 from quietmic.enhance.progress import Progress, silent
 from quietmic.enhance.served import Band
-from quietmic.enhance.signals import enhance_signal
+from quietmic.enhance.signals import cut_blocks, enhance_signal
 from quietmic.enhance.stream import Stream
 
 N_ROUNDS = 5
@@ -113,7 +113,7 @@ def _file_run(system: System) -> Callable[[float], list[float]]:
 
     def run(seconds: float) -> list[float]:
         signal = _signal(system.n_mics, int(seconds * rate))
-        blocks = [signal[:, s : s + rate] for s in range(0, signal.shape[1], rate)]
+        blocks = cut_blocks(signal, rate)
         stream = Stream(network, system.n_mics, rate)
         return [_time(lambda: list(enhance_signal([stream], blocks)))]
 
