@@ -16,7 +16,7 @@ from quietmic.enhance.stereo import LinkedStream
 from quietmic.enhance.stream import Stream
 
 BLOCK_S = 2
-"""Seconds of a file that go through the network at once: of one, 1.12 of the time, of four, 0.97 and 40 MB more."""
+"""Seconds of a file that go through the network at once: one takes a tenth more time, four a fiftieth less."""
 
 _logger = logging.getLogger(__name__)
 

@@ -38,6 +38,7 @@ def test_figures_of_a_passthrough(small_model, model_folder):
     assert list(first["threads"]) == ["1", "2"]
     assert first["peak_memory_bytes"] >= first["memory_before_bytes"] > 10e6
     assert first["network_ms"] < hop["p50"]
+    assert first["beamformer_ms"] == 0 < result["systems"][1]["beamformer_ms"] < 16
     assert result["rates"]["read_bytes_per_second"]["4000000"] > 1e8
     (ratio,) = result["ratios"]
     assert (ratio["first"], ratio["second"]) == ("tcn-small", "beam, 2 mics")
