@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from quietmic.devices.geometry import BOARDS_FILE
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.measure.machine import read_cpuinfo
@@ -20,7 +22,7 @@ class CostTable:
         seconds_per_mac: of multiply-accumulates inside matrix products.
         seconds_per_operator: overhead of one operator of the graph.
         bytes_per_second: at which weights come from memory.
-        measured: False if it is an estimate from the data sheet.
+        measured: False if it is an estimate, from instructions that were counted and a guess of how fast they are.
     """
 
     seconds_per_mac: float
@@ -65,16 +67,53 @@ class Board:
     cost: CostTable
 
 
+@dataclass(frozen=True)
+class CountedHop:
+    """Instructions of one live hop on an emulated board.
+
+    Attributes:
+        model: whose hop it is.
+        operators: of its graph.
+        macs: multiply-accumulates in it.
+        instructions: in all, Python around the graph included.
+    """
+
+    model: str
+    operators: int
+    macs: float
+    instructions: float
+
+
+def read_counts() -> list[CountedHop]:
+    """What was counted, from boards.toml; all estimates of boards follow from it."""
+    return [CountedHop(**entry) for entry in _read_boards()["counted"]]
+
+
+def fit_instructions(counts: list[CountedHop]) -> tuple[float, float]:
+    """Instructions of (an operator, a multiply-accumulate) by which hops come out best: least squares of the ratios."""
+    shares = np.array([[hop.operators / hop.instructions, hop.macs / hop.instructions] for hop in counts])
+    per_operator, per_mac = np.linalg.lstsq(shares, np.ones(len(counts)), rcond=None)[0]
+    return float(per_operator), float(per_mac)
+
+
 def list_boards() -> dict[str, Board]:
     """All profiles of machines by name, from boards.toml."""
-    profiles = tomllib.loads(BOARDS_FILE.read_text(encoding="utf-8"))["profiles"]
-    return {name: _to_board(name, entry) for name, entry in profiles.items()}
+    instructions = fit_instructions(read_counts())
+    return {name: _to_board(name, entry, instructions) for name, entry in _read_boards()["profiles"].items()}
 
 
-def _to_board(name: str, entry: dict[str, Any]) -> Board:
-    cost = CostTable(
-        entry["seconds_per_mac"], entry["seconds_per_operator"], entry["bytes_per_second"], entry["measured"]
-    )
+def _read_boards() -> dict[str, Any]:
+    return tomllib.loads(BOARDS_FILE.read_text(encoding="utf-8"))
+
+
+def _to_cost(entry: dict[str, Any], instructions: tuple[float, float]) -> CostTable:
+    if "clock_hz" not in entry:
+        return CostTable(entry["seconds_per_mac"], entry["seconds_per_operator"], entry["bytes_per_second"], True)
+    per_operator, per_mac = (count / (entry["clock_hz"] * entry["instructions_per_cycle"]) for count in instructions)
+    return CostTable(per_mac, per_operator, entry["bytes_per_second"], False)
+
+
+def _to_board(name: str, entry: dict[str, Any], instructions: tuple[float, float]) -> Board:
     return Board(
         name,
         entry["description"],
@@ -83,7 +122,7 @@ def _to_board(name: str, entry: dict[str, Any]) -> Board:
         entry["n_hops_per_block"],
         entry["jitter_ms"],
         entry["default_model"],
-        cost,
+        _to_cost(entry, instructions),
     )
 
 
@@ -136,7 +175,7 @@ def format_board(board: Board, reason: str) -> str:
             f"threads  {board.threads}",
             f"block    {board.n_hops_per_block} hop{'s' if board.n_hops_per_block > 1 else ''}",
             f"jitter   {board.jitter_ms:g} ms at least",
-            f"cost     {cost.seconds_per_mac * 1e9:g} ns per multiply-accumulate, "
-            f"{cost.seconds_per_operator * 1e6:g} us per operator, {cost.bytes_per_second / 1e9:g} GB/s ({how})",
+            f"cost     {cost.seconds_per_mac * 1e9:.2g} ns per multiply-accumulate, "
+            f"{cost.seconds_per_operator * 1e6:.2g} us per operator, {cost.bytes_per_second / 1e9:g} GB/s ({how})",
         ]
     )

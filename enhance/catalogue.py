@@ -34,6 +34,7 @@ class ModelEntry:
         sha256: of the file.
         card: read from the file.
         is_default: what "default" stands for.
+        has_hop_graph: streams run a graph of their own; without it a live hop costs 1.4 to 2.7 times as much.
     """
 
     name: str
@@ -41,6 +42,7 @@ class ModelEntry:
     sha256: str
     card: ModelCard
     is_default: bool
+    has_hop_graph: bool = False
 
     def facts(self) -> dict[str, Any]:
         """What `quietmic models --json` tells of it."""
@@ -54,6 +56,7 @@ class ModelEntry:
             "recipe": self.card.recipe,
             "metrics": self.card.metrics,
             "default": self.is_default,
+            "hop_graph": self.has_hop_graph,
         }
 
 
@@ -97,7 +100,8 @@ def read_catalogue(weights: Path = WEIGHTS) -> Catalogue:
         name, is_default = model["name"], model["name"] == index["default"]
         try:
             path = _checked_path(weights, model)
-            catalogue.models.append(ModelEntry(name, path, model["sha256"], read_card(path), is_default))
+            entry = ModelEntry(name, path, model["sha256"], read_card(path), is_default, "hop_file" in model)
+            catalogue.models.append(entry)
         except QuietmicError as error:
             catalogue.missing.append(MissingModel(name, str(error), (weights / model["file"]).is_file()))
     return catalogue

@@ -1,6 +1,7 @@
 """Choice of the reference microphone: another one takes over where it is dead or clipped for long."""
 
 from dataclasses import dataclass
+from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,14 +53,14 @@ def update_reference(hop: Array, state: ReferenceState) -> int:
         hop: [n_mics, hop_length] samples.
         state: advanced in place.
     """
-    power = np.mean(hop * hop, axis=1)
+    power = np.einsum("ms,ms->m", hop, hop) / hop.shape[1]
     live = power > _LIVE_POWER
     if live.any():
-        quiet = ~live | (power < _DEAD_RATIO * np.median(power[live]))
-        state.quiet_hops = np.where(quiet, state.quiet_hops + 1, 0)
+        quiet = power <= max(_LIVE_POWER, _DEAD_RATIO * median(power[live].tolist()))
+        state.quiet_hops = (state.quiet_hops + 1) * quiet
         state.was_live |= ~quiet
         state.n_hops += 1
-    share = np.mean(np.abs(hop) > _CLIP_LEVEL, axis=1)
+    share = np.add.reduce(np.abs(hop) > _CLIP_LEVEL, axis=1) / hop.shape[1]
     state.clipped = _CLIP_MEMORY * state.clipped + (1 - _CLIP_MEMORY) * share
     dead = state.quiet_hops >= np.where(state.was_live, _DEAD_HOPS, 1)
     sound = np.flatnonzero(~dead & (state.clipped < _CLIP_SHARE))

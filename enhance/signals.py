@@ -15,6 +15,9 @@ from quietmic.enhance.served import Band
 from quietmic.enhance.stereo import LinkedStream
 from quietmic.enhance.stream import Stream
 
+BLOCK_S = 2
+"""Seconds of a file that go through the network at once: one takes a tenth more time, four a fiftieth less."""
+
 _logger = logging.getLogger(__name__)
 
 
@@ -60,13 +63,17 @@ def denoise(
     signal = np.atleast_2d(given)
     path = find_model(model)
     stream = Stream(load_network(path, hash_once(path)), len(signal), sample_rate, attenuation_limit_db, band)
-    # Blocks of a second: memory stays small, and the network still works on many frames at once.
-    second = stream.sample_rate
-    blocks = (signal[:, start : start + second] for start in range(0, signal.shape[1], second))
+    blocks = cut_blocks(signal, stream.sample_rate)
     enhanced = np.concatenate([block[0] for block in enhance_signal([stream], blocks)])
     if stream.non_finite:
         _logger.warning("%d samples were NaN or infinite and count as silence", stream.non_finite)
     return enhanced
+
+
+def cut_blocks(signal: Array, sample_rate: int) -> Iterable[Array]:
+    """What a file is enhanced by: blocks of `BLOCK_S` seconds of a signal [n_channels, n_samples]."""
+    length = BLOCK_S * sample_rate
+    return (signal[:, start : start + length] for start in range(0, signal.shape[1], length))
 
 
 def enhance_signal(streams: Sequence[Stream | LinkedStream], blocks: Iterable[Array]) -> Iterable[Array]:

@@ -23,7 +23,7 @@ from quietmic.enhance.served import Band, check_served
 from quietmic.enhance.stft import Stft
 from quietmic.enhance.streamstate import StreamState
 
-_CHUNK_FRAMES = 64  # frames per call of the network: a block of a second is one call, larger ones are hardly faster
+_CHUNK_FRAMES = 128  # frames per call of the network: a block of a file is one call, larger ones are hardly faster
 
 
 class Stream:

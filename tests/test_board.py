@@ -1,12 +1,21 @@
 """Boards are recognised, arrays are found, a model is chosen by what the machine can bear."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from quietmic.devices.board import CostTable, detect_board, find_board, format_board, list_boards
+from quietmic.devices.board import (
+    CostTable,
+    detect_board,
+    find_board,
+    fit_instructions,
+    format_board,
+    list_boards,
+    read_counts,
+)
 from quietmic.devices.choice import MAX_LOAD, choose_model, smaller_candidates
 from quietmic.devices.engine import Candidate, Engine
 from quietmic.devices.geometry import find_array
@@ -54,6 +63,21 @@ def test_every_profile_is_whole() -> None:
         assert 0 < board.cost.seconds_per_mac < 1e-8
     with pytest.raises(QuietmicError, match="no board 'pc'"):
         find_board("pc")
+
+
+def test_estimates_follow_from_counted_instructions() -> None:
+    """A Raspberry Pi 4 takes for each counted hop what its instructions take, one a cycle, to a tenth."""
+    counts, cost = read_counts(), find_board("rpi4").cost
+    assert len(counts) >= 3
+    for hop in counts:
+        assert cost.hop_seconds(hop.macs, hop.operators, 0) == pytest.approx(hop.instructions / 1.5e9, rel=0.1)
+    doubled = [replace(hop, instructions=2 * hop.instructions) for hop in counts]
+    assert fit_instructions(doubled) == pytest.approx([2 * value for value in fit_instructions(counts)])
+    ratios = {board.cost.seconds_per_operator / board.cost.seconds_per_mac for board in list_boards().values()
+              if not board.cost.measured}  # fmt: skip
+    assert max(ratios) == pytest.approx(min(ratios))  # no estimate of its own
+    assert [name for name, board in list_boards().items() if board.cost.measured] == ["desktop"]
+    assert "estimated" in format_board(find_board("rpi4"), "asked for")
 
 
 def test_costs_add_up() -> None:

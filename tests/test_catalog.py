@@ -12,6 +12,7 @@ import pytest
 
 from quietmic import open_stream
 from quietmic.cli import main
+from quietmic.cli.models import format_models
 from quietmic.enhance import catalogue as catalog
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files.audio import write
@@ -107,11 +108,21 @@ def test_models_as_json(
     assert main(["models", "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)
     assert set(row) == {
-        "name", "parameters", "macs_per_second", "bytes", "max_mics", "parent", "recipe", "metrics", "default"
+        "name", "parameters", "macs_per_second", "bytes", "max_mics", "parent", "recipe", "metrics", "default",
+        "hop_graph",
     }  # fmt: skip
     assert (row["name"], row["default"], row["parent"]) == ("passthrough", True, None)
     assert main(["models"]) == 0
-    assert "* passthrough" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "* passthrough" in told and "slow: no graph for single hops" in told
+
+
+def test_models_that_are_slow_live_are_told_from_those_that_are_not() -> None:
+    """tcn-small-int8 was offered beside tcn-small, and took twice its time in a stream."""
+    rows = {row["name"]: row for row in (entry.facts() for entry in catalog.list_models())}
+    assert rows["tcn-small"]["hop_graph"] and not rows["tcn-small-int8"]["hop_graph"]
+    slow, fast = (format_models([rows[name]]) for name in ("tcn-small-int8", "tcn-small"))
+    assert " slow " in slow and "slow" not in fast
 
 
 def test_what_is_listed_is_the_card_and_the_file(weights: Path) -> None:

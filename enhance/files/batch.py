@@ -20,7 +20,7 @@ from quietmic.enhance.files.tags import find_lost_tags
 from quietmic.enhance.files.writer import AudioWriter
 from quietmic.enhance.network import OnnxNetwork, load_network
 from quietmic.enhance.served import Band
-from quietmic.enhance.signals import enhance_signal
+from quietmic.enhance.signals import BLOCK_S, enhance_signal
 from quietmic.enhance.stereo import LINK_COHERENCE, LinkedStream, measure_likeness
 from quietmic.enhance.stream import Stream
 
@@ -29,6 +29,7 @@ STEREO = ("auto", "linked", "separate")
 
 _LISTEN_S = 30  # of a file, before it is known whether its channels carry one scene
 _LISTEN_TO_PIPE_S = 3  # the same where somebody waits for the output
+_PIPE_BLOCK_S = 1  # there, too
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class FileResult:
 
 
 def enhance_file(job: FileJob, on_progress: Callable[[float], None] | None = None) -> FileResult:
-    """Enhances one file in constant memory, about a second at a time; never raises for a bad file.
+    """Enhances one file in constant memory, some seconds at a time; never raises for a bad file.
 
     Args:
         job: what to do.
@@ -127,7 +128,7 @@ def _enhance(reader: AudioReader, job: FileJob, on_progress: Callable[[float], N
         raise QuietmicError(f"there is no channel {unknown[0]}: the file has {info.n_channels}, counted from 0")
     model = find_weights(options.model, options.sha256) if options.sha256 else options.model
     network = load_network(model, options.sha256)
-    blocks: Iterable[Array] = (block[channels] for block in reader.blocks(info.sample_rate))
+    blocks: Iterable[Array] = (block[channels] for block in reader.blocks(_block_s(reader) * info.sample_rate))
     streams: list[Stream | LinkedStream]
     stereo = ""
     if len(channels) == 2 and not options.array:
@@ -159,12 +160,18 @@ def _open_pair(
     if options.stereo == "separate":
         return "separate", [make_stream(), make_stream()], blocks
     coming = iter(blocks)
-    heard = list(islice(coming, _LISTEN_TO_PIPE_S if isinstance(reader.path, Pipe) else _LISTEN_S))
+    listen_s = _LISTEN_TO_PIPE_S if isinstance(reader.path, Pipe) else _LISTEN_S
+    heard = list(islice(coming, listen_s // _block_s(reader)))
     coherence, polarity = measure_likeness(heard, reader.info.sample_rate)
     every = chain(_used_up(heard), coming)
     if options.stereo == "linked" or coherence > LINK_COHERENCE:
         return "linked", [LinkedStream(make_stream(), polarity)], every
     return "separate", [make_stream(), make_stream()], every
+
+
+def _block_s(reader: AudioReader) -> int:
+    """Seconds that are read at a time."""
+    return _PIPE_BLOCK_S if isinstance(reader.path, Pipe) else BLOCK_S
 
 
 def _used_up(blocks: list[Array]) -> Iterable[Array]:

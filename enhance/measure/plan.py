@@ -9,7 +9,7 @@ from quietmic.enhance.cluster.cores import usable_cores
 from quietmic.enhance.network import OnnxNetwork
 from quietmic.enhance.onnxfile import read_card
 from quietmic.enhance.processes import worker_pool
-from quietmic.enhance.signals import enhance_signal
+from quietmic.enhance.signals import cut_blocks, enhance_signal
 from quietmic.enhance.stream import Stream
 
 SAMPLE_BYTES = 2  # 16-bit PCM, mono, in and out
@@ -53,7 +53,7 @@ def time_file(target: str, seconds: float) -> float:
     network = OnnxNetwork(target)
     rate = network.card.stft.sample_rate
     signal = 0.1 * np.random.default_rng(0).standard_normal((1, int(seconds * rate)), dtype=np.float32)
-    blocks = [signal[:, start : start + rate] for start in range(0, signal.shape[1], rate)]
+    blocks = list(cut_blocks(signal, rate))
     stream = Stream(network, 1, rate)
     list(enhance_signal([stream], blocks[:1]))
     stream.reset()

@@ -27,7 +27,7 @@ from quietmic.enhance.network import OnnxNetwork
 from quietmic.enhance.onnxfile import read_card
 from quietmic.enhance.progress import Progress, silent
 from quietmic.enhance.served import Band
-from quietmic.enhance.signals import enhance_signal
+from quietmic.enhance.signals import cut_blocks, enhance_signal
 from quietmic.enhance.stream import Stream
 
 N_ROUNDS = 5
@@ -113,7 +113,7 @@ def _file_run(system: System) -> Callable[[float], list[float]]:
 
     def run(seconds: float) -> list[float]:
         signal = _signal(system.n_mics, int(seconds * rate))
-        blocks = [signal[:, s : s + rate] for s in range(0, signal.shape[1], rate)]
+        blocks = cut_blocks(signal, rate)
         stream = Stream(network, system.n_mics, rate)
         return [_time(lambda: list(enhance_signal([stream], blocks)))]
 
@@ -149,6 +149,7 @@ def _model_figures(system: System, seconds: float, max_threads: int, rates: dict
         "hop_duration_ms": 1e3 * stft.hop_length / stft.sample_rate,
         "network_ms": network_ms,
         "upper_band_ms": _upper_band_ms(system),
+        "beamformer_ms": _beamformer_ms(system),
         "start": measure_start(system.target),
         "load_ms": median(entry["load_ms"] for entry in probes),
         "memory_before_bytes": probes[0]["memory_before_bytes"],
@@ -189,6 +190,20 @@ def _upper_band_ms(system: System) -> float:
     times = [[_time(stream.process, block) for stream in streams] for _ in range(300)]
     full, narrow = np.median(times, axis=0)
     return float(1e3 * (full - narrow))
+
+
+def _beamformer_ms(system: System) -> float:
+    """Median time of the beamformer for one frame, in ms; 0 with one microphone, which has none."""
+    stream = Stream(OnnxNetwork(system.target), system.n_mics, read_card(system.target).stft.sample_rate)
+    if not stream.beamformer:
+        return 0.0
+    beamformer = stream.beamformer
+    spectra = _signal(system.n_mics, 2 * beamformer.n_freqs).view(np.complex64)
+    mask, state = np.full(beamformer.n_freqs, 0.5, np.float32), beamformer.initial_state()
+    times = []
+    for _ in range(200):
+        times.append(_time(beamformer.apply, spectra, 0, state) + _time(beamformer.update, spectra, mask, state))
+    return 1e3 * median(times)
 
 
 def hop_limit(system: System, network_ms: float, hops_per_second: float, rates: dict[str, Any]) -> dict[str, Any]:

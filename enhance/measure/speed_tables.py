@@ -60,12 +60,13 @@ def _cost_table(models: list[dict[str, Any]]) -> Table:
             _number(model["memory_before_bytes"], 1, 1e-6),
             _number(model["algorithmic_delay_ms"], 1),
             _number(model.get("upper_band_ms"), 3),
+            _number(model.get("beamformer_ms"), 3),
         ]
         for model in models
     ]
     headings = [
         "", "M parameters", "MMAC/s", "file MB", "load ms", "peak memory MB", "of it before loading MB",
-        "algorithmic delay ms", "a hop above 8 kHz ms",
+        "algorithmic delay ms", "a hop above 8 kHz ms", "beamformer ms",
     ]  # fmt: skip
     return Table("Cost of a model", headings, rows)
 

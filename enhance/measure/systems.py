@@ -18,7 +18,7 @@ from quietmic.enhance.measure.graph_hash import hash_graph
 from quietmic.enhance.measure.peers import Peer, find_peer, list_peers, run_peer
 from quietmic.enhance.network import load_network
 from quietmic.enhance.onnxfile import read_card
-from quietmic.enhance.signals import enhance_signal
+from quietmic.enhance.signals import cut_blocks, enhance_signal
 from quietmic.enhance.stream import Stream
 
 NOISY = "noisy"
@@ -102,8 +102,7 @@ def run_system(system: System, samples: Array, sample_rate: int) -> Array:
         return run_peer(_open_peer(system.target, system.weights), samples[0], sample_rate)
     network = load_network(find_weights(Path(system.target), system.sha256), system.sha256)
     stream = Stream(network, system.n_mics, sample_rate)
-    # Blocks of a second: memory stays small, and the network still works on many frames at once.
-    blocks = (samples[: system.n_mics, s : s + sample_rate] for s in range(0, samples.shape[1], sample_rate))
+    blocks = cut_blocks(samples[: system.n_mics], sample_rate)
     return np.concatenate([block[0] for block in enhance_signal([stream], blocks)])
 
 
