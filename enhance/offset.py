@@ -20,7 +20,7 @@ _SURE = 6.0  # the mean counts as an offset from so many of its standard errors 
 _SURE_AT_ONCE = 1.5  # or, within the first hop, from so many standard deviations of the sound on: no hum has that
 _RISEN = 0.999
 _JUMP_HOPS = 5  # behind the one in which it happens: together longer than a plosive or a slam lies to one side
-_FAR = 4.0  # a jump is so many standard deviations of hops away, of those before it and of those behind it
+_FAR = 4.0  # a jump is so many times farther than hops before it stray, and than those behind it do
 
 Change = tuple[int, list[float], list[float], Array | None]
 """A hop, what is subtracted at its beginning and at its end, and how that rises; None for evenly."""
@@ -130,11 +130,12 @@ def _follow(mean: float, mic: int, state: OffsetState) -> bool:
     if is_away and len(away) <= _JUMP_HOPS:
         return False
     state.away[mic] = []
-    level = sum(away[1:]) / _JUMP_HOPS
-    spread = sum((one - level) ** 2 for one in away[1:]) / _JUMP_HOPS
-    if is_away and abs(level - state.mean[mic]) > _FAR * sqrt(spread):
-        state.mean[mic], state.spread[mic], state.n_hops[mic] = level, spread, float(_JUMP_HOPS)
-        return True
+    if is_away:
+        behind = away[1:]
+        level, strays = sum(behind) / _JUMP_HOPS, (max(behind) - min(behind)) / 2
+        if abs(level - state.mean[mic]) > _FAR * strays:
+            state.mean[mic], state.spread[mic], state.n_hops[mic] = level, strays**2, float(_JUMP_HOPS)
+            return True
     for one in away:
         _take(one, mic, state)
     return False
