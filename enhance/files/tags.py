@@ -138,10 +138,10 @@ def _copy_with_mutagen(stream: IO[bytes], target: IO[bytes] | None) -> list[str]
     stream.seek(0)
     with suppress(mutagen.MutagenError):
         found = mutagen.File(stream, easy=target is None)
-        if found is None or not found.tags:
+        if found is None or not (found.tags or getattr(found, "pictures", ())):
             return []
         if target is None:
-            lost = sorted(set(map(str.lower, found.tags.keys())) - COMMON_TAGS - _NO_TAGS)
+            lost = sorted(set(map(str.lower, (found.tags or {}).keys())) - COMMON_TAGS - _NO_TAGS)
             return [f"tags left out: {', '.join(lost)}"] if lost else []
         target.seek(0)
         _move_tags(found, mutagen.File(target), target)
@@ -158,7 +158,7 @@ def _move_tags(source: Any, target: Any, file: IO[bytes]) -> None:
         return
     if target.tags is None:
         target.add_tags()
-    target.tags[:] = list(source.tags)
+    target.tags[:] = list(source.tags or ())
     for picture in getattr(source, "pictures", ()):
         target.add_picture(picture)
     target.save(file)
