@@ -206,7 +206,10 @@ class FfmpegWriter:
             )
         if place := self._pictures_of:
             with place.open() if isinstance(place, Url) else place.open("rb") as file:
-                self.notes += carry_pictures(file, 0, self._part.file, ending(self.path).upper())
+                try:
+                    self.notes += carry_pictures(file, 0, self._part.file, ending(self.path).upper())
+                except OSError as error:
+                    raise QuietmicError(f"{self.path}: cannot be written: {error.strerror}") from error
         self._part.commit()
 
     def _failure(self) -> QuietmicError:

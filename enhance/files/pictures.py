@@ -5,8 +5,10 @@ The library mutagen (the extra "tags") takes them out and puts them in; without 
 
 import base64
 import binascii
+import io
 import re
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import IO, Any
 
 _PLACES = frozenset({"MP3", "FLAC", "OGG", "M4A", "M4B"})
@@ -33,9 +35,38 @@ def carry_pictures(source: IO[bytes], n_told: int, target: IO[bytes], kind: str)
         return [f"left out, since {kind} has no place for it: pictures"] if pictures or n_told else []
     if not is_able:
         return ['pictures left out: they need `pip install "quietmic[tags]"`'] if pictures or n_told else []
-    n_carried = _put(pictures, target, kind) if pictures else 0
+    n_carried = _carry(pictures, target, kind) if pictures else 0
     is_short = n_carried < max(n_told, len(pictures))
     return [f"pictures left out, since they cannot be brought into {kind}"] if is_short else []
+
+
+@contextmanager
+def written_whole(target: IO[bytes]) -> Iterator[IO[bytes]]:
+    """A file for mutagen, which takes a part that a full disk wrote for all of it, and calls the error its own.
+
+    Raises:
+        OSError: not all could be written.
+    """
+    import mutagen
+
+    buffered = io.BufferedRandom(target)  # type: ignore[arg-type]  # a file of ours has no buffer
+    try:
+        yield buffered
+        buffered.flush()
+    except mutagen.MutagenError as error:
+        if error.args and isinstance(error.args[0], OSError):
+            raise error.args[0] from error
+    finally:
+        with suppress(OSError):  # what the disk did not take is told already
+            buffered.detach()
+
+
+def _carry(pictures: list[Any], target: IO[bytes], kind: str) -> int:
+    """How many of them are in the file now."""
+    n_carried = 0
+    with written_whole(target) as file:
+        n_carried = _put(pictures, file, kind)
+    return n_carried
 
 
 def _find(source: IO[bytes]) -> tuple[list[Any], bool]:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import IO, Any
 
 from quietmic.enhance.files.chunks import ORDERS, SOUND, Chunk, walk
-from quietmic.enhance.files.pictures import carry_pictures
+from quietmic.enhance.files.pictures import carry_pictures, written_whole
 from quietmic.enhance.files.storage import Location, Url, stamp
 
 _STRUCTURE = {  # chunks that belong to the samples; the writer has made its own
@@ -143,8 +143,9 @@ def _copy_with_mutagen(stream: IO[bytes], target: IO[bytes] | None) -> list[str]
         if target is None:
             lost = sorted(set(map(str.lower, (found.tags or {}).keys())) - COMMON_TAGS - _NO_TAGS)
             return [f"tags left out: {', '.join(lost)}"] if lost else []
-        target.seek(0)
-        _move_tags(found, mutagen.File(target), target)
+        with written_whole(target) as file:
+            file.seek(0)
+            _move_tags(found, mutagen.File(file), file)
     return []
 
 
