@@ -11,6 +11,8 @@ import soundfile
 
 from quietmic import cli
 from quietmic.enhance.files.audio import AudioReader, write
+from quietmic.enhance.files.container import find_layout
+from quietmic.enhance.files.layout import Window
 from quietmic.enhance.files.writer import choose_wav
 
 RATE, N = 48000, 96_000
@@ -264,5 +266,10 @@ def test_files_beyond_4_gb_are_known_by_their_headers_and_go_into_rf64(tmp_path:
     with AudioReader(tmp_path / name) as reader:
         assert reader.info.n_samples == 9 * GIB // 4
         assert next(reader.blocks(1000)).shape == (2, 1000)
+    with (tmp_path / name).open("rb") as stream:  # to the end, which would take minutes to come to
+        (part,) = find_layout(stream, len(head) + 9 * GIB).parts
+        with soundfile.SoundFile(Window(stream, part)) as file:
+            assert file.seek(9 * GIB // 4 - 10) == 9 * GIB // 4 - 10
+            assert len(file.read(100)) == 10
         assert choose_wav("WAV", "PCM_16", 1, reader.info) == "RF64"
         assert choose_wav("W64", "PCM_16", 1, reader.info) == "W64"

@@ -93,8 +93,9 @@ def _chunked_part(stream: BinaryIO, start: int, n_bytes: int) -> tuple[Layout, i
     fmt = others.get(b"fmt ")
     n_samples = None if patches or damage else _count_of_fact(stream, fmt, others.get(b"fact"), sound)
     ends_there = n_samples is not None
-    if note and end - sound.start >= 1 << 32:
-        n_samples = _count_of_bytes(stream, fmt, end - sound.start)
+    if note and magic == b"RIFF" and fmt and end - sound.start >= 1 << 32:
+        head = _wide_head(stream, fmt, end - sound.start)
+        return Layout((Part(sound.start, end, head=head),), (note,)), end
     part = Part(start, end, patches=patches, n_samples=n_samples, ends_there=ends_there)
     return Layout((part,), (note,) if note else (), damage), end
 
@@ -152,14 +153,14 @@ def _count_of_fact(stream: BinaryIO, fmt: Chunk | None, fact: Chunk | None, soun
     return n_samples if (n_blocks - 1) * block_samples < n_samples <= n_blocks * block_samples else None
 
 
-def _count_of_bytes(stream: BinaryIO, fmt: Chunk | None, n_bytes: int) -> int | None:
-    """Samples of more bytes than a WAV header can count; None where it is none of plain samples."""
-    if not fmt or fmt.size < 16:
-        return None
-    stream.seek(fmt.start)
-    head = stream.read(16)
-    frame_bytes = int.from_bytes(head[12:14], "little")
-    return n_bytes // frame_bytes if head[:2] in (b"\x01\x00", b"\x03\x00", b"\xfe\xff") and frame_bytes else None
+def _wide_head(stream: BinaryIO, fmt: Chunk, n_bytes: int) -> bytes:
+    """The header of RF64 in place of one of WAV, which cannot count so many bytes."""
+    stream.seek(fmt.header)
+    form = stream.read(8 + fmt.size + (fmt.size & 1))
+    n_behind = 4 + 36 + len(form) + 8 + n_bytes
+    sizes = b"".join(number.to_bytes(8, "little") for number in (n_behind, n_bytes, 0))
+    wide = b"ds64" + (28).to_bytes(4, "little") + sizes + bytes(4)
+    return b"RF64" + b"\xff" * 4 + b"WAVE" + wide + form + b"data" + b"\xff" * 4
 
 
 def _wave64(stream: BinaryIO, start: int, n_bytes: int) -> Layout:
