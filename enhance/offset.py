@@ -19,6 +19,8 @@ _MEMORY_HOPS = 62.5  # time constant of the mean, a second at 16 kHz: passes all
 _SURE = 6.0  # the mean counts as an offset from so many of its standard errors on
 _SURE_AT_ONCE = 1.5  # or, within the first hop, from so many standard deviations of the sound on: no hum has that
 _RISEN = 0.999
+_JUMP_HOPS = 5  # behind the one in which it happens: together longer than a plosive or a slam lies to one side
+_FAR = 4.0  # a jump is so many times farther than hops before it stray, and than those behind it do
 
 Change = tuple[int, list[float], list[float], Array | None]
 """A hop, what is subtracted at its beginning and at its end, and how that rises; None for evenly."""
@@ -34,17 +36,19 @@ class OffsetState:
         spread: variance of the means of hops, about the mean.
         offset: what is subtracted; 0 where there is no offset.
         n_hops: how many the mean stands for.
+        away: means of the latest hops, as long as they lie so far from the mean that it may have jumped.
     """
 
     mean: list[float]
     spread: list[float]
     offset: list[float]
-    n_hops: float = 0.0
+    n_hops: list[float]
+    away: list[list[float]]
 
 
 def initial_offset(n_mics: int) -> OffsetState:
     """State before the first sample."""
-    return OffsetState([0.0] * n_mics, [0.0] * n_mics, [0.0] * n_mics)
+    return OffsetState([0.0] * n_mics, [0.0] * n_mics, [0.0] * n_mics, [0.0] * n_mics, [[] for _ in range(n_mics)])
 
 
 def find_onset(resampler: StreamResampler | None, hop_length: int) -> Array:
@@ -63,7 +67,8 @@ def remove_offset(hops: Array, onset: Array, state: OffsetState) -> Array:
     """The same hops without their offset; advances `state`.
 
     It is decided hop by hop, so the result is the same for every cut. An offset is taken away along a ramp over a hop,
-    but at once where the sound begins with it.
+    but at once where the sound begins with it. Where it jumps, as when a recorder changes its gain, the new one is
+    taken a tenth of a second later.
 
     Args:
         hops: [n_mics, T * hop_length].
@@ -78,7 +83,7 @@ def remove_offset(hops: Array, onset: Array, state: OffsetState) -> Array:
     changes: list[Change] = []
     for t, means in enumerate((np.add.reduce(cut, axis=2) / hop_length).T.tolist()):
         before, rise = state.offset, None
-        if state.n_hops == 0:
+        if not state.n_hops[0]:
             settled = cut[:, t, int(np.argmax(onset > _RISEN)) :].astype(np.float64)
             _begin(settled.mean(axis=1), settled.var(axis=1), state)
             rise = onset
@@ -101,21 +106,45 @@ def _subtract(cut: Array, changes: list[Change]) -> Array:
 def _begin(means: Numbers, variances: Numbers, state: OffsetState) -> None:
     """The first hop: how far its mean may stray is not known yet, but whether all of it lies to one side of zero."""
     is_offset = np.abs(means) > np.maximum(_SMALLEST, _SURE_AT_ONCE * np.sqrt(variances))
-    state.mean, state.n_hops = means.tolist(), 1.0
+    state.mean, state.n_hops = means.tolist(), [1.0] * len(means)
     state.spread = (variances / 4).tolist()  # the means of hops stray by less than half of what the sound does
     state.offset = np.where(is_offset, means, 0.0).tolist()
 
 
 def _go_on(means: list[float], state: OffsetState) -> None:
-    """A running mean and variance (Welford, 1962), and whether the mean is certain to be no chance."""
-    state.n_hops = min(state.n_hops + 1, _MEMORY_HOPS)
-    share = 1 / state.n_hops
+    """Whether the means are certain to be no chance, with those of the next hop."""
     offset = []
     for mic, mean in enumerate(means):
-        difference = mean - state.mean[mic]
-        state.mean[mic] += share * difference
-        state.spread[mic] = (1 - share) * (state.spread[mic] + share * difference**2)
-        error = sqrt(state.spread[mic] * share)
-        sure = error if state.offset[mic] else _SURE * error
+        has_jumped = _follow(mean, mic, state)
+        error = sqrt(state.spread[mic] / state.n_hops[mic])
+        sure = error if state.offset[mic] and not has_jumped else _SURE * error
         offset.append(state.mean[mic] if abs(state.mean[mic]) > max(_SMALLEST, sure) else 0.0)
     state.offset = offset
+
+
+def _follow(mean: float, mic: int, state: OffsetState) -> bool:
+    """Takes in the mean of the next hop; whether what is constant has jumped, so that all before it counts no more."""
+    away = state.away[mic]
+    is_away = abs(mean - state.mean[mic]) > max(_SMALLEST, _FAR * sqrt(state.spread[mic]))
+    away.append(mean)
+    if is_away and len(away) <= _JUMP_HOPS:
+        return False
+    state.away[mic] = []
+    if is_away:
+        behind = away[1:]
+        level, strays = sum(behind) / _JUMP_HOPS, (max(behind) - min(behind)) / 2
+        if abs(level - state.mean[mic]) > _FAR * strays:
+            state.mean[mic], state.spread[mic], state.n_hops[mic] = level, strays**2, float(_JUMP_HOPS)
+            return True
+    for one in away:
+        _take(one, mic, state)
+    return False
+
+
+def _take(mean: float, mic: int, state: OffsetState) -> None:
+    """A running mean and variance (Welford, 1962)."""
+    state.n_hops[mic] = min(state.n_hops[mic] + 1, _MEMORY_HOPS)
+    share = 1 / state.n_hops[mic]
+    difference = mean - state.mean[mic]
+    state.mean[mic] += share * difference
+    state.spread[mic] = (1 - share) * (state.spread[mic] + share * difference**2)

@@ -10,6 +10,7 @@ import numpy as np
 
 from quietmic.enhance.arrays import Array, Spectra
 from quietmic.enhance.card import StftConfig
+from quietmic.enhance.offset import initial_offset, remove_offset
 from quietmic.enhance.samples import silence_non_finite
 from quietmic.enhance.stft import Stft
 from quietmic.enhance.stream import Stream
@@ -77,6 +78,8 @@ class LinkedStream:
         self._stft = Stft(StftConfig(stream.sample_rate, 2 * hop, hop, 2 * hop))
         self.delay = stream.delay + self._stft.delay
         self.non_finite = 0
+        self._offset, self._onset = initial_offset(2), np.ones(hop, np.float32)
+        self._rest = np.zeros((2, 0), np.float32)  # short of a hop, over which offsets are found
         self._waiting = np.zeros((2, stream.delay), np.float32)  # what the stream has not answered yet
         self._pending = np.zeros((4, 0), np.float32)  # both channels, their mean, the mean enhanced: short of a hop
         self._analysis = self._stft.initial_state(4)
@@ -88,18 +91,28 @@ class LinkedStream:
         finite, n_bad = silence_non_finite(block)
         self.non_finite += n_bad
         self._n_in += block.shape[1]
-        ready = self._apply(finite, self._stream.process(self._mean(finite)))
+        level = self._without_offset(finite)
+        ready = self._apply(level, self._stream.process(self._mean(level)))
         self._n_out += ready.shape[1]
         return ready
 
     def flush(self) -> Array:
         """The tail, so that samples out = samples in + delay."""
         n_owed = self._n_in + self.delay - self._n_out
+        rest = self._rest - np.array(self._offset.offset, np.float32)[:, None]
+        last = self._apply(rest, self._stream.process(self._mean(rest)))
         tail = self._stream.flush()
         silence = np.zeros((2, self._stft.delay + self._stft.config.hop_length), np.float32)
-        ready = self._apply(silence, np.concatenate((tail, silence[0])))[:, :n_owed]
+        ready = np.concatenate((last, self._apply(silence, np.concatenate((tail, silence[0])))), axis=1)[:, :n_owed]
         self._n_out += n_owed
         return ready
+
+    def _without_offset(self, channels: Array) -> Array:
+        """Whole hops, each channel without its own offset: what one has more than the other is no place of a voice."""
+        signals = np.concatenate((self._rest, channels), axis=1)
+        n_whole = signals.shape[1] - signals.shape[1] % len(self._onset)
+        self._rest = signals[:, n_whole:].copy()
+        return remove_offset(signals[:, :n_whole], self._onset, self._offset)
 
     def _mean(self, channels: Array) -> Array:
         return np.sum(channels * self._signs, axis=0, keepdims=True)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from quietmic import cli
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.measure.recordings import find_recordings
 
@@ -59,6 +60,17 @@ def test_clean_files_never_count_as_noisy_ones(tmp_path):
     touch(tmp_path / "x" / "clean" / "a.wav", tmp_path / "x" / "recorded" / "a.wav")
     with pytest.raises(QuietmicError, match="lies in a folder 'clean'"):
         find_recordings(tmp_path)
+
+
+@pytest.mark.parametrize("other", ["data/clean/a.wav", "clean_speech/a.wav", "reference/a.wav", "noisy/clean/a.wav"])
+def test_what_may_be_the_pairs_of_noisy_files_is_named_and_not_passed_over(tmp_path, other, capsys):
+    """The noisy files were measured as if there were no clean ones, and nothing was said."""
+    touch(tmp_path / "noisy" / "a.wav", tmp_path / other)
+    assert cli.main(["evaluate", str(tmp_path)]) == 2
+    said = capsys.readouterr().err.replace("\n", " ")
+    assert str(Path(other)) in said and "--noisy and --clean name two folders" in said
+    (tmp_path / other).unlink()
+    assert len(find_recordings(tmp_path)) == 1
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,25 @@ def test_the_sound_of_a_phone(denoise: Run, tmp_path: Path) -> None:
 
 
 @needs_ffmpeg
+@pytest.mark.parametrize("ending", ["flac", "mp3", "m4a", "ogg", "wav", "mka"])
+def test_the_cover_of_a_phone_s_sound_goes_over_or_is_told(
+    denoise: Run, tmp_path: Path, ending: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It was lost without a word into FLAC and MP3."""
+    write(tmp_path / "a.wav", tone(), RATE)
+    ffmpeg("-f", "lavfi", "-i", "testsrc=size=40x40:duration=0.1:rate=10", "-frames:v", 1, tmp_path / "a.png")
+    cover = ["-i", tmp_path / "a.png", "-map", 0, "-map", 1, "-c:v", "copy", "-disposition:v", "attached_pic"]
+    ffmpeg("-i", tmp_path / "a.wav", *cover, tmp_path / "a.m4a")
+    assert denoise(tmp_path / "a.m4a", "-o", tmp_path / f"b.{ending}") == 0
+    has_cover = "video png" in streams_of(tmp_path / f"b.{ending}")
+    assert has_cover == (ending not in ("wav", "mka"))
+    assert ("no place for it: pictures" in capsys.readouterr().out) == (not has_cover)
+    with AudioReader(tmp_path / "a.m4a") as reader:
+        n_samples = sum(block.shape[1] for block in reader.blocks(RATE))
+    assert ending not in ("flac", "mp3", "ogg") or read(tmp_path / f"b.{ending}")[0].shape == (1, n_samples)
+
+
+@needs_ffmpeg
 def test_sound_that_begins_late_stays_in_step_with_the_picture(denoise: Run, tmp_path: Path) -> None:
     write(tmp_path / "sound.wav", tone(), RATE)
     picture = ["-f", "lavfi", "-i", "testsrc=size=64x48:rate=10:duration=3"]

@@ -11,6 +11,9 @@ import soundfile
 
 from quietmic import cli
 from quietmic.enhance.files.audio import AudioReader, write
+from quietmic.enhance.files.container import find_layout
+from quietmic.enhance.files.layout import Window
+from quietmic.enhance.files.writer import choose_wav
 
 RATE, N = 48000, 96_000
 needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs the program ffmpeg")
@@ -234,3 +237,39 @@ def test_flac_that_is_cut_off_keeps_all_whole_frames(tmp_path: Path) -> None:
     assert found.shape[1] > 0.7 * N
     assert found.shape[1] % 4096 == 0
     assert "damaged" in warnings[0] or "only" in warnings[0]
+
+
+GIB = 1 << 30
+
+
+def headers_beyond_4_gb(n_bytes: int) -> dict[str, bytes]:
+    """Stereo of 16 bits: lengths that are told, wrapped around, never finished, and unknown."""
+    form = b"fmt " + struct.pack("<IHHIIHH", 16, 1, 2, RATE, 4 * RATE, 4, 16)
+    wide = struct.pack("<IQQQI", 28, n_bytes + 72, n_bytes, n_bytes // 4, 0)
+    lpcm = struct.pack(">qd4sIIIII", 32, RATE, b"lpcm", 0, 4, 1, 2, 16)
+    return {
+        "a.rf64": b"RF64" + b"\xff" * 4 + b"WAVEds64" + wide + form + b"data" + b"\xff" * 4,
+        "wrapped.wav": b"RIFF" + bytes(4) + b"WAVE" + form + b"data" + struct.pack("<I", n_bytes & 0xFFFFFFFF),
+        "unfinished.wav": b"RIFF" + bytes(4) + b"WAVE" + form + b"data" + bytes(4),
+        "unknown.au": b".snd" + struct.pack(">IIIII", 24, 0xFFFFFFFF, 3, RATE, 2),
+        "a.caf": b"caff\0\1\0\0desc" + lpcm + b"data" + struct.pack(">q", n_bytes + 4) + bytes(4),
+    }
+
+
+@pytest.mark.parametrize("name", list(headers_beyond_4_gb(0)))
+def test_files_beyond_4_gb_are_known_by_their_headers_and_go_into_rf64(tmp_path: Path, name: str) -> None:
+    """AU of unknown length gave nothing beyond 4 GB; of WAV whose length wrapped around too few samples counted."""
+    head = headers_beyond_4_gb(9 * GIB)[name]
+    with (tmp_path / name).open("wb") as file:  # sparse: it takes no room
+        file.write(head)
+        file.truncate(len(head) + 9 * GIB)
+    with AudioReader(tmp_path / name) as reader:
+        assert reader.info.n_samples == 9 * GIB // 4
+        assert next(reader.blocks(1000)).shape == (2, 1000)
+    with (tmp_path / name).open("rb") as stream:  # to the end, which would take minutes to come to
+        (part,) = find_layout(stream, len(head) + 9 * GIB).parts
+        with soundfile.SoundFile(Window(stream, part)) as file:
+            assert file.seek(9 * GIB // 4 - 10) == 9 * GIB // 4 - 10
+            assert len(file.read(100)) == 10
+        assert choose_wav("WAV", "PCM_16", 1, reader.info) == "RF64"
+        assert choose_wav("W64", "PCM_16", 1, reader.info) == "W64"

@@ -27,7 +27,7 @@ def voice(seconds: float = 4, rate: int = 16000) -> np.ndarray:
 
 
 def error_db(found: np.ndarray, expected: np.ndarray) -> float:
-    return float(10 * np.log10(np.sum((found - expected) ** 2) / np.sum(expected**2)))
+    return float(10 * np.log10(np.sum((found - expected) ** 2) / np.sum(expected**2) + 1e-20))
 
 
 @pytest.mark.parametrize("offset", [0.2, -0.3, 0.05])
@@ -96,3 +96,34 @@ def test_the_end_of_a_sound_with_an_offset_is_no_step(passthrough_model: Path) -
     expected = run(stream, signal)
     found = run(stream, signal + np.float32(0.3))
     assert np.abs(found[-500:] - expected[-500:]).max() < 0.01
+
+
+@pytest.mark.parametrize("rate", [16000, 48000])
+@pytest.mark.parametrize(("offset", "back"), [(0.3, 0.0), (0.1, -0.2)])
+def test_an_offset_that_jumps_costs_a_fifth_of_a_second(
+    passthrough_model: Path, rate: int, offset: float, back: float
+) -> None:
+    """0 -> 0.3 -> 0 cost 1.4 dB over a scene of 6 s: the mean of the last second followed for three seconds."""
+    stream = Stream(OnnxNetwork(passthrough_model), 1, rate)
+    signal = voice(6, rate)
+    third = np.arange(signal.shape[1]) * 3 // signal.shape[1]
+    jumping = signal + np.choose(third, [0.0, offset, back]).astype(np.float32)
+    expected, found = run(stream, signal), run(stream, jumping)
+    for begin in (2 * rate, 4 * rate):
+        settled = slice(begin + rate // 5, begin + 2 * rate - rate // 50)
+        assert error_db(found[settled], expected[settled]) < -30
+    assert np.abs(found[: 2 * rate - rate // 50] - expected[: 2 * rate - rate // 50]).max() < 1e-4
+
+
+def test_a_puff_of_breath_and_slow_rumble_are_no_jumps(passthrough_model: Path) -> None:
+    """A plosive presses a microphone to one side for some 50 ms; wind moves it slowly."""
+    t = np.arange(4 * 16000) / 16000
+    puff = 0.5 * np.exp(-(((t - 2) / 0.025) ** 2))
+    brown = np.cumsum(np.random.default_rng(2).standard_normal(len(t)))
+    rumble = 0.3 * np.sin(2 * np.pi * 2 * t) + 1e-3 * (brown - np.convolve(brown, np.ones(4000) / 4000, "same"))
+    stream = Stream(OnnxNetwork(passthrough_model))
+    for sound in (puff, voice()[0] + puff, np.where(t < 2, 0, rumble)):
+        for start in range(0, len(t), 256):
+            stream.process(sound[None, start : start + 256].astype(np.float32))
+            assert stream.state.offset.offset == [0.0]
+        stream.reset()

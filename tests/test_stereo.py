@@ -143,3 +143,19 @@ def test_from_python(tmp_path: Path, passthrough_model: Path) -> None:
         assert denoise_file(tmp_path / "a.wav", target, str(passthrough_model), stereo=stereo) == []
     with pytest.raises(QuietmicError, match="one of auto, linked, separate"):
         denoise_file(tmp_path / "a.wav", tmp_path / "x.wav", str(passthrough_model), stereo="both")
+
+
+@pytest.mark.parametrize("offsets", [(0.2, -0.2), (0.1, 0.3), (0.2, 0.0)])
+def test_each_of_two_channels_has_its_own_offset(passthrough_model: Path, offsets: tuple[float, float]) -> None:
+    """Opposite ones cancelled in the mean, and stayed: the error was larger than the sound."""
+
+    def run(samples: np.ndarray) -> np.ndarray:
+        stream = LinkedStream(Stream(OnnxNetwork(passthrough_model), 1, RATE))
+        blocks = (samples[:, start : start + 1000] for start in range(0, samples.shape[1], 1000))
+        return np.concatenate(list(enhance_signal([stream], blocks)), axis=1)
+
+    expected = run(panned())
+    found = run(panned() + np.array(offsets, np.float32)[:, None])
+    assert found.shape == expected.shape == panned().shape
+    error = found[:, RATE // 2 :] - expected[:, RATE // 2 :]
+    assert 10 * np.log10(np.sum(error**2) / np.sum(expected**2)) < -40

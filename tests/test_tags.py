@@ -1,6 +1,8 @@
 """What a file says beside its sound goes over to the output, and what cannot is told."""
 
+import base64
 import struct
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -116,6 +118,64 @@ def test_comments_and_pictures_stay(denoise: Run, tmp_path: Path, ending: str) -
     line = denoise(tmp_path / f"a.{ending}", "-o", tmp_path / "b.wav")
     assert "tags left out: composer" in line
     assert soundfile.SoundFile(tmp_path / "b.wav").title == "Words"
+
+
+def with_picture(path: Path) -> Path:
+    """A sound that holds one picture of 99 bytes, as its kind holds it."""
+    write(path, sound(), RATE)
+    file = mutagen.File(path)
+    picture = mutagen.flac.Picture()
+    picture.data, picture.mime, picture.type = b"x" * 99, "image/png", 3
+    if path.suffix == ".flac":
+        file.add_picture(picture)
+    elif path.suffix == ".ogg":
+        file["metadata_block_picture"] = [base64.b64encode(picture.write()).decode()]
+    else:
+        file.add_tags()
+        file.tags.add(APIC(3, "image/png", 3, "", b"x" * 99))
+    file.save()
+    return path
+
+
+@pytest.mark.parametrize("source", ["flac", "ogg", "mp3"])
+@pytest.mark.parametrize("target", ["flac", "ogg", "mp3", "wav"])
+def test_pictures_go_over_between_kinds(denoise: Run, tmp_path: Path, source: str, target: str) -> None:
+    """They were lost without a word."""
+    line = denoise(with_picture(tmp_path / f"a.{source}"), "-o", tmp_path / f"b.{target}")
+    assert ("left out, since WAV has no place for it: pictures" in line) == ("warning" in line) == (target == "wav")
+    if target != "wav":
+        assert found_picture(tmp_path / f"b.{target}") == b"x" * 99
+    assert read(tmp_path / f"b.{target}")[0].shape == (1, RATE)
+
+
+def found_picture(path: Path) -> bytes:
+    file = mutagen.File(path)
+    if path.suffix == ".flac":
+        return file.pictures[0].data
+    if path.suffix == ".mp3":
+        return file.tags.getall("APIC")[0].data
+    return mutagen.flac.Picture(base64.b64decode(file["metadata_block_picture"][0])).data
+
+
+@pytest.mark.parametrize("source", ["flac", "ogg", "mp3"])
+@pytest.mark.parametrize("target", ["flac", "mp3", "wav"])
+def test_without_mutagen_pictures_are_told(
+    denoise: Run, tmp_path: Path, source: str, target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_picture(tmp_path / f"a.{source}")
+    write(tmp_path / f"plain.{source}", sound(), RATE)
+    monkeypatch.setitem(sys.modules, "mutagen", None)
+    line = denoise(tmp_path / f"a.{source}", "-o", tmp_path / f"b.{target}")
+    assert ("no place for it: pictures" if target == "wav" else 'pip install "quietmic[tags]"') in line
+    assert "warning" not in denoise(tmp_path / f"plain.{source}", "-o", tmp_path / f"c.{target}")
+
+
+@pytest.mark.parametrize("source", ["a.mp3", "b.mp3"])
+def test_mp3_becomes_wav(denoise: Run, tmp_path: Path, source: str) -> None:
+    """The library says that it writes MP3 within WAV, and fails."""
+    write(tmp_path / source, np.repeat(sound(), 2 if source == "b.mp3" else 1, axis=0), RATE)
+    denoise(tmp_path / source, "-o", tmp_path / "c.wav")
+    assert soundfile.info(tmp_path / "c.wav").subtype == "PCM_16"
 
 
 @pytest.mark.parametrize("version", [3, 4])

@@ -204,7 +204,8 @@ def _open_writer(
 def _open_ffmpeg(target: Path, n_channels: int, reader: AudioReader, tags_of: Location | None) -> FfmpegWriter:
     """A writer that says which tags of a file the library reads are left out; those of a film are all copied."""
     info = reader.info
-    writer = FfmpegWriter(target, n_channels, info.sample_rate, reader.film, info.tags)
+    pictures_of = tags_of if reader.film is None else None
+    writer = FfmpegWriter(target, n_channels, info.sample_rate, reader.film, info.tags, pictures_of)
     if reader.film is None and tags_of is not None:
         writer.notes += find_lost_tags(tags_of, info.format, ending(target))
     return writer

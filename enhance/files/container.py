@@ -13,6 +13,7 @@ from quietmic.enhance.files.chunks import ORDERS, SOUND, WAVE64, Chunk, Order, l
 from quietmic.enhance.files.layout import Layout, Part
 
 _UNKNOWN = (0x7FFFF000 - 0x1000, 0x80000000, 0xFFFF0000)  # from .. to, and from: what pipes write for a length
+_TO_THE_END = 0xFFFFFFFF  # in AU, also for what is longer than it can count
 _FLAC_UNBOUNDED = (1 << 36) - 1  # samples; the largest that the header holds
 _FLAC_BEGINNING = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")  # mark, and the block that comes first, of 34 bytes
 _SEARCH = 1 << 20  # bytes that are looked through at a time
@@ -89,8 +90,13 @@ def _chunked_part(stream: BinaryIO, start: int, n_bytes: int) -> tuple[Layout, i
     stream.seek(start)
     magic = stream.read(4)
     patches, note, damage = _mend_size(stream, magic, sound, others.get(b"ds64"), end)
-    n_samples = None if patches or damage else _count_of_fact(stream, others.get(b"fmt "), others.get(b"fact"), sound)
-    part = Part(start, end, patches=patches, n_samples=n_samples, ends_there=n_samples is not None)
+    fmt = others.get(b"fmt ")
+    n_samples = None if patches or damage else _count_of_fact(stream, fmt, others.get(b"fact"), sound)
+    ends_there = n_samples is not None
+    if note and magic == b"RIFF" and fmt and end - sound.start >= 1 << 32:
+        head = _wide_head(stream, fmt, end - sound.start)
+        return Layout((Part(sound.start, end, head=head),), (note,)), end
+    part = Part(start, end, patches=patches, n_samples=n_samples, ends_there=ends_there)
     return Layout((part,), (note,) if note else (), damage), end
 
 
@@ -147,6 +153,16 @@ def _count_of_fact(stream: BinaryIO, fmt: Chunk | None, fact: Chunk | None, soun
     return n_samples if (n_blocks - 1) * block_samples < n_samples <= n_blocks * block_samples else None
 
 
+def _wide_head(stream: BinaryIO, fmt: Chunk, n_bytes: int) -> bytes:
+    """The header of RF64 in place of one of WAV, which cannot count so many bytes."""
+    stream.seek(fmt.header)
+    form = stream.read(8 + fmt.size + (fmt.size & 1))
+    n_behind = 4 + 36 + len(form) + 8 + n_bytes
+    sizes = b"".join(number.to_bytes(8, "little") for number in (n_behind, n_bytes, 0))
+    wide = b"ds64" + (28).to_bytes(4, "little") + sizes + bytes(4)
+    return b"RF64" + b"\xff" * 4 + b"WAVE" + wide + form + b"data" + b"\xff" * 4
+
+
 def _wave64(stream: BinaryIO, start: int, n_bytes: int) -> Layout:
     """W64: the library would read on through what lies behind the samples."""
     chunks = walk_wave64(stream, start, n_bytes)
@@ -178,13 +194,13 @@ def _sun(stream: BinaryIO, begin: int, n_bytes: int, magic: bytes) -> Layout:
     head = stream.read(8)
     start, size = begin + int.from_bytes(head[:4], order), int.from_bytes(head[4:], order)
     n_there = n_bytes - start
-    if size >= n_there or n_there - size < 8:
+    if size >= min(n_there, _TO_THE_END) or n_there - size < 8:
         damage = f"cut off: {n_there} of {size} bytes of sound are there" if n_there < size < 0xFFFF0000 else None
         return Layout((Part(begin, n_bytes),), (), damage)
     stream.seek(start + size)
     if size and stream.read(4) == magic:
         return Layout((Part(begin, start + size),)).followed_by(_sun(stream, start + size, n_bytes, magic))
-    patch = (begin + 8, min(n_there, 0xFFFFFFFE).to_bytes(4, order))
+    patch = (begin + 8, min(n_there, _TO_THE_END).to_bytes(4, order))
     return Layout((Part(begin, n_bytes, patches=(patch,)),), (_unfinished(size, n_there),))
 
 

@@ -22,6 +22,7 @@ from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files.formats import ending
 from quietmic.enhance.files.media import START_S, Media, find_programs, probe, safe_options
 from quietmic.enhance.files.parts import PartFile
+from quietmic.enhance.files.pictures import carry_pictures
 from quietmic.enhance.files.storage import Location, Url
 
 _ENCODERS = {"opus": "libopus", "vorbis": "libvorbis", "mp3": "libmp3lame"}  # codecs whose encoder has another name
@@ -92,8 +93,9 @@ class FfmpegWriter:
     """
 
     def __init__(
-        self, path: Path, n_channels: int, sample_rate: int, source: FfmpegDecoder | None, tags: Mapping[str, str]
-    ) -> None:
+        self, path: Path, n_channels: int, sample_rate: int, source: FfmpegDecoder | None, tags: Mapping[str, str],
+        pictures_of: Location | None = None,
+    ) -> None:  # fmt: skip
         """Starts the program, which writes under a temporary name.
 
         Args:
@@ -102,6 +104,7 @@ class FfmpegWriter:
             sample_rate: Hz.
             source: film whose other tracks and tags are copied; None for a sound alone.
             tags: of a sound alone.
+            pictures_of: file whose pictures go over into a sound alone.
 
         Raises:
             QuietmicError: ffmpeg is not installed.
@@ -112,7 +115,7 @@ class FfmpegWriter:
             self.notes.append(
                 f"the sound begins some 20 ms late: .{ending(path)} cannot tell what its coding puts in front"
             )
-        self._n_written, self._rate = 0, sample_rate
+        self._n_written, self._rate, self._pictures_of = 0, sample_rate, pictures_of
         self._is_other_kind = source is not None and ending(path) != ending(source.local)
         self._part = PartFile(path)
         with ExitStack() as stack:
@@ -149,6 +152,8 @@ class FfmpegWriter:
         others = ["-map", "1:a?", "-map", "-1:a:0"]
         if ending(self.path) in _SOUND:
             covers = media.pictures if ending(self.path) in _WITH_COVER else ()
+            if media.pictures and not covers:
+                self.notes.append(f"left out, since .{ending(self.path)} has no place for it: pictures")
             pictures = [option for number in covers for option in ("-map", f"1:{number}")]
             return ["-map", "0:a", *(others if stays else []), *pictures]
         attached = ["-map", "1:t?"] if ending(self.path) in _WITH_ATTACHED else []
@@ -199,6 +204,12 @@ class FfmpegWriter:
             raise QuietmicError(
                 f"{self.path}: only {written.duration_s:.1f} of {self._n_written / self._rate:.1f} s came onto the disk"
             )
+        if place := self._pictures_of:
+            with place.open() if isinstance(place, Url) else place.open("rb") as file:
+                try:
+                    self.notes += carry_pictures(file, 0, self._part.file, ending(self.path).upper())
+                except OSError as error:
+                    raise QuietmicError(f"{self.path}: cannot be written: {error.strerror}") from error
         self._part.commit()
 
     def _failure(self) -> QuietmicError:

@@ -18,6 +18,7 @@ class AudioInfo:
         bit_rate: mean bits per second of a lossy coding; None where that says nothing.
         has_constant_rate: every second has that many bits.
         tags: title, artist and the other common ones.
+        n_pictures: still pictures, such as the cover of a record; 0 where the header was not asked for them.
     """
 
     n_channels: int
@@ -29,3 +30,4 @@ class AudioInfo:
     bit_rate: int | None = None
     has_constant_rate: bool = False
     tags: Mapping[str, str] = field(default_factory=dict)
+    n_pictures: int = 0

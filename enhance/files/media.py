@@ -111,16 +111,18 @@ def probe(local: Path, name: Location) -> Media:
     bit_rate = int(track.get("bit_rate") or (container.get("bit_rate", 0) if len(streams) == 1 else 0))
     if not bit_rate and not codec.startswith((*_LOSSLESS, "vorbis")):  # which has a quality instead
         bit_rate = _count_bits([*command, "-select_streams", "a:0", "-show_packets"], local, name)
+    pictures = tuple(stream["index"] for stream in streams if "attached_pic" in _roles(stream))
     tags = {key.lower(): str(value) for key, value in {**container.get("tags", {}), **track.get("tags", {})}.items()}
     info = AudioInfo(
         int(track["channels"]), round(duration_s * rate), rate, local.suffix[1:].upper(), codec, is_counted=False,
         tags={_NAMES.get(key, key): value for key, value in tags.items() if not key.startswith(_TECHNICAL)},
+        n_pictures=len(pictures),
     )  # fmt: skip
     return Media(
         info, codec, bit_rate if bit_rate and not codec.startswith(_LOSSLESS) else None,
         max(0.0, float(track.get("start_time") or 0) - float(container.get("start_time") or 0)),
         len(tracks), duration_s, track.get("tags", {}), _roles(track),
-        tuple(stream["index"] for stream in streams if "attached_pic" in _roles(stream)),
+        pictures,
         sum(stream.get("codec_type") == "attachment" for stream in streams),
         sum(one.get("codec_type") == "data" and one.get("codec_tag_string") not in _MADE_ANEW for one in streams),
     )  # fmt: skip

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import IO, Any
 
 from quietmic.enhance.files.chunks import ORDERS, SOUND, Chunk, walk
+from quietmic.enhance.files.pictures import carry_pictures, written_whole
 from quietmic.enhance.files.storage import Location, Url, stamp
 
 _STRUCTURE = {  # chunks that belong to the samples; the writer has made its own
@@ -20,6 +21,7 @@ _TEXT = {b"LIST", b"id3 ", b"ID3 ", b"NAME", b"AUTH", b"(c) ", b"ANNO", b"info",
 _NAMES = {b"bext": "broadcast metadata (bext)", b"cue ": "cue points", b"MARK": "markers", b"iXML": "production notes"}
 _PIECE = 1 << 20
 _EXTENSIBLE = b"\xfe\xff"  # code of a "fmt " that tells the places of its channels, at byte 20
+_NO_TAGS = {"encoder", "description", "metadata_block_picture"}
 _WITH_TAGS = ("MP3", "FLAC", "OGG")
 COMMON_TAGS = {
     "title", "copyright", "software", "artist", "comment", "date", "album", "license", "tracknumber", "genre",
@@ -33,12 +35,15 @@ def goes_as_chunks(source_format: str, target_format: str) -> bool:
     return source_format in kinds and kinds[source_format] == kinds.get(target_format)
 
 
-def copy_tags(source: Location, source_format: str, target: IO[bytes], target_format: str) -> list[str]:
+def copy_tags(
+    source: Location, source_format: str, n_pictures: int, target: IO[bytes], target_format: str
+) -> list[str]:
     """Gives a finished file what another one says of itself.
 
     Args:
         source: where the tags come from.
         source_format: as libsndfile calls it, or the ending of what ffmpeg reads.
+        n_pictures: in the source, as far as its header told.
         target: open for reading and writing, at its final length.
         target_format: as libsndfile calls it.
 
@@ -50,9 +55,9 @@ def copy_tags(source: Location, source_format: str, target: IO[bytes], target_fo
             _copy_chunks(stream, stamp(source)[0], target)
             return []
         if source_format != target_format or source_format not in _WITH_TAGS:
-            return find_lost_tags(source, source_format, target_format)
-        _copy_with_mutagen(stream, target)
-    return []
+            notes = find_lost_tags(source, source_format, target_format)
+            return notes + carry_pictures(stream, n_pictures, target, target_format)
+        return _copy_with_mutagen(stream, target)
 
 
 def find_lost_tags(source: Location, source_format: str, target_format: str) -> list[str]:
@@ -129,17 +134,18 @@ def _copy_with_mutagen(stream: IO[bytes], target: IO[bytes] | None) -> list[str]
     try:
         import mutagen
     except ImportError:
-        return []
+        return [] if target is None else carry_pictures(stream, 0, target, "MP3")  # which tells of them
     stream.seek(0)
     with suppress(mutagen.MutagenError):
         found = mutagen.File(stream, easy=target is None)
-        if found is None or not found.tags:
+        if found is None or not (found.tags or getattr(found, "pictures", ())):
             return []
         if target is None:
-            lost = sorted(set(map(str.lower, found.tags.keys())) - COMMON_TAGS - {"encoder", "description"})
+            lost = sorted(set(map(str.lower, (found.tags or {}).keys())) - COMMON_TAGS - _NO_TAGS)
             return [f"tags left out: {', '.join(lost)}"] if lost else []
-        target.seek(0)
-        _move_tags(found, mutagen.File(target), target)
+        with written_whole(target) as file:
+            file.seek(0)
+            _move_tags(found, mutagen.File(file), file)
     return []
 
 
@@ -153,7 +159,7 @@ def _move_tags(source: Any, target: Any, file: IO[bytes]) -> None:
         return
     if target.tags is None:
         target.add_tags()
-    target.tags[:] = list(source.tags)
+    target.tags[:] = list(source.tags or ())
     for picture in getattr(source, "pictures", ()):
         target.add_picture(picture)
     target.save(file)

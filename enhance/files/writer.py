@@ -75,7 +75,7 @@ class AudioWriter:
         self._tags_of = tags_of
         self._format, self._subtype = choose_format(self.path, like, subtype)
         self._format = choose_wav(self._format, self._subtype, n_channels, like)
-        self._source_format = like.format if like else ""
+        self._source_format, self._n_pictures = (like.format, like.n_pictures) if like else ("", 0)
         options = writing_options(self._format, self._subtype, sample_rate, like) if like else {}
         self._n_written = 0
         self._part = PartFile(self.path)
@@ -149,7 +149,8 @@ class AudioWriter:
         try:
             write_count_of_fact(self._part.file, self._n_written)
             if self._tags_of is not None:
-                self.notes += copy_tags(self._tags_of, self._source_format, self._part.file, self._format)
+                told = self._source_format, self._n_pictures
+                self.notes += copy_tags(self._tags_of, *told, self._part.file, self._format)
             self._part.file.flush()
             n_there = self._count()
         except (*LibraryError, OSError) as error:

@@ -55,7 +55,8 @@ def find_recordings(folder: Path) -> list[Recording]:
 
     Raises:
         QuietmicError: no such folder, no sound in it, a noisy file of a paired layout without its pair, sounds that
-            belong to no pair beside pairs, two files of one name, or a manifest that cannot be understood.
+            belong to no pair beside pairs or beside noisy files, two files of one name, or a manifest that cannot be
+            understood.
     """
     if not folder.is_dir():
         raise QuietmicError(f"{folder} is no folder", exit_code=2)
@@ -65,13 +66,14 @@ def find_recordings(folder: Path) -> list[Recording]:
     for path in _sounds(folder):
         if not any(path.is_relative_to(root) for root in roots):
             found = ", ".join(str(root / _noisy_of(root)[0]) for root in roots)
-            raise QuietmicError(f"{path} belongs to none of {found}: name one folder, or take it away", exit_code=2)
+            message = f"{path} belongs to none of {found}: name one folder, or take it away"
+            raise QuietmicError(message, exit_code=2, argument="clean")
     recordings = []
     for root in roots:
         noisy_name, clean_name = _noisy_of(root)
         noisy, clean = _nested(root / noisy_name), _nested(root / clean_name)
         place = "" if root == folder else f"{root.relative_to(folder).as_posix()}/"
-        told = _add_told(_paired(noisy, clean) if clean.is_dir() else _alone(noisy), root)
+        told = _add_told(_paired(noisy, clean) if clean.is_dir() else _only(noisy, root), root)
         told = _add_reverberant(told, root / "reverberant")
         recordings += [replace(one, name=f"{place}{one.name}") for one in told]
     return sorted(recordings, key=lambda one: one.name)
@@ -134,11 +136,23 @@ def _without_clean(folder: Path) -> list[Recording]:
         place = one.noisy.relative_to(folder)
         if named := [part for part in place.parts[:-1] if _CLEAN.search(part)]:
             message = f"{one.noisy} lies in a folder '{named[0]}', but there is none called 'noisy' beside it"
-            raise QuietmicError(message, exit_code=2)
+            raise QuietmicError(message, exit_code=2, argument="clean")
         if _CLEAN.search(place.stem) and len(recordings) > 1:
             message = f"{one.noisy} is called clean: NAME_clean beside NAME_noisy are a pair, and so are two folders"
             raise QuietmicError(message, exit_code=2)
     return recordings
+
+
+def _only(noisy: Path, root: Path) -> list[Recording]:
+    """The noisy files of a layout without clean ones.
+
+    Raises:
+        QuietmicError: there is sound beside them, which may be their pairs under another name.
+    """
+    if others := [path for path in _sounds(root) if not path.is_relative_to(noisy)]:
+        message = f"{others[0]} lies in no folder 'clean' beside {noisy}, and belongs to none of its files"
+        raise QuietmicError(message, exit_code=2, argument="clean")
+    return _without_clean(noisy)
 
 
 def _nested(folder: Path) -> Path:

@@ -3,6 +3,7 @@
 HINTS = {
     "address": "name it with --cluster",
     "ca": "give --tls-ca, --tls-cert and --tls-key",
+    "clean": "--noisy and --clean name two folders",
     "mics": "name other numbers with --mics",
     "models": "name one with --model",
     "n_mics": "choose with --channels",
