@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from quietmic.compression.cost import NO_BOARD, Budget
+from quietmic.compression.criteria.allocate import RATIOS
 from quietmic.compression.criteria.table import find_criterion
 from quietmic.enhance.errors import QuietmicError
 
@@ -22,7 +23,7 @@ class Prune:
 
     method: str = "units"  # "units": remove; "lstm-masks": the seed's column masks; "none"
     criterion: str = "influence"
-    ratios: str | Mapping[str, float] = "auto"  # "auto", "uniform", "global", or fractions by name pattern
+    ratios: str | Mapping[str, float] = "auto"  # "auto", "uniform", "global", "learned", or fractions by name pattern
     floor: float = 0.1  # least fraction of each group that stays
     round_to: int = 1  # widths are multiples of this, or stay whole
     steps: int = 300  # batches for learned gates or sparse training
@@ -80,6 +81,13 @@ class Recipe:
             raise QuietmicError(
                 f"a soft schedule needs a criterion of scores; '{criterion.name}' learns its gates", exit_code=2
             )
+        if isinstance(prune.ratios, str):
+            _one_of("prune.ratios", prune.ratios, RATIOS)
+        if prune.ratios == "learned" and criterion.kind != "learned":
+            raise QuietmicError(
+                f"recipe: prune.ratios is 'learned', but the criterion '{criterion.name}' trains no gates that could "
+                "decide about widths; take influence or autopruner, or the ratios 'auto'", exit_code=2,
+            )  # fmt: skip
         _at_least_one("n_calibration", self.n_calibration)
         _at_least_one("prune.stages", prune.stages)
         _at_least_one("prune.round_to", prune.round_to)

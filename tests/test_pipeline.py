@@ -274,6 +274,8 @@ def test_recipes_survive_toml(tmp_path):
         ("[budget]\nkind = 'params'\nvalue = 'many'", r"'budget\.value' is 'many'; it must be a number"),
         ("[prune]\nsteps = 2.5", r"'prune\.steps' is 2.5; it must be a whole number"),
         ("[prune.ratios]\nencoder = 'half'", r"'prune\.ratios' .* must be text or a table of numbers"),
+        ("[prune]\nratios = 'even'", r"prune\.ratios is 'even'; one of auto, uniform, global, learned"),
+        ("[prune]\ncriterion = 'l1'\nratios = 'learned'", "'l1' trains no gates that could decide about widths"),
         ("prune = 3", r"'prune' is 3; it must be a table"),
         ("n_calibration = 0", "n_calibration is 0"),
         ("[lowrank]\nshare = 1", r"lowrank\.share is 1"),

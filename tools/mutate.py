@@ -106,7 +106,7 @@ MUTATIONS = (
     Mutation(f"{CRITERIA}/allocate.py", "score.double() / weights[name]", "score.double() * weights[name]",
              "dear units stay rather than cheap ones"),
     Mutation(f"{CRITERIA}/allocate.py", "math.ceil(floor * sizes[name])", "1", "no floor"),
-    Mutation("compression/cost.py", "n *= int(stays.sum())", "n *= size", "costs that do not see the cut"),
+    Mutation("compression/cost.py", "n = n * stays.sum()", "n = n * size", "costs that do not see the cut"),
     Mutation("compression/cost.py", "layer.macs * matrix / whole", "layer.macs", "MACs that do not see the cut"),
     Mutation("compression/schedules.py", "excess ** (1 - (i + 1) / stages)", "excess ** (1 - i / stages)",
              "gradual budgets end one stage short"),

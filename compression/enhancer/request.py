@@ -127,7 +127,7 @@ def predict_costs(request: Request) -> dict[str, Any]:
     )
     rows["cut"] = {kind: costs.cost(kind, kept) for kind in kinds}
     notes = []
-    if recipe.prune.ratios in ("auto", "global") and recipe.prune.criterion not in ("l1", "scratch"):
+    if recipe.prune.ratios in ("auto", "global", "learned") and recipe.prune.criterion not in ("l1", "scratch"):
         notes.append("widths by the weights alone: those of the criterion need data and will differ")
     if recipe.lowrank.by == "budget":
         notes.append(f"low rank then takes it down to {recipe.budget}")
