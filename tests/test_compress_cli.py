@@ -3,6 +3,7 @@
 import itertools
 import json
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -30,7 +31,8 @@ from quietmic.enhance.card import ModelCard
 from quietmic.enhance.catalogue import list_models
 from quietmic.enhance.hashes import hash_file
 from quietmic.enhance.network import OnnxNetwork
-from quietmic.models.export import check, export
+from quietmic.enhance.onnxfile import read_card
+from quietmic.models.export import check, export, write_card
 from quietmic.models.networks.count import count
 from quietmic.models.networks.inputs import example_inputs
 from quietmic.models.networks.registry import build, load_network, save_network
@@ -133,6 +135,7 @@ def test_compress_writes_networks_cards_and_a_picture(parent, tmp_path, monkeypa
     assert int8.name == f"{parent.stem}-recipe-int8"
     assert int8.parameters == card.parameters
     assert figures["ratios"]["parameters"] <= 0.6
+    assert [file["ratios"]["parameters"] for file in figures["files"].values()] == [figures["ratios"]["parameters"]] * 2
     assert (tmp_path / "small.png").stat().st_size > 1000
     assert main(arguments) == 0  # everything is there already: read, not done again
 
@@ -145,6 +148,27 @@ def test_compress_writes_networks_cards_and_a_picture(parent, tmp_path, monkeypa
     assert main(arguments) == 0
     assert (OnnxNetwork(again).card.parent, OnnxNetwork(again).card.parameters) == (card.parent, card.parameters)
     assert OnnxNetwork(again).card.recipe == card.recipe
+
+
+def test_a_network_that_was_destroyed_has_no_good_mean(parent_onnx, tmp_path):
+    """By size and speed alone it was the best: the gain over the noisy input counts, the other way round."""
+    small = shutil.copy(parent_onnx, tmp_path / "small.onnx")
+    parent = SimpleNamespace(onnx=parent_onnx)
+    before = {"noisy": {"si_sdr": 2.0}, "1_mics": {"si_sdr": 7.0}}
+
+    def ratios(si_sdr, share, storage):
+        after = {"noisy": {"si_sdr": 2.0}, "1_mics": {"si_sdr": si_sdr}} if si_sdr is not None else {}
+        write_card(small, replace(read_card(small), metrics=after))
+        result = SimpleNamespace(ratios=lambda: {"parameters": share, "macs": share}, storage=storage)
+        return make.survey_ratios(parent, result, {"path": str(small), "rtf": 0.01}, before if after else {})
+
+    whole, half, destroyed = (ratios(*row, {}) for row in ((7.0, 0.2), (4.5, 0.1), (1.5, 0.01)))
+    assert [row["quality"] for row in (whole, half, destroyed)] == pytest.approx([1, 2, 500])
+    assert whole["storage"] == pytest.approx(1, abs=0.01)
+    assert "index" not in whole
+    assert destroyed["mean"] > 50 > max(whole["mean"], half["mean"])
+    assert ratios(None, 0.1, {})["mean"] is None
+    assert ratios(7.0, 0.1, {"index": 30, "index_of_all": 100})["index"] == 0.3
 
 
 @pytest.mark.parametrize("parent", SIZES, indirect=True)

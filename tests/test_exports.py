@@ -200,4 +200,4 @@ def test_sparse_storage_counts_the_index():
     row = sparse_bytes(
         [("w", weight), ("b", torch.zeros(10))], {"w": (torch.arange(1000).view(10, 100) % 10 == 0).float()}
     )
-    assert row == {"dense": 4040, "values": 440, "index": 244, "ratio": 684 / 4040}
+    assert row == {"dense": 4040, "values": 440, "index": 244, "index_of_all": 2044, "ratio": 684 / 4040}

@@ -137,6 +137,9 @@ def show_steps(made: "Made", out: Path, err: bool) -> None:
             f"{step.name:24} {step.parameters / 1e6:7.3f}M  {step.macs_per_second / 1e6:9.1f}M MACs/s  "
             f"loss {step.loss:.4f}  {step.seconds:.0f} s  {'; '.join(step.notes)}", err=err,
         )  # fmt: skip
+    for form, file in made.figures["files"].items():
+        known = {name: value for name, value in file["ratios"].items() if value is not None}
+        click.echo(f"{form} over its parent: {', '.join(f'{k} {v:.3f}' for k, v in known.items())}", err=err)
     click.echo(f"{out}\n{made.record}", err=err)
 
 
