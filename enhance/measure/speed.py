@@ -6,7 +6,7 @@ and ratios come from the same moments.
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -22,7 +22,7 @@ from quietmic.enhance.measure.records import DEFAULT_FOLDER, write_record
 from quietmic.enhance.measure.sessions import count_sessions
 from quietmic.enhance.measure.start import measure_start
 from quietmic.enhance.measure.statistics import summarise
-from quietmic.enhance.measure.systems import System, describe_system
+from quietmic.enhance.measure.systems import System, describe_system, model_system
 from quietmic.enhance.network import OnnxNetwork
 from quietmic.enhance.onnxfile import read_card
 from quietmic.enhance.progress import Progress, silent
@@ -68,6 +68,17 @@ def bench(
         results.append(result)
         progress("timing", len(results), len(systems), system.label)
     return {"systems": results, "ratios": _ratios(systems, live), "rates": rates, "load_average": load_average}
+
+
+def hop_times(models: Sequence[Path], seconds: float) -> list[float]:
+    """Median time of a live hop of each model in s, one microphone and one thread; they take turns.
+
+    Args:
+        models: ONNX files.
+        seconds: of audio that each one gets.
+    """
+    live, _ = _interleave([_live_run(model_system(str(path))) for path in models], [], seconds)
+    return [median(t for part in hops for t in part) for hops in live]
 
 
 def _interleave(
