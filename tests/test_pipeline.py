@@ -1,6 +1,8 @@
 """Recipes from end to end on small networks."""
 
+import contextlib
 import itertools
+import json
 import math
 from dataclasses import replace
 
@@ -13,6 +15,7 @@ from quietmic.compression import Budget, Recipe, compress
 from quietmic.compression.compare import for_value, run_rows
 from quietmic.compression.finetune import distilled
 from quietmic.compression.recipe import FineTune, LowRank, Prune, from_dict, read_recipe, to_toml
+from quietmic.compression.split import SHARES
 from quietmic.compression.task import Task
 from quietmic.enhance.errors import QuietmicError
 
@@ -50,6 +53,28 @@ def test_pruning_and_low_rank_share_a_budget():
     assert result.steps[1].parameters <= budget.value / 0.9
     assert parameters(result.model) <= budget.value
     assert result.factored
+
+
+def test_the_split_between_cutting_and_low_rank_is_searched(tmp_path):
+    """Each split is tried in a folder of its own; the one of the least loss is what the recipe then says."""
+    budget = Budget("params", 0.5 * parameters(lstm_case()[0]))
+    recipe = small(budget, lowrank=LowRank(by="budget", share="search"), prune=Prune(criterion="l1"))
+    _, result = run(lstm_case, recipe, folder=tmp_path)
+    share = result.recipe.lowrank.share
+    assert share in SHARES
+    assert parameters(result.model) <= budget.value
+    losses = {}
+    for tried in SHARES:
+        if not (folder := tmp_path / f"share-{tried:g}").exists():
+            continue
+        told = json.loads((folder / "run.json").read_text())["recipe"]
+        assert (told["lowrank"]["share"], told["finetune"]["steps"]) == (tried, 0)
+        with contextlib.suppress(QuietmicError):  # too much for low rank
+            losses[tried] = run(lstm_case, from_dict(told))[1].steps[-1].loss
+    assert len(losses) > 2
+    assert share == min(losses, key=losses.get)
+    with pytest.raises(QuietmicError, match="cannot be met"):
+        run(lstm_case, replace(recipe, budget=Budget("params", 5)))
 
 
 def test_the_seeds_lstm_recipe():
@@ -279,6 +304,8 @@ def test_recipes_survive_toml(tmp_path):
         ("prune = 3", r"'prune' is 3; it must be a table"),
         ("n_calibration = 0", "n_calibration is 0"),
         ("[lowrank]\nshare = 1", r"lowrank\.share is 1"),
+        ("[lowrank]\nshare = 'half'", r"lowrank\.share is half; it must be .* or 'search'"),
+        ("[lowrank]\nshare = 'search'", r"there is no budget to split: set lowrank\.by = 'budget'"),
         ("[prune]\nschedule = 'gradual'\nsteps = 3", "gates need one for each of 4 cuts"),
     ],
 )
