@@ -277,6 +277,26 @@ def test_distillation_pulls_towards_the_parent():
         distilled(Task(task.loss, task.data), model, 0.5).loss(model, batch)
 
 
+def test_the_pull_of_a_teacher_keeps_its_size_at_any_temperature():
+    """Softened scores differ by T as little, and KL by T^2: multiplied back, the loss of a small gap stays."""
+    _, task, _ = conv_case()
+    batch, bias = next(iter(task.data)), torch.tensor([0.02, 0.0, -0.02])
+    teacher, pupil = (Scores(shift) for shift in (torch.zeros(3), bias))
+    losses = [distilled(task, teacher, 1.0, t).loss(pupil, batch).item() for t in (2.0, 8.0)]
+    assert losses[0] == pytest.approx(losses[1], rel=0.1)
+
+
+class Scores(torch.nn.Module):
+    """Scores of three classes, the same for every input."""
+
+    def __init__(self, shift):
+        super().__init__()
+        self.shift = shift
+
+    def forward(self, x):
+        return self.shift.expand(len(x), 3)
+
+
 def test_recipes_survive_toml(tmp_path):
     budget = Budget("macs", 5e7, Budget("params", 1e6))
     recipe = small(budget, prune=Prune(ratios={"encoder.*": 0.5}), lowrank=LowRank("thresh", 0.05))
