@@ -32,4 +32,4 @@ def test_half_of_the_time_is_half_of_the_time(family, tmp_path):
     before, after = hop_times([export(m, card, tmp_path / f"{name}.onnx") for name, m in models.items()], 20.0)
     predicted, measured = costs.cost("rtf", kept) / whole, after / before
     print(f"\n{family}: {hop_costs}, predicted x {predicted:.3f}, measured x {measured:.3f}")
-    assert measured == pytest.approx(predicted, rel=0.1)
+    assert measured == pytest.approx(predicted, rel=0.15)
