@@ -3,7 +3,6 @@
 import itertools
 import json
 import shutil
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -14,7 +13,7 @@ from test_surgery import half, shake
 
 from quietmic.cli import main
 from quietmic.cli.compress import make_budget, parse_amount
-from quietmic.compression.enhancer import make, tables, timing
+from quietmic.compression.enhancer import make, tables
 from quietmic.compression.enhancer.request import Request, find_parent
 from quietmic.compression.enhancer.speech import (
     STFT,
@@ -31,8 +30,7 @@ from quietmic.enhance.card import ModelCard
 from quietmic.enhance.catalogue import list_models
 from quietmic.enhance.hashes import hash_file
 from quietmic.enhance.network import OnnxNetwork
-from quietmic.enhance.onnxfile import read_card
-from quietmic.models.export import check, export, write_card
+from quietmic.models.export import check, export
 from quietmic.models.networks.count import count
 from quietmic.models.networks.inputs import example_inputs
 from quietmic.models.networks.registry import build, load_network, save_network
@@ -150,28 +148,6 @@ def test_compress_writes_networks_cards_and_a_picture(parent, tmp_path, monkeypa
     assert OnnxNetwork(again).card.recipe == card.recipe
 
 
-def test_a_network_that_was_destroyed_has_no_good_mean(parent_onnx, tmp_path):
-    """By size and speed alone it was the best: the gain over the noisy input counts, the other way round."""
-    small = shutil.copy(parent_onnx, tmp_path / "small.onnx")
-    parent = SimpleNamespace(onnx=parent_onnx)
-    before = {"rtf": 0.02, "noisy": {"si_sdr": 2.0}, "1_mics": {"si_sdr": 7.0}}
-
-    def ratios(si_sdr, share, storage):
-        after = {"noisy": {"si_sdr": 2.0}, "1_mics": {"si_sdr": si_sdr}} if si_sdr is not None else {}
-        write_card(small, replace(read_card(small), metrics=after))
-        result = SimpleNamespace(ratios=lambda: {"parameters": share, "macs": share}, storage=storage)
-        return make.survey_ratios(parent, result, {"path": str(small), "rtf": 0.01}, before)
-
-    whole, half, destroyed = (ratios(*row, {}) for row in ((7.0, 0.2), (4.5, 0.1), (1.5, 0.01)))
-    assert [row["quality"] for row in (whole, half, destroyed)] == pytest.approx([1, 2, 500])
-    assert whole["storage"] == pytest.approx(1, abs=0.01)
-    assert whole["latency"] == 0.5
-    assert "index" not in whole
-    assert destroyed["mean"] > 50 > max(whole["mean"], half["mean"])
-    assert ratios(None, 0.1, {})["mean"] is None
-    assert ratios(7.0, 0.1, {"index": 30, "index_of_all": 100})["index"] == 0.3
-
-
 @pytest.mark.parametrize("parent", SIZES, indirect=True)
 def test_a_compressed_network_is_compressed_again(parent, tmp_path, monkeypatch):
     monkeypatch.setattr(make, "open_data", lambda *_: FakeData())
@@ -263,24 +239,6 @@ def test_rtf_follows_the_boards_cost_of_a_hop():
     layer = SimpleNamespace(macs=1000, parameters=500)
     model = rtf_model(lambda macs, operators, size: 1e-6 * macs + 1e-5 * operators + 1e-9 * size, n_operators=10)
     assert model([layer], 0.032) == pytest.approx((1e-6 * 500 + 1e-4 + 2e-6) / 0.016)
-
-
-def test_a_budget_of_time_is_measured_on_this_machine(tmp_path, monkeypatch, capsys):
-    """Without a board, some widths of the network are exported and timed; the search then is that for MACs."""
-    save_network(build("tcn", **SIZES["tcn"]), tmp_path / "tcn.pt")
-    (tmp_path / "recipe.toml").write_text(RECIPE)
-
-    def times(paths, seconds):
-        """A machine that needs 0.1 ms, and a nanosecond for a multiply-accumulate."""
-        return [1e-4 + 1e-9 * read_card(path).macs_per_second * 0.016 for path in paths]
-
-    monkeypatch.setattr(timing, "hop_times", times)
-    arguments = ["compress", "--model", str(tmp_path / "tcn.pt"), "--recipe", str(tmp_path / "recipe.toml")]
-    assert main([*arguments, "-o", str(tmp_path / "x.onnx"), "--rtf", "0.008", "--dry-run", "--json"]) == 0
-    rows = json.loads(capsys.readouterr().out)
-    for row in (rows["parent"], rows["cut"]):
-        assert row["rtf"] == pytest.approx(1e-4 / 0.016 + 1e-9 * row["macs"], rel=0.01)
-    assert 0.0078 <= rows["cut"]["rtf"] <= 0.008 < rows["parent"]["rtf"]
 
 
 def test_the_predicted_rtf_counts_the_operators_of_the_budget(parent_onnx, tmp_path):
