@@ -40,7 +40,7 @@ def enhance(model: str, samples: Array) -> Array:
 def finish(stream: Stream, samples: Array) -> Array:
     """What comes of the last [n_mics, n_samples] that a stream hears, [n_samples], aligned with them."""
     out = np.concatenate([stream.process(samples), stream.flush()], axis=-1).reshape(-1)
-    return out[stream.delay : stream.delay + samples.shape[1]]
+    return out[len(out) - samples.shape[1] :]
 
 
 def active_level(samples: Array) -> float:
