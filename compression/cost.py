@@ -1,8 +1,9 @@
 """What a network costs at given widths: parameters, multiply-accumulates, real-time factor; and budgets on these."""
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -75,15 +76,15 @@ class _Parameter:
     shape: tuple[int, ...]
     axes: dict[int, list[_Axis]]
 
-    def numel(self, kept: Kept) -> int:
-        """How many elements of the parameter stay with the units that stay."""
-        n = 1
+    def numel(self, kept: Mapping[str, Tensor]) -> Tensor:
+        """How many elements of the parameter stay with the units that stay; a gate counts as far as it is open."""
+        n = torch.ones((), dtype=torch.double)
         for axis, size in enumerate(self.shape):
-            stays = torch.ones(size, dtype=torch.bool)
+            stays = n.new_ones(size)
             for part in self.axes.get(axis, []):
                 if part.group in kept:
-                    stays &= torch.cat([kept[part.group], torch.ones(1, dtype=torch.bool)])[part.position]
-            n *= int(stays.sum())
+                    stays = stays * torch.cat([kept[part.group].to(n), n.new_ones(1)])[part.position]
+            n = n * stays.sum()
         return n
 
 
@@ -127,10 +128,10 @@ class CostModel:
         self._parameters = _parameters(model, structure, {layer.name for layer in self.count.layers})
         _, self._matrix = self._sizes({})
 
-    def _sizes(self, kept: Kept) -> tuple[Counter[str], Counter[str]]:
+    def _sizes(self, kept: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Parameters of each layer, and the elements of the matrices that it multiplies with."""
-        total: Counter[str] = Counter()
-        matrix: Counter[str] = Counter()
+        total: dict[str, Any] = defaultdict(int)
+        matrix: dict[str, Any] = defaultdict(int)
         for entry in self._parameters:
             n = entry.numel(kept)
             total[entry.module] += n
@@ -139,30 +140,53 @@ class CostModel:
 
     def layers(self, kept: Kept) -> tuple[LayerCount, ...]:
         """Figures of each layer at the widths that stay."""
-        total, matrix = self._sizes(kept)
+        return tuple(
+            replace(layer, parameters=int(layer.parameters), macs=round(float(layer.macs)))
+            for layer in self._open_layers(kept)
+        )
+
+    def _open_layers(self, gates: Mapping[str, Tensor]) -> tuple[LayerCount, ...]:
+        """Figures of each layer as they depend on gates, through which gradients go."""
+        total, matrix = self._sizes(gates)
         return tuple(
             replace(layer, parameters=total[layer.name], macs=self._macs(layer, matrix[layer.name]))
             for layer in self.count.layers
         )
 
-    def _macs(self, layer: LayerCount, matrix: int) -> int:
+    def _macs(self, layer: LayerCount, matrix: Any) -> Any:
         """Products of activations alone (attention) have no matrix, and do not change: their units are left alone."""
         whole = self._matrix[layer.name]
-        return round(layer.macs * matrix / whole) if whole else layer.macs
+        return layer.macs * matrix / whole if whole else layer.macs
 
     def cost(self, kind: str, kept: Kept) -> float:
         """Cost in the unit of a budget."""
+        return float(self._cost(kind, kept, self.layers))
+
+    def _cost(self, kind: str, kept: Mapping[str, Tensor], layers: Callable[[Any], Sequence[LayerCount]]) -> Any:
         if kind == "params":
-            return float(sum(entry.numel(kept) for entry in self._parameters if entry.is_first))
+            return sum(entry.numel(kept) for entry in self._parameters if entry.is_first)
         if kind == "macs":
-            return sum(layer.macs for layer in self.layers(kept)) / self.seconds
+            return sum(layer.macs for layer in layers(kept)) / self.seconds
         if kind == "rtf":
             if self._rtf is None:
                 raise QuietmicError(NO_BOARD, exit_code=2)
-            return self._rtf(self.layers(kept), self.seconds)
-        stays = sum(int(mask.sum()) for mask in kept.values())
+            return self._rtf(layers(kept), self.seconds)
         n = sum(len(mask) for mask in kept.values())
-        return stays / n if n else 1.0
+        return sum(mask.sum() for mask in kept.values()) / n if n else 1.0
+
+    def open_spent(self, budget: Budget, gates: Mapping[str, Tensor]) -> Tensor:
+        """Cost over budget of a network whose units count as far as their gates are open, for gradients on the gates.
+
+        Args:
+            budget: of several, the one that is closest to its limit counts; an RTF must be plain arithmetic on the
+                figures of the layers.
+            gates: group -> [n_units], 0 to 1.
+
+        Returns:
+            [], double.
+        """
+        parts = [self._cost(part.kind, gates, self._open_layers) / part.value for part in budget.parts()]
+        return torch.stack([torch.as_tensor(part, dtype=torch.double) for part in parts]).max()
 
     def spent(self, budget: Budget, kept: Kept) -> float:
         """Cost over budget; of several, of the one that is closest to its limit."""

@@ -27,6 +27,7 @@ from quietmic.compression.fresh import drawn_anew
 from quietmic.compression.recipe import Recipe
 from quietmic.compression.result import CompressionResult, StepFigures
 from quietmic.compression.schedules import gradual_budgets, soft_finetune
+from quietmic.compression.split import settle_share
 from quietmic.compression.structure.check import Cut, checked_cut, fit_groups
 from quietmic.compression.structure.groups import Structure, find_groups
 from quietmic.compression.structure.plain import check_finite, plain_weights
@@ -80,9 +81,13 @@ def compress(
     Raises:
         QuietmicError: a budget out of reach, nothing to cut, missing data, figures not finite, a folder in use.
     """
-    task = Task(loss, data, predict, distance, recipe.n_calibration)
-    with one_run(folder) if folder else nullcontext():
-        return _Run(model, example_inputs, task, recipe, seconds, rtf, folder, progress, build).run()
+
+    def run(wanted: Recipe, where: Path | None) -> CompressionResult:
+        task = Task(loss, data, predict, distance, wanted.n_calibration)
+        with one_run(where) if where else nullcontext():
+            return _Run(model, example_inputs, task, wanted, seconds, rtf, where, progress, build).run()
+
+    return run(settle_share(recipe, folder, run), folder)
 
 
 class _Run:
@@ -319,8 +324,7 @@ class _Run:
             raise QuietmicError(
                 f"{budget} cannot be met by low rank: the least is {reached}; cut units, or more of them"
             )
-        notes = () if ranks else ("no matrix where two factors would save multiplications",)
-        self._note("factored", notes)
+        self._note("factored", () if ranks else ("no matrix where two factors would save multiplications",))
         if ranks:
             self._train("fine-tune factored", self.recipe.finetune.steps // 2, self._finetune)
             self._note("fine-tuned factored")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from quietmic.compression.cost import NO_BOARD, Budget
+from quietmic.compression.criteria.allocate import RATIOS
 from quietmic.compression.criteria.table import find_criterion
 from quietmic.enhance.errors import QuietmicError
 
@@ -22,7 +23,7 @@ class Prune:
 
     method: str = "units"  # "units": remove; "lstm-masks": the seed's column masks; "none"
     criterion: str = "influence"
-    ratios: str | Mapping[str, float] = "auto"  # "auto", "uniform", "global", or fractions by name pattern
+    ratios: str | Mapping[str, float] = "auto"  # "auto", "uniform", "global", "learned", or fractions by name pattern
     floor: float = 0.1  # least fraction of each group that stays
     round_to: int = 1  # widths are multiples of this, or stay whole
     steps: int = 300  # batches for learned gates or sparse training
@@ -40,7 +41,7 @@ class LowRank:
     by: str = "none"  # "thresh": drop singular values below it; "budget": the largest ranks that the budget allows
     thresh: float = 0.1  # relative to the largest singular value of each matrix
     gates: bool = False  # LSTMs gate by gate with the cell written out (the seed's form), not their inputs alone
-    share: float = 0.15  # by "budget": fraction of the cost that low rank takes off after pruning
+    share: float | str = 0.15  # by "budget": fraction of the cost that low rank takes off after pruning, or "search"
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,13 @@ class Recipe:
             raise QuietmicError(
                 f"a soft schedule needs a criterion of scores; '{criterion.name}' learns its gates", exit_code=2
             )
+        if isinstance(prune.ratios, str):
+            _one_of("prune.ratios", prune.ratios, RATIOS)
+        if prune.ratios == "learned" and criterion.kind != "learned":
+            raise QuietmicError(
+                f"recipe: prune.ratios is 'learned', but the criterion '{criterion.name}' trains no gates that could "
+                "decide about widths; take influence or autopruner, or the ratios 'auto'", exit_code=2,
+            )  # fmt: skip
         _at_least_one("n_calibration", self.n_calibration)
         _at_least_one("prune.stages", prune.stages)
         _at_least_one("prune.round_to", prune.round_to)
@@ -87,10 +95,16 @@ class Recipe:
             raise QuietmicError(
                 f"recipe: prune.steps is {prune.steps}; gates need one for each of {n} cuts at least", exit_code=2
             )
-        if not 0 <= self.lowrank.share < 1:
+        share = self.lowrank.share
+        if share != "search" and not (isinstance(share, int | float) and 0 <= share < 1):
             raise QuietmicError(
-                f"recipe: lowrank.share is {self.lowrank.share}; it must be at least 0 and below 1", exit_code=2
+                f"recipe: lowrank.share is {share}; it must be at least 0 and below 1, or 'search'", exit_code=2
             )
+        if share == "search" and (self.lowrank.by != "budget" or prune.method != "units"):
+            raise QuietmicError(
+                "recipe: lowrank.share is 'search', but there is no budget to split: set lowrank.by = 'budget' and "
+                "prune.method = 'units'", exit_code=2,
+            )  # fmt: skip
 
     @property
     def learns_gates(self) -> bool:
@@ -121,8 +135,13 @@ class Recipe:
                     "a recipe that cuts units needs a budget: parameters, MACs, RTF or units", exit_code=2
                 )
             return Budget("units", 1.0)  # ratios by hand: no widths are searched
-        if self.lowrank.by != "budget" or self.budget.kind == "units" or not cuts:
-            return self.budget
+        if (
+            self.lowrank.by != "budget"
+            or self.budget.kind == "units"
+            or not cuts
+            or isinstance(self.lowrank.share, str)
+        ):
+            return self.budget  # a share that is still searched for is 0
         return self.budget.times(1 / (1 - self.lowrank.share))
 
     def check_budgets(self, has_rtf: bool) -> None:
@@ -163,7 +182,9 @@ def from_dict(values: Mapping[str, Any]) -> Recipe:
 
 
 TABLES: dict[str, type] = {"prune": Prune, "lowrank": LowRank, "finetune": FineTune, "budget": Budget, "also": Budget}
-KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+KINDS = {
+    int: "a whole number", float: "a number", bool: "true or false", str: "text", float | str: "a number or text",
+}  # fmt: skip
 
 
 def _build(made: type, values: Mapping[str, Any], prefix: str) -> Any:

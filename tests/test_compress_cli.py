@@ -133,6 +133,7 @@ def test_compress_writes_networks_cards_and_a_picture(parent, tmp_path, monkeypa
     assert int8.name == f"{parent.stem}-recipe-int8"
     assert int8.parameters == card.parameters
     assert figures["ratios"]["parameters"] <= 0.6
+    assert [file["ratios"]["parameters"] for file in figures["files"].values()] == [figures["ratios"]["parameters"]] * 2
     assert (tmp_path / "small.png").stat().st_size > 1000
     assert main(arguments) == 0  # everything is there already: read, not done again
 

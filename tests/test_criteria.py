@@ -1,5 +1,7 @@
 """Every criterion through the one interface, and what single ones promise."""
 
+import re
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,7 +12,7 @@ from quietmic.compression.cost import Budget, CostModel
 from quietmic.compression.criteria.allocate import best
 from quietmic.compression.criteria.context import Context
 from quietmic.compression.criteria.data_scores import influence_static
-from quietmic.compression.criteria.gates import GateLearner, GateSchedule, next_beta, penalty_weight
+from quietmic.compression.criteria.gates import GateLearner, GateSchedule, next_beta, penalty_weight, pull_each
 from quietmic.compression.criteria.reconstruct import gram_matrices, greedy_order, lasso_path, least_squares
 from quietmic.compression.criteria.table import CRITERIA, find_criterion
 from quietmic.compression.structure.groups import find_groups
@@ -88,9 +90,11 @@ def test_criteria_that_need_data_say_so():
 
 
 def test_lambda_is_that_of_the_seed():
-    gates = torch.tensor([0.5, 0.5, 0.01, 0.9])  # one of four is off: k = 0.75
-    assert penalty_weight(gates, 0.5) == pytest.approx(5 * 0.25)
-    assert penalty_weight(gates, 0.8) == 0
+    assert penalty_weight(0.75, 0.5) == pytest.approx(5 * 0.25)
+    assert penalty_weight(0.75, 0.8) == 0
+    gates = {"a": torch.tensor([0.5, 0.5, 0.01, 0.9]), "b": torch.ones(2)}  # one of four is off: k = 0.75
+    penalty = pull_each({"a": 0.5, "b": 0.5}, {"a": 1.0, "b": 2.0})(gates)
+    assert penalty.item() == pytest.approx(5 * 0.25 * (1.91 / 4 - 0.5) ** 2 + 2 * 5 * 0.5 * 0.5**2)
 
 
 def test_beta_grows_as_asked_and_follows_the_gates_when_adaptive():
@@ -164,3 +168,37 @@ def test_greedy_and_lasso_find_the_redundant_channel():
     assert int(kept[1]) + int(kept[4]) == 1
     rest = x.sum(1) - x[:, kept] @ least_squares(gram, kept)
     assert rest.norm() < 0.02 * x.sum(1).norm()
+
+
+@pytest.mark.parametrize("kind", ["params", "macs", "rtf", "units"])
+def test_gates_decide_about_the_widths_pulled_by_the_cost_of_all(kind):
+    """Of the 24 units of the first group the next layer hears six, of the second all: the first becomes narrower, and
+    the trained gates come to the budget of themselves. Without lambda none would shut, and half were turned over."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 24), nn.Tanh(), nn.Linear(24, 24), nn.Tanh(), nn.Linear(24, 3))
+    with torch.no_grad():
+        model[2].weight *= torch.where(torch.arange(24) < 6, 2.0, 0.05)
+        model[4].weight *= 2.0
+        data = [(x, model(x)) for x in torch.randn(6, 32, 6)]
+    task = Task(lambda m, b: 10 * (m(b[0]) - b[1]).square().mean(), data, n_calibration=6)
+    structure = find_groups(model, data[0][0])
+    costs = CostModel(model, structure, data[0][0], rtf=lambda layers, seconds: sum(la.macs for la in layers) / 1e6)
+    budget = Budget(kind, 0.5 * costs.cost(kind, costs.everything()))
+    settings = {"ratios": "learned", "steps": 60, "lr": 1e-4}
+    decision = CRITERIA["influence"].decide(Context(model, structure, task, costs, budget, **settings))
+    assert 0.95 <= costs.spent(budget, decision.kept) <= 1
+    assert int(decision.kept["0"].sum()) <= int(decision.kept["2"].sum()) - 6
+    turned = re.search(r"the budget turned ([\d.]+)% of them over", decision.notes[0])
+    assert turned
+    assert float(turned[1]) < 15
+
+
+def test_what_half_open_gates_cost():
+    """Two layers between which half of the units is open by half: what they make and what reads them counts so."""
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3, bias=False))
+    costs = CostModel(model, find_groups(model, torch.zeros(1, 4)), torch.zeros(1, 4))
+    gates = {"0": torch.tensor([1.0] * 4 + [0.5] * 4, requires_grad=True)}
+    spent = costs.open_spent(Budget("params", 64.0), gates)
+    assert spent.item() == pytest.approx(6 * (5 + 3) / 64)
+    spent.backward()
+    assert gates["0"].grad.tolist() == pytest.approx([8 / 64] * 8)

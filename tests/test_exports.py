@@ -8,6 +8,7 @@ import pytest
 import torch
 from nets.lm import LanguageModel
 from nets.mobilenet import PRUNED, MobileNetV3Large
+from nets.odd import Chain
 from nets.resnet import Basic, Bottleneck, ResNet, resnet50_cifar, resnet56
 from nets.vgg import Vgg
 from tasks import digits, digits_error, trained_digits
@@ -143,6 +144,17 @@ def test_a_norm_is_folded_only_where_it_alone_reads_the_convolution(how, pairs):
     assert torch.allclose(folded, expected, atol=1e-5)
 
 
+def test_a_convolution_of_two_names_is_folded_under_both():
+    """Under its second name the norm stayed, behind a convolution that held it already."""
+    torch.manual_seed(0)
+    conv, norm = nn.Conv1d(2, 2, 3), nn.BatchNorm1d(2)
+    model = shake(Chain(lambda net, x: net.again(net.conv(x)), conv=conv, norm=norm, also=conv, again=norm)).eval()
+    x = torch.randn(2, 2, 8)
+    folded = fold_norms(model, x)
+    assert not any(isinstance(layer, nn.BatchNorm1d) for layer in folded.modules())
+    assert torch.allclose(folded(x), model(x), atol=1e-5)
+
+
 def accuracy(session):
     _, _, x, y = digits()
     right = [
@@ -200,4 +212,4 @@ def test_sparse_storage_counts_the_index():
     row = sparse_bytes(
         [("w", weight), ("b", torch.zeros(10))], {"w": (torch.arange(1000).view(10, 100) % 10 == 0).float()}
     )
-    assert row == {"dense": 4040, "values": 440, "index": 244, "ratio": 684 / 4040}
+    assert row == {"dense": 4040, "values": 440, "index": 244, "index_of_all": 2044, "ratio": 684 / 4040}

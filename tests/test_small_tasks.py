@@ -49,15 +49,15 @@ def parameters(model) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def compressed(task: str, criterion: str, keep: float, seed: int, steps: int = 400) -> float:
-    """Score of the parent cut to a fraction of its parameters, the same fraction of every group.
+def compressed(task: str, criterion: str, keep: float, seed: int, steps: int = 400, ratios: str = "uniform") -> float:
+    """Score of the parent cut to a fraction of its parameters, the same fraction of every group unless `ratios` differ.
 
     All criteria see `steps` batches; of these, gates and sparse training take three in ten.
     """
     build, make_task, score, x, lr = TASKS[task]
     parent, given = build(seed), make_task(seed)
     recipe = Recipe(
-        prune=Prune(criterion=criterion, steps=3 * steps // 10, ratios="uniform"),
+        prune=Prune(criterion=criterion, steps=3 * steps // 10, ratios=ratios),
         finetune=FineTune(steps=steps - 3 * steps // 10, lr=lr),
         budget=Budget("params", keep * parameters(parent)),
     )
@@ -143,6 +143,18 @@ def test_influence_against_rivals_over_five_seeds(task, keep):
         assert statistics.fmean(better) > -tie, rival
     if task == "text" or keep < 0.5:  # half of the digits' network is enough for digits, however it is trained
         assert statistics.fmean(rows["influence"]) < statistics.fmean(rows["scratch"])
+
+
+@pytest.mark.slow
+def test_widths_that_the_gates_decide_about_over_three_seeds():
+    """Digits at a fifth of the parameters, by influence: the same fraction of every group, widths by influence per unit
+    of cost before the gates are trained, and widths by the trained gates."""
+    names = ("uniform", "auto", "learned")
+    rows = {
+        ratios: [compressed("digits", "influence", 0.2, seed, 400, ratios) for seed in range(3)] for ratios in names
+    }
+    report("digits-ratios", rows)
+    assert statistics.fmean(rows["learned"]) < statistics.fmean(rows["uniform"]) + 0.01
 
 
 def fresh(build: Callable[[], torch.nn.Module], steps: int) -> float:

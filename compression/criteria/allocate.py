@@ -13,6 +13,7 @@ from quietmic.compression.structure.surgery import Kept
 from quietmic.enhance.errors import QuietmicError
 
 TOLERANCE = 0.02  # the search stops within 2% of the budget
+RATIOS = ("auto", "uniform", "global", "learned")
 EVENNESS = 0.7  # "auto": no group becomes narrower than this fraction of its width with equal ratios
 Scores = dict[str, Tensor]  # group -> [n_units], higher = keep
 
@@ -67,7 +68,8 @@ def allocate(
         ratios: "uniform": the same fraction of every group; "auto": a unit stays if its score per unit of cost lies
             above one threshold for all groups, and no group gets narrower than EVENNESS of its uniform width (unit
             costs are those of the whole network: where two widths multiply, each looks dear because of the other);
-            "global": its score itself does; or fractions by name pattern ({"encoder.*": 0.5}), the first that matches;
+            "global": its score itself does, as does the gate's with "learned", where scores are gates that were
+            trained for it; or fractions by name pattern ({"encoder.*": 0.5}), the first that matches;
             groups without one stay whole, and the budget is not used.
         floor: least fraction of each group that stays, at least one unit.
         round_to: widths are multiples of this (or whole): many machines multiply eight or sixteen numbers at once.
@@ -89,13 +91,13 @@ def allocate(
         return _by_hand(scores, ratios, sizes, round_to)
     least = {name: min(len(score), max(1, math.ceil(floor * sizes[name]))) for name, score in scores.items()}
     widths = Widths(least, round_to)
-    if budget.kind == "units":
+    if budget.kind == "units" and ratios != "learned":
         return _fraction(scores, widths, budget, floor)
     uniform = _uniform(scores, widths)
     if ratios == "uniform":
         return _fill(_search(uniform, 4096, costs, budget), scores, widths, costs, budget)
-    if ratios not in ("auto", "global"):
-        raise QuietmicError(f"unknown ratios '{ratios}': uniform, auto, global or fractions by name", exit_code=2)
+    if ratios not in RATIOS:
+        raise QuietmicError(f"unknown ratios '{ratios}': {', '.join(RATIOS)} or fractions by name", exit_code=2)
     if ratios == "auto":
         even = _search(uniform, 4096, costs, budget)
         least = {name: max(n, math.ceil(EVENNESS * int(even[name].sum()))) for name, n in least.items()}

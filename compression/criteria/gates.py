@@ -11,14 +11,18 @@ lambda_l = 5 * |k - r_l| while k >= r_l, else 0, where k = 1 - B_l / C_l and B_l
 means below 0.05: with 0.5 the soft gates of the start would count as off at once and switch lambda off. A group's
 lambda is weighted by what its units cost in the budget, and the penalty by the size of the task's loss, so that both
 do not depend on the loss's unit.
+
+Where the gates decide about the widths too, one such penalty pulls the cost of the whole network: its share mean(E) is
+what the network costs with its units counted as far as their gates are open, r what the budget leaves of the whole.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from quietmic.compression.cost import Budget, CostModel
 from quietmic.compression.criteria.influence import smooth
 from quietmic.compression.finetune import CLIP, learning_rate
 from quietmic.compression.structure.surgery import Gates
@@ -33,6 +37,7 @@ SPAN = 20.0  # size of e for an output of the learner of 1: gates start soft at 
 TRAVEL = 6.0  # how far the learner's output can go over all steps: from open to shut within a third of them
 START = 1.5  # mean output of the learner at the start: nearly all gates open at beta 0.1
 FULLY_CONNECTED = 1 << 18  # largest number of weights for which the learner is fully connected
+Penalty = Callable[[Gates], Tensor]
 
 
 @dataclass(frozen=True)
@@ -60,8 +65,6 @@ class GateTarget:
 
     name: str
     n_units: int
-    ratio: float  # fraction of units to keep
-    weight: float  # of its lambda: what a unit costs, 1 on average
     features: Callable[[dict[str, Tensor]], Tensor]  # smoothed influences of weights -> [n_units, n_features]
 
 
@@ -100,10 +103,43 @@ class GateLearner(nn.Module):
         return SPAN * (self.own + 0.4 * x.mean(1) + mixed / self.n_inputs)
 
 
-def penalty_weight(gates: Tensor, ratio: float) -> float:
+def penalty_weight(kept: float, ratio: float) -> float:
     """lambda = 5 |k - r| while the fraction k that is not off is at least r, else 0."""
-    kept = 1 - float((gates < OFF).float().mean())
     return 5 * abs(kept - ratio) if kept >= ratio else 0.0
+
+
+def pull_each(ratios: Mapping[str, float], weights: Mapping[str, float]) -> Penalty:
+    """Pulls the gates of every group to a fraction of its own: sum of lambda_l * (mean(E_l) - r_l)^2.
+
+    Args:
+        ratios: fraction of the units to keep, by name of the target.
+        weights: of each lambda: what a unit costs, 1 on average.
+    """
+
+    def penalty(gates: Gates) -> Tensor:
+        terms = []
+        for name, ratio in ratios.items():
+            kept = float((gates[name].detach() >= OFF).float().mean())
+            terms.append(weights[name] * penalty_weight(kept, ratio) * (gates[name].mean() - ratio).square())
+        return torch.stack(terms).sum()
+
+    return penalty
+
+
+def pull_total(costs: CostModel, budget: Budget) -> Penalty:
+    """Pulls the cost of the whole network to the budget, wherever its gates shut.
+
+    The term counts once for each group, so that gates are pulled as hard as by a penalty of their group alone.
+    """
+    whole = costs.spent(budget, costs.everything())
+    ratio = 1 / whole
+
+    def penalty(gates: Gates) -> Tensor:
+        kept = costs.spent(budget, {name: gate.detach() >= OFF for name, gate in gates.items()}) / whole
+        share = costs.open_spent(budget, gates) / whole
+        return len(gates) * penalty_weight(kept, ratio) * (share - ratio).square().float()
+
+    return penalty
 
 
 def next_beta(beta: float, schedule: GateSchedule, done: float, gates: list[Tensor]) -> float:
@@ -123,6 +159,7 @@ def train_gates(
     model: nn.Module,
     targets: list[GateTarget],
     weights: Callable[[Gates], dict[str, Tensor]],
+    penalty: Penalty,
     task: Task,
     schedule: GateSchedule,
     start: dict[str, Tensor] | None = None,
@@ -133,6 +170,7 @@ def train_gates(
     Args:
         targets: one learner each.
         weights: gates -> parameters with the gates on them.
+        penalty: gates -> what is added to the loss of the task, of its size.
         schedule: how long, how fast, and how the gates become binary.
         start: influences of all weights to start from (averages over calibration batches).
 
@@ -160,8 +198,7 @@ def train_gates(
             optimizer.zero_grad()
             loss.backward(retain_graph=True)
             smoothed = smooth(smoothed, _influences(model, gates))
-            penalty = torch.stack([_penalty(target, gates[target.name]) for target in targets]).sum()
-            (scale * penalty).backward()
+            (scale * penalty(gates)).backward()
             nn.utils.clip_grad_norm_(parameters, CLIP)
             optimizer.param_groups[0]["lr"] = learning_rate(step, steps, lr)
             optimizer.step()
@@ -180,10 +217,6 @@ def _gates(targets: list[GateTarget], learners: nn.ModuleList, smoothed: dict[st
         if gates[target.name].requires_grad:
             gates[target.name].retain_grad()
     return gates
-
-
-def _penalty(target: GateTarget, gates: Tensor) -> Tensor:
-    return target.weight * penalty_weight(gates.detach(), target.ratio) * (gates.mean() - target.ratio).square()
 
 
 def _influences(model: nn.Module, gates: Gates) -> dict[str, Tensor]:

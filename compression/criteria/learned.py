@@ -6,11 +6,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from quietmic.compression.criteria.allocate import best
+from quietmic.compression.criteria.allocate import Scores, best
 from quietmic.compression.criteria.calibration import watch
 from quietmic.compression.criteria.context import Context, Decision
 from quietmic.compression.criteria.data_scores import influence_static
-from quietmic.compression.criteria.gates import OFF, GateSchedule, GateTarget, train_gates
+from quietmic.compression.criteria.gates import OFF, GateSchedule, GateTarget, pull_each, pull_total, train_gates
 from quietmic.compression.criteria.influence import mask_gradients, sum_units
 from quietmic.compression.structure.groups import Group, Slot
 from quietmic.compression.structure.surgery import Kept, gated_weights
@@ -24,14 +24,35 @@ def _lambda_weights(context: Context) -> dict[str, float]:
     return {name: min(4.0, max(0.25, cost / mean)) for name, cost in costs.items()}
 
 
-def _ratio(widths: Kept, group: Group) -> float:
-    """Fraction of a group that the budget leaves."""
-    return float(widths[group.name].float().mean())
+def _learn(
+    context: Context,
+    static: Scores,
+    features: Callable[[Group], Callable[[dict[str, Tensor]], Tensor]],
+    schedule: GateSchedule,
+    start: dict[str, Tensor] | None = None,
+) -> Decision:
+    """Trains the gates of all groups and reads them.
+
+    The widths are those that the static influences give, or, with the ratios "learned", those of the most open gates of
+    the network: one penalty then stands on the cost of all.
+    """
+    model, structure, learned = context.model, context.structure, context.ratios == "learned"
+    widths: Kept = {} if learned else context.allocate(static)
+    penalty = (
+        pull_total(context.costs, context.budget) if learned
+        else pull_each({name: float(mask.float().mean()) for name, mask in widths.items()}, _lambda_weights(context))
+    )  # fmt: skip
+    targets = [GateTarget(group.name, group.n_units, features(group)) for group in structure.groups]
+    logits = train_gates(
+        model, targets, lambda values: gated_weights(model, structure, values), penalty, context.task, schedule, start,
+        context.progress,
+    )  # fmt: skip
+    widths = widths or context.allocate(logits)
+    return _read({name: best(values, int(widths[name].sum())) for name, values in logits.items()}, logits)
 
 
-def _read(widths: Kept, logits: dict[str, Tensor]) -> Decision:
-    """The most open gates of each group stay, as many as the budget allows; their values go into the weights."""
-    kept = {name: best(values, int(widths[name].sum())) for name, values in logits.items()}
+def _read(kept: Kept, logits: dict[str, Tensor]) -> Decision:
+    """The values of the gates that stay go into the weights."""
     gates = {name: values.sigmoid() for name, values in logits.items()}
     n = sum(len(gate) for gate in gates.values())
     soft = sum(int(((gate > OFF) & (gate < 1 - OFF)).sum()) for gate in gates.values()) / n
@@ -44,14 +65,12 @@ def _read(widths: Kept, logits: dict[str, Tensor]) -> Decision:
 
 def influence(context: Context) -> Decision:
     """Learned gates on mask gradients; widths by influence per unit of cost (see gates.py)."""
-    model, structure, task = context.model, context.structure, context.task
+    model, task = context.model, context.task
     static, _ = influence_static(context)
-    widths = context.allocate(static)
     start: dict[str, Tensor] = {f"gate:{name}": score for name, score in static.items()}
     for batch in task.calibration():
         for name, value in mask_gradients(model, task, batch).items():
             start[name] = start.get(name, 0) + value.abs() / len(task.calibration())
-    weights = _lambda_weights(context)
 
     def features(group: Group) -> Callable[[dict[str, Tensor]], Tensor]:
         def read(influences: dict[str, Tensor]) -> Tensor:
@@ -60,12 +79,7 @@ def influence(context: Context) -> Decision:
 
         return read
 
-    targets = [GateTarget(g.name, g.n_units, _ratio(widths, g), weights[g.name], features(g)) for g in structure.groups]
-    logits = train_gates(
-        model, targets, lambda values: gated_weights(model, structure, values), task,
-        GateSchedule(context.steps, context.lr, context.beta), start, context.progress,
-    )  # fmt: skip
-    return _read(widths, logits)
+    return _learn(context, static, features, GateSchedule(context.steps, context.lr, context.beta), start)
 
 
 def _pooled(pooled: dict[str, Tensor], group: Group, influences: dict[str, Tensor]) -> Tensor:
@@ -87,21 +101,13 @@ def autopruner(context: Context) -> Decision:
         top = group.per_unit(slot, maps.detach().abs().amax((0, 2))) / share
         pooled[group.name] = torch.stack([group.per_unit(slot, maps.detach().abs().mean((0, 2))) / share, top], 1)
 
-    widths = context.allocate(influence_static(context)[0])
+    static, _ = influence_static(context)
     handles = watch(model, structure, seen)
     try:
         with torch.no_grad(), evaluating(model):
             context.task.scalar(model, context.task.calibration()[0])
-        weights = _lambda_weights(context)
-        targets = [
-            GateTarget(g.name, g.n_units, _ratio(widths, g), weights[g.name], partial(_pooled, pooled, g))
-            for g in structure.groups
-        ]
-        logits = train_gates(
-            model, targets, lambda values: gated_weights(model, structure, values), context.task,
-            GateSchedule(context.steps, context.lr, context.beta, adaptive=True), progress=context.progress,
-        )  # fmt: skip
+        schedule = GateSchedule(context.steps, context.lr, context.beta, adaptive=True)
+        return _learn(context, static, lambda group: partial(_pooled, pooled, group), schedule)
     finally:
         for handle in handles:
             handle.remove()
-    return _read(widths, logits)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from quietmic.compression.criteria.allocate import best
-from quietmic.compression.criteria.gates import GateSchedule, GateTarget, train_gates
+from quietmic.compression.criteria.gates import GateSchedule, GateTarget, pull_each, train_gates
 from quietmic.compression.criteria.influence import mask_gradients
 from quietmic.compression.structure.surgery import Gates
 from quietmic.compression.task import Task
@@ -86,13 +86,14 @@ def prune_columns(
     for mask, parameter, gate in names:
         start[f"gate:{mask}"] = start[parameter].chunk(4)[gate].sum(0)
     targets = [
-        GateTarget(mask, model.get_parameter(parameter).shape[1], ratio, 1.0, _features(mask, parameter, gate))
+        GateTarget(mask, model.get_parameter(parameter).shape[1], _features(mask, parameter, gate))
         for mask, parameter, gate in names
     ]
     logits = train_gates(
         model,
         targets,
         lambda masks: masked_weights(model, masks),
+        pull_each({t.name: ratio for t in targets}, {t.name: 1.0 for t in targets}),
         task,
         schedule,
         start,

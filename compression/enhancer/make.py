@@ -8,19 +8,23 @@ from typing import Any
 from numpy.typing import NDArray
 
 from quietmic.compression.enhancer.request import Parent, Request, open_data
-from quietmic.compression.enhancer.speech import STFT, measured_rtf, real_frames
+from quietmic.compression.enhancer.speech import HOP_S, STFT, real_frames
 from quietmic.compression.factor.quantize import Quantized, quantize_onnx
 from quietmic.compression.picture import draw_result
 from quietmic.compression.result import CompressionResult
 from quietmic.enhance.card import ModelCard
 from quietmic.enhance.errors import QuietmicError
+from quietmic.enhance.measure.ratios import plain_mean, quality_ratio
 from quietmic.enhance.measure.records import write_record
+from quietmic.enhance.measure.speed import hop_times
 from quietmic.enhance.network import hop_path
 from quietmic.enhance.onnxfile import read_card
 from quietmic.enhance.progress import Progress, silent
 from quietmic.models.export import add_to_index, write_card
 from quietmic.models.half import halve, halved_bytes
-from quietmic.models.publish import card_data, check_output, measure_into_card, write_model
+from quietmic.models.publish import card_data, check_output, measure, measure_into_card, write_model
+
+TIMED_S = 5.0  # of audio, to each file
 
 
 @dataclass(frozen=True)
@@ -60,21 +64,24 @@ def make_enhancer(
         **compression,
     )  # fmt: skip
     write_model(result.model, card, facts | {"compression": compression}, out, scenes, progress)
-    files: dict[str, dict[str, Any]] = {
-        "float32": {"path": str(out), "bytes": out.stat().st_size, "rtf": measured_rtf(out)}
-    }
+    files: dict[str, dict[str, Any]] = {"float32": {"path": str(out), "bytes": out.stat().st_size}}
     if recipe.quantize != "none":
         target = out.with_name(f"{out.stem}-int8.onnx")
         report = write_int8(out, target, recipe.quantize, real_frames(out, data))
         if scenes:
             measure_into_card(target, scenes, progress)
-        files["int8"] = {"path": str(target), **asdict(report), "rtf": measured_rtf(target)}
+        files["int8"] = {"path": str(target), **asdict(report)}
     if list_it:
         for form, file in files.items():
             add_to_index(Path(file["path"]), f"{name}-int8" if form == "int8" else name)
     draw_result(result, out.with_suffix(".png"))
+    timed = [*(Path(file["path"]) for file in files.values()), *([parent.onnx] if parent.onnx else [])]
+    rtfs = [hop_s / HOP_S for hop_s in hop_times(timed, TIMED_S)]
+    before = metrics_of_parent(parent, out, scenes, progress) | {"rtf": rtfs[-1]}
+    for file, rtf in zip(files.values(), rtfs, strict=False):
+        file |= {"rtf": rtf}
+        file |= {"ratios": survey_ratios(parent, result, file, before)}
     figures = result.to_dict() | {"files": files, "rtf_predicted": request.predicted_rtf(result)}
-    figures["ratios"] = survey_ratios(parent, result, files["float32"])
     record = write_record("compress", figures, model=name, parent=parent.name, parent_sha256=parent.sha256)
     return Made(result, figures, record)
 
@@ -103,16 +110,44 @@ def write_int8(
     return replace(report, bytes_after=target.stat().st_size)
 
 
-def survey_ratios(parent: Parent, result: CompressionResult, file: dict[str, Any]) -> dict[str, Any]:
-    """Compressed over original: parameters, MACs, storage, latency, and their plain mean (Yin et al., section 3.1).
+def metrics_of_parent(parent: Parent, out: Path, scenes: Path | None, progress: Progress = silent) -> dict[str, Any]:
+    """What the parent reaches on the scenes that OUT was measured on: its card tells, or it is measured too.
 
-    Storage and latency need the parent's ONNX file; energy is not measured (None), and a dense file has no index.
+    Empty without scenes, or without an ONNX file of the parent.
     """
-    ratios: dict[str, Any] = dict(result.ratios())
+    if not (scenes and parent.onnx):
+        return {}
+    told = read_card(parent.onnx).metrics
+    same = told.get("data_sha256") == read_card(out).metrics["data_sha256"]
+    return told if same else measure(parent.onnx, scenes, progress)
+
+
+def survey_ratios(
+    parent: Parent, result: CompressionResult, file: dict[str, Any], before: dict[str, Any]
+) -> dict[str, float | None]:
+    """Compressed over original: parameters, MACs, storage, latency, and quality the other way round.
+
+    The plain mean of those that are known stands under "mean" where quality is one of them (see `plain_mean`). Storage,
+    latency and quality need the parent's ONNX file, quality scenes as well; energy is not measured. "index" is the
+    space of a sparse file's indices over that of indices to all weights.
+
+    Args:
+        file: its "path" and "rtf".
+        before: the parent's "rtf" from the same moments, and its metrics where there are any.
+    """
+    path, ratios = Path(file["path"]), dict[str, float | None](result.ratios())
     if parent.onnx:
-        ratios["storage"] = halved_bytes(Path(file["path"])) / halved_bytes(parent.onnx)  # a parent may be of before
-        ratios["latency"] = file["rtf"] / measured_rtf(parent.onnx)
-    return {**ratios, "mean": sum(ratios.values()) / len(ratios), "energy": None}
+        ratios["storage"] = halved_bytes(path) / halved_bytes(parent.onnx)  # a parent may be of before
+        ratios["latency"] = file["rtf"] / before["rtf"]
+        ratios["quality"] = quality_ratio(_gain_db(before), _gain_db(read_card(path).metrics))
+    if "index_of_all" in result.storage:
+        ratios["index"] = result.storage["index"] / result.storage["index_of_all"]
+    return {**ratios, "mean": plain_mean(ratios), "energy": None}
+
+
+def _gain_db(metrics: dict[str, Any]) -> float | None:
+    """Gain in SI-SDR of one microphone by a card's metrics."""
+    return metrics["1_mics"]["si_sdr"] - metrics["noisy"]["si_sdr"] if "1_mics" in metrics else None
 
 
 def describe_compression(request: Request, result: CompressionResult) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from quietmic.compression.enhancer.speech import (
     predict,
     rtf_model,
 )
+from quietmic.compression.enhancer.timing import measure_hop_costs
 from quietmic.compression.pipeline import compress
 from quietmic.compression.recipe import Recipe, read_recipe
 from quietmic.compression.result import CompressionResult
@@ -127,7 +128,7 @@ def predict_costs(request: Request) -> dict[str, Any]:
     )
     rows["cut"] = {kind: costs.cost(kind, kept) for kind in kinds}
     notes = []
-    if recipe.prune.ratios in ("auto", "global") and recipe.prune.criterion not in ("l1", "scratch"):
+    if recipe.prune.ratios in ("auto", "global", "learned") and recipe.prune.criterion not in ("l1", "scratch"):
         notes.append("widths by the weights alone: those of the criterion need data and will differ")
     if recipe.lowrank.by == "budget":
         notes.append(f"low rank then takes it down to {recipe.budget}")
@@ -137,6 +138,12 @@ def predict_costs(request: Request) -> dict[str, Any]:
 def make_request(
     model: str, recipe: Path, budget: Budget | None, sources: Sources, hop_seconds: HopSeconds | None
 ) -> Request:
-    """Parent and recipe found, or an error before anything is read."""
+    """Parent and recipe found, or an error before anything is read.
+
+    A budget of RTF without a board's costs is one on this machine, whose costs are measured then.
+    """
     torch.set_num_threads(sources.jobs)
-    return Request(find_parent(model), read_recipe(recipe).with_budget(budget), sources, hop_seconds)
+    parent, what = find_parent(model), read_recipe(recipe).with_budget(budget)
+    if hop_seconds is None and what.budget and any(part.kind == "rtf" for part in what.budget.parts()):
+        hop_seconds = measure_hop_costs(parent.network).hop_seconds
+    return Request(parent, what, sources, hop_seconds)

@@ -170,18 +170,3 @@ def real_frames(path: Path, data: SpeechData, n_scenes: int = 6) -> Iterator[Fee
             if t in chosen:
                 yield {"noisy": frame, **({"beam": own} if network.uses_beam else {}), **state}
             _, _, state = network.step(frame, own, state)
-
-
-def measured_rtf(path: Path, n_hops: int = 200) -> float:
-    """Real-time factor of an ONNX enhancer on this machine: median hop, as a stream runs it, one thread."""
-    import time
-
-    network = OnnxNetwork(path)
-    hop, state = network.bind(1), network.initial_state()
-    hop.noisy.view(np.float32)[...] = np.random.default_rng(0).normal(size=(1, 2 * STFT.n_freqs))
-    times = []
-    for _ in range(n_hops):
-        start = time.perf_counter()
-        state = hop.run(state)
-        times.append(time.perf_counter() - start)
-    return float(np.median(times)) / HOP_S

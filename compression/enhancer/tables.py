@@ -15,7 +15,7 @@ from quietmic.compression.checkpoint import weights_sha256
 from quietmic.compression.compare import Row, for_criterion, for_value, run_rows, summary, to_json, to_markdown
 from quietmic.compression.criteria.table import CRITERIA
 from quietmic.compression.enhancer.request import Parent, Request, find_parent, open_data
-from quietmic.compression.enhancer.speech import STFT, HopSeconds, SpeechData, loss, measured_rtf
+from quietmic.compression.enhancer.speech import HOP_S, STFT, HopSeconds, SpeechData, loss
 from quietmic.compression.picture import draw_sweep
 from quietmic.compression.recipe import Recipe
 from quietmic.compression.result import CompressionResult
@@ -26,6 +26,7 @@ from quietmic.enhance.cluster.remote import find_weights
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.hashes import hash_file, hash_files
 from quietmic.enhance.jsonfile import write_json
+from quietmic.enhance.measure.speed import hop_times
 from quietmic.enhance.progress import Progress, silent
 from quietmic.models.export import export
 from quietmic.models.networks.spectra import analysis
@@ -48,7 +49,7 @@ def judge_by(scenes: Path | None, data: SpeechData, parent: Parent) -> Callable[
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "candidate.onnx"
             export(network, card, path)
-            rtf = measured_rtf(path)
+            rtf = hop_times([path], 3.0)[0] / HOP_S
         spectra = ((analysis(torch.from_numpy(noisy[None, :1]), STFT), clean) for noisy, clean in read_scenes(scenes))
         scores = np.nanmean([score_network(network, noisy, noisy[:, 0], clean) for noisy, clean in spectra], axis=0)
         return dict(zip(("si_sdr", "stoi", "pesq_wb"), scores.tolist(), strict=True)) | {"rtf": rtf}

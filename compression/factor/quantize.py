@@ -172,15 +172,21 @@ def sparse_bytes(parameters: Iterable[tuple[str, Tensor]], masks: dict[str, Tens
     """Storage of a network with single weights at zero: float32 values, and what their places take.
 
     Rows are stored compressed: 16-bit column numbers (32-bit in long rows) and one 32-bit offset per row.
+
+    Returns:
+        Bytes: "dense" (float32), "values", "index", "index_of_all" (with no weight left out), and the "ratio" of the
+        sparse form to the dense one.
     """
-    values = index = dense = 0
+    values = index = of_all = dense = 0
     for name, parameter in parameters:
         dense += 4 * parameter.numel()
         if name not in masks:
             values += 4 * parameter.numel()
             continue
-        kept = int(masks[name].sum())
-        row = parameter[0].numel()
+        kept, rows = int(masks[name].sum()), 4 * (len(parameter) + 1)
+        column = 2 if parameter[0].numel() < 2**16 else 4
         values += 4 * kept
-        index += kept * (2 if row < 2**16 else 4) + 4 * (len(parameter) + 1)
-    return {"dense": dense, "values": values, "index": index, "ratio": (values + index) / dense}
+        index += kept * column + rows
+        of_all += parameter.numel() * column + rows
+    ratio = (values + index) / dense
+    return {"dense": dense, "values": values, "index": index, "index_of_all": of_all, "ratio": ratio}

@@ -6,7 +6,7 @@ and ratios come from the same moments.
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -22,7 +22,7 @@ from quietmic.enhance.measure.records import DEFAULT_FOLDER, write_record
 from quietmic.enhance.measure.sessions import count_sessions
 from quietmic.enhance.measure.start import measure_start
 from quietmic.enhance.measure.statistics import summarise
-from quietmic.enhance.measure.systems import System, describe_system
+from quietmic.enhance.measure.systems import System, describe_system, model_system
 from quietmic.enhance.network import OnnxNetwork
 from quietmic.enhance.onnxfile import read_card
 from quietmic.enhance.progress import Progress, silent
@@ -70,6 +70,19 @@ def bench(
     return {"systems": results, "ratios": _ratios(systems, live), "rates": rates, "load_average": load_average}
 
 
+def hop_times(models: Sequence[Path], seconds: float) -> list[float]:
+    """Median processor time of a live hop of each model in s, one microphone and one thread; they take turns.
+
+    On an idle machine that is what `bench` times; on a busy one the waiting does not count.
+
+    Args:
+        models: ONNX files.
+        seconds: of audio that each one gets.
+    """
+    live, _ = _interleave([_live_run(model_system(str(path)), clock=time.process_time) for path in models], [], seconds)
+    return [median(t for part in hops for t in part) for hops in live]
+
+
 def _interleave(
     live: list[Callable[[float], list[float]] | None], files: list[Callable[[float], list[float]]], seconds: float
 ) -> tuple[list[list[list[float]]], list[list[list[float]]]]:
@@ -88,7 +101,9 @@ def _interleave(
     return live_times, file_times
 
 
-def _live_run(system: System, threads: int = 1) -> Callable[[float], list[float]] | None:
+def _live_run(
+    system: System, threads: int = 1, clock: Callable[[], float] = time.perf_counter
+) -> Callable[[float], list[float]] | None:
     """Function of a length of audio in seconds -> time of each hop; None for what has no live use here."""
     if system.kind != "model":
         return None
@@ -98,7 +113,7 @@ def _live_run(system: System, threads: int = 1) -> Callable[[float], list[float]
 
     def run(seconds: float) -> list[float]:
         signal = _signal(system.n_mics, max(1, round(seconds * rate / hop)) * hop)
-        return [_time(stream.process, signal[:, s : s + hop]) for s in range(0, signal.shape[1], hop)]
+        return [_time(stream.process, signal[:, s : s + hop], clock=clock) for s in range(0, signal.shape[1], hop)]
 
     return run
 
@@ -239,10 +254,10 @@ def _signal(n_channels: int, n_samples: int) -> Array:
     return 0.1 * np.random.default_rng(0).standard_normal((n_channels, n_samples), dtype=np.float32)
 
 
-def _time(work: Callable[..., Any], *arguments: Any) -> float:
-    begin = time.perf_counter()
+def _time(work: Callable[..., Any], *arguments: Any, clock: Callable[[], float] = time.perf_counter) -> float:
+    begin = clock()
     work(*arguments)
-    return time.perf_counter() - begin
+    return clock() - begin
 
 
 def run_bench(

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from quietmic.enhance.measure.ratios import plain_mean, quality_ratio
 from quietmic.enhance.measure.summary import paired_figures
 from quietmic.enhance.measure.systems import NOISY
 from quietmic.enhance.measure.tables import MISSING, Table, format_figure, format_interval
@@ -14,7 +15,7 @@ def comparison_tables(figures: dict[str, Any], bench: dict[str, Any] | None) -> 
     speed = {system["label"]: system for system in bench["systems"]} if bench else {}
     tables = [_method_table(figures, speed)]
     if parents := _parent_rows(figures, speed, bench):
-        headings = ["", "SI-SDR dB", "STOI", "PESQ-WB", "parameters kept", "RTF live, ratio"]
+        headings = ["", "SI-SDR dB", "STOI", "PESQ-WB", "parameters kept", "RTF live, ratio", "quality, ratio", "mean"]
         tables.append(Table("Compressed against parent: paired mean [95% interval]", headings, parents))
     return tables
 
@@ -90,10 +91,14 @@ def _parent_rows(
         difference = paired_figures(figures["rows"], label, parent)
         kept = _ratio(system["parameters"], systems[parent]["parameters"])
         ratio = ratios.get((label, parent)) or _ratio(1, ratios.get((parent, label)))
+        gains = [figures["summary"][name]["si_sdr_gain"]["mean"] for name in (parent, label)]
+        quality = quality_ratio(*gains)
+        mean = plain_mean({"parameters": kept, "latency": ratio, "quality": quality})
         rows.append(
             [f"{label} - {parent}"]
             + [format_interval(difference[name], name, signed=True) for name in _QUALITY]
-            + [MISSING if kept is None else f"{kept:.1%}", MISSING if ratio is None else f"{ratio:.3f}"]
+            + [MISSING if kept is None else f"{kept:.1%}"]
+            + [MISSING if value is None else f"{value:.3f}" for value in (ratio, quality, mean)]
         )
     return rows
 

@@ -88,6 +88,13 @@ def fold_norms(model: nn.Module, inputs: Example, convolutions: set[str] | None 
             module = model.get_submodule(conv)
             training, before = module.training, model.get_submodule(norm).eval()
             fused = fuse_conv_bn_eval(module.eval(), before, transpose=isinstance(module, TRANSPOSED))
-            model.set_submodule(conv, fused.train(training))
-            model.set_submodule(norm, nn.Identity())
+            _exchange(model, module, fused.train(training))
+            _exchange(model, before, nn.Identity())
     return model
+
+
+def _exchange(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    """Puts a layer in another's place, under every name that it has."""
+    for path, module in list(model.named_modules(remove_duplicate=False)):
+        if module is old:
+            model.set_submodule(path, new)

@@ -73,7 +73,7 @@ budget_options = gather(
         "--macs", callback=parse_amount, metavar="N",
         help="Budget of multiply-accumulates per second of audio, as in 50M.",
     ),
-    click.option("--rtf", type=float, help="Budget of real-time factor on --board."),
+    click.option("--rtf", type=float, help="Budget of real-time factor on --board, or measured on this machine."),
 )  # fmt: skip
 request_options = gather(
     "request", make_request,
@@ -137,6 +137,12 @@ def show_steps(made: "Made", out: Path, err: bool) -> None:
             f"{step.name:24} {step.parameters / 1e6:7.3f}M  {step.macs_per_second / 1e6:9.1f}M MACs/s  "
             f"loss {step.loss:.4f}  {step.seconds:.0f} s  {'; '.join(step.notes)}", err=err,
         )  # fmt: skip
+    for form, file in made.figures["files"].items():
+        predicted = made.figures["rtf_predicted"]
+        told = f", {predicted:.4f} predicted for float32" if predicted else ""
+        click.echo(f"{form}: RTF {file['rtf']:.4f}{told}", err=err)
+        known = {name: value for name, value in file["ratios"].items() if value is not None}
+        click.echo(f"{form} over its parent: {', '.join(f'{k} {v:.3f}' for k, v in known.items())}", err=err)
     click.echo(f"{out}\n{made.record}", err=err)
 
 

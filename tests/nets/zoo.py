@@ -11,12 +11,12 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from nets.odd import Chain, conv
 
-TORCHVISION = {  # name -> size of the image (a clip of 4 pictures of 32 for the three-dimensional ones)
-    "alexnet": 64, "convnext_tiny": 64, "densenet121": 64, "efficientnet_b0": 64, "efficientnet_v2_s": 64,
+TORCHVISION = {  # name -> size of the image (of a clip of four for r3d_18); 224 where the pooling is made for it
+    "alexnet": 224, "convnext_tiny": 64, "densenet121": 64, "efficientnet_b0": 64, "efficientnet_v2_s": 64,
     "fcn_resnet50": 64, "googlenet": 64, "inception_v3": 80, "lraspp_mobilenet_v3_large": 64, "mnasnet1_0": 64,
     "mobilenet_v2": 64, "mobilenet_v3_large": 64, "mobilenet_v3_small": 64, "r3d_18": 32, "regnet_x_400mf": 64,
     "regnet_y_400mf": 64, "resnet18": 64, "resnet50": 64, "resnext50_32x4d": 64, "shufflenet_v2_x1_0": 64,
-    "squeezenet1_1": 64, "swin_t": 64, "vgg11_bn": 64, "vit_b_16": 64,
+    "squeezenet1_1": 64, "swin_t": 64, "vgg11_bn": 224, "vit_b_16": 64,
 }  # fmt: skip
 WIDTHS_OF_CLASSES = (1000, 400, 21)  # of these networks, and of none of their inner layers
 
@@ -33,6 +33,9 @@ def torchvision_network(name: str) -> tuple[nn.Module, Tensor]:
     if name in ("fcn_resnet50", "lraspp_mobilenet_v3_large"):
         settings = {"weights_backbone": None}
     model = models.get_model(name, weights=None, **settings)
+    for layer in model.modules():
+        if isinstance(layer, nn.Linear) and not layer.weight.any():  # the head of vit_b_16: all outputs were zero
+            layer.reset_parameters()
     return model.eval(), torch.randn(2, 3, 4, size, size) if name == "r3d_18" else torch.randn(2, 3, size, size)
 
 
