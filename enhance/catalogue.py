@@ -1,6 +1,7 @@
 """Models by name: the index of the shipped weights, each file checked against its SHA-256.
 
-A package holds the small ones; the index names all that there are, so that one that is not here can be asked for.
+The index lists the models to choose from. It also knows the parents they were compressed from, larger and no better:
+these are not listed, but found by name, to be compared with.
 """
 
 import json
@@ -73,7 +74,7 @@ class MissingModel:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """What the index lists, in its order.
+    """What the index lists, in its order; no parents.
 
     Attributes:
         models: those that are installed.
@@ -133,7 +134,8 @@ def find_model(name_or_path: str | Path = "default", weights: Path = WEIGHTS) ->
     """Path of a model's ONNX file.
 
     Args:
-        name_or_path: a name of the index, "default", or the path of an .onnx file, which is taken as it is.
+        name_or_path: a name of the index, a parent's too, "default", or the path of an .onnx file, which is taken as it
+            is.
         weights: folder of the index.
 
     Raises:
@@ -146,7 +148,7 @@ def find_model(name_or_path: str | Path = "default", weights: Path = WEIGHTS) ->
         return Path(name)
     index = _read_index(weights)
     wanted = index["default"] if name == "default" else name
-    for model in index["models"]:
+    for model in [*index["models"], *index["parents"]]:
         if model["name"] == wanted:
             return _checked_path(weights, model)
     known = ", ".join(model["name"] for model in index["models"]) or "none"
@@ -156,12 +158,13 @@ def find_model(name_or_path: str | Path = "default", weights: Path = WEIGHTS) ->
 def _read_index(weights: Path) -> dict[str, Any]:
     path = weights / "index.json"
     if not path.is_file():
-        return {"default": None, "models": []}
+        return {"default": None, "models": [], "parents": []}
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
-        for model in index["models"]:
+        known = {"default": index["default"], "models": index["models"], "parents": index.get("parents", [])}
+        for model in [*known["models"], *known["parents"]]:
             model["name"], model["file"], model["sha256"]
-        return {"default": index["default"], "models": index["models"]}
+        return known
     except (ValueError, KeyError, TypeError) as error:
         raise QuietmicError(f"{path} is no index of models: {error!r}") from error
 

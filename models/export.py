@@ -224,7 +224,7 @@ def round_to_half(network: nn.Module) -> nn.Module:
 
 
 def add_to_index(path: Path, name: str) -> None:
-    """List a file in the index.json beside it, or replace its entry where that stands."""
+    """List a file in the index.json beside it, or replace its entry where that stands, among the parents too."""
     index_path = path.parent / "index.json"
     index: dict[str, Any] = {"default": name, "models": []}
     if index_path.exists():
@@ -233,6 +233,7 @@ def add_to_index(path: Path, name: str) -> None:
     hop = hop_path(path)
     if hop.exists():
         entry |= {"hop_file": hop.name, "hop_sha256": hash_file(hop)}
-    listed = {model["name"]: model for model in index["models"]} | {name: entry}
-    index["models"] = list(listed.values())
+    part = "parents" if any(model["name"] == name for model in index.get("parents", [])) else "models"
+    listed = {model["name"]: model for model in index[part]} | {name: entry}
+    index[part] = list(listed.values())
     index_path.write_text(json.dumps(index, indent=2) + "\n")

@@ -15,6 +15,7 @@ from quietmic.cli import main
 from quietmic.enhance import catalogue as catalog
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files.audio import write
+from quietmic.models.export import add_to_index
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -36,6 +37,19 @@ def test_models_by_name(weights: Path) -> None:
     assert (entry.name, entry.is_default, entry.card.max_mics) == ("passthrough", True, 8)
     with pytest.raises(QuietmicError, match="there are: passthrough"):
         catalog.find_model("nonsense", weights)
+
+
+def test_parents_are_found_by_name_and_not_listed(weights: Path) -> None:
+    """They were offered beside models that are smaller and better."""
+    index = json.loads((weights / "index.json").read_text())
+    index["parents"] = [index["models"][0] | {"name": "parent"}]
+    (weights / "index.json").write_text(json.dumps(index))
+    assert [entry.name for entry in catalog.list_models(weights)] == ["passthrough"]
+    assert catalog.find_model("parent", weights) == weights / "pass-1.onnx"
+    for name, part in (("parent", "parents"), ("passthrough", "models")):
+        add_to_index(weights / "pass-1.onnx", name)
+        index = json.loads((weights / "index.json").read_text())
+        assert [model["name"] for model in index[part]] == [name]
 
 
 def test_a_changed_file_is_refused(weights: Path) -> None:

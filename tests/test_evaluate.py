@@ -11,6 +11,7 @@ from reports_fixtures import RATE, voice, write_pairs
 
 from quietmic import cli
 from quietmic.enhance.errors import QuietmicError
+from quietmic.enhance.measure import job as single
 from quietmic.enhance.measure import quality as evaluation
 from quietmic.enhance.measure.metrics import METRIC_NAMES
 from quietmic.enhance.measure.quality import EvaluationOptions
@@ -19,6 +20,7 @@ from quietmic.enhance.measure.records import read_records, write_record
 from quietmic.enhance.measure.statistics import paired_difference, summarise
 from quietmic.enhance.measure.summary import FIGURE_NAMES, summarise_rows
 from quietmic.enhance.measure.systems import Selection, choose_systems, model_system
+from quietmic.enhance.measure.tables import evaluation_tables
 
 
 def test_bootstrap_interval_is_that_of_the_normal_theory():
@@ -198,8 +200,8 @@ def test_a_second_run_computes_nothing_and_a_changed_file_only_itself(tmp_path, 
     system = model_system(str(passthrough_model))
     first = evaluation.evaluate(find_recordings(folder), [system], EvaluationOptions(cache=tmp_path / "cache"))
     computed = []
-    measure = evaluation.evaluate_job
-    monkeypatch.setattr(evaluation, "evaluate_job", lambda job: computed.append(job.recording.name) or measure(job))
+    measure = single.evaluate_job
+    monkeypatch.setattr(single, "evaluate_job", lambda job: computed.append(job.recording.name) or measure(job))
     again = evaluation.evaluate(find_recordings(folder), [system], EvaluationOptions(cache=tmp_path / "cache"))
     assert computed == []
     assert again == first
@@ -210,7 +212,7 @@ def test_a_second_run_computes_nothing_and_a_changed_file_only_itself(tmp_path, 
 
 def test_a_stopped_run_goes_on(tmp_path, passthrough_model, monkeypatch):
     recordings = find_recordings(write_pairs(tmp_path / "scenes"))
-    measure, done = evaluation.evaluate_job, []
+    measure, done = single.evaluate_job, []
 
     def stop_after_four(job):
         if len(done) == 4:
@@ -218,14 +220,34 @@ def test_a_stopped_run_goes_on(tmp_path, passthrough_model, monkeypatch):
         done.append(job)
         return measure(job)
 
-    monkeypatch.setattr(evaluation, "evaluate_job", stop_after_four)
+    monkeypatch.setattr(single, "evaluate_job", stop_after_four)
     system = model_system(str(passthrough_model))
     with pytest.raises(KeyboardInterrupt):
         evaluation.evaluate(recordings, [system], EvaluationOptions(cache=tmp_path / "cache"))
     remaining = []
-    monkeypatch.setattr(evaluation, "evaluate_job", lambda job: remaining.append(job) or measure(job))
+    monkeypatch.setattr(single, "evaluate_job", lambda job: remaining.append(job) or measure(job))
     evaluation.evaluate(recordings, [system], EvaluationOptions(cache=tmp_path / "cache"))
-    assert len(remaining) == 2
+    assert len(remaining) == 5
+
+
+def test_what_there_is_to_reach_stands_beside_what_was_reached(tmp_path, passthrough_model):
+    """OVRL of 2.2 says little to whom it is not told that the clean target itself has 2.6."""
+    folder = write_pairs(tmp_path / "scenes", n_scenes=2)
+    speech = {path.name: soundfile.read(path)[0] for path in sorted((folder / "clean").iterdir())}
+    (folder / "reverberant").mkdir()
+    for name, clean in speech.items():
+        soundfile.write(folder / "reverberant" / name, clean + 0.5 * np.roll(clean, 1600), RATE)
+    options = EvaluationOptions(cache=tmp_path / "cache")
+    result = evaluation.evaluate(find_recordings(folder), [model_system(str(passthrough_model))], options)
+    clean, reverberant = result["ceilings"]["clean target"], result["ceilings"]["reverberant speech"]
+    expected = np.mean([evaluation.metrics.dnsmos(one, RATE)["ovrl"] for one in speech.values()])
+    assert clean["ovrl"]["mean"] == pytest.approx(expected, abs=1e-3)
+    assert clean["si_sdr"]["mean"] is None
+    # half of an echo that has nothing in common with the direct sound: 6 dB below it
+    assert reverberant["si_sdr"]["mean"] == pytest.approx(6.0, abs=1.0)
+    assert [row["system"] for row in result["rows"]] == ["noisy", "passthrough"] * 2
+    table = evaluation_tables(result)[1]
+    assert [row[0] for row in table.rows] == ["clean target", "reverberant speech"]
 
 
 def test_fast_leaves_out_dnsmos_and_nothing_else(tmp_path, passthrough_model):

@@ -66,10 +66,19 @@ def test_dnsmos_is_what_speechmos_gives(seconds):
     from speechmos import dnsmos
 
     noisy = speechlike(seconds, 2) + 0.01 * np.random.default_rng(3).standard_normal(int(seconds * RATE))
+    noisy *= 10 ** (-26 / 20) / np.sqrt(np.mean(noisy**2))
     expected = dnsmos.run(noisy.astype(np.float32), RATE)
     figures = metrics.dnsmos(noisy.astype(np.float32), RATE)
     for name in metrics.REFERENCE_FREE:
         assert figures[name] == pytest.approx(expected[f"{name}_mos"], abs=1e-4)
+
+
+def test_dnsmos_does_not_hear_the_level():
+    """Turning the output up or down by 12 dB was worth up to 0.3."""
+    noisy = (speechlike(9.1, 2) * 0.1).astype(np.float32)
+    figures = [metrics.dnsmos(gain * noisy, RATE) for gain in (1.0, 0.25)]
+    for name in metrics.REFERENCE_FREE:
+        assert figures[0][name] == pytest.approx(figures[1][name], abs=1e-3)
 
 
 def test_what_does_not_exist_is_not_measured(monkeypatch, pair):

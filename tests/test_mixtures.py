@@ -164,6 +164,14 @@ def test_scenes_are_the_same_twice(data: dict[str, Path], tmp_path: Path) -> Non
     noisy, rate = soundfile.read(tmp_path / "a" / "noisy" / "scene-000.flac")
     assert noisy.shape == (96000, 4)
     assert rate == 16000
+    clean, reverberant = (
+        soundfile.read(tmp_path / "a" / part / "scene-000.flac")[0] for part in ("clean", "reverberant")
+    )
+    # What the talker adds to the microphone: orthogonal to the rest, and more than the direct sound and early echo.
+    rest = noisy[:, 0] - reverberant
+    assert abs(rest @ reverberant) < 0.05 * np.sqrt((rest @ rest) * (reverberant @ reverberant))
+    assert 0.5 < (clean @ reverberant) / (clean @ clean) < 1.5
+    assert reverberant @ reverberant > clean @ clean
 
 
 def test_scenes_of_the_whole_band(data: dict[str, Path], tmp_path: Path) -> None:

@@ -23,8 +23,9 @@ REFERENCE_FREE = ("sig", "bak", "ovrl")
 METRIC_RATE = 16000
 SI_SDR_WORST = -60.0  # dB; estimates that are worse still count as silence does
 PESQ_WORST = 1.0  # MOS-LQO
+DNSMOS_RMS = 10 ** (-26 / 20)  # of full scale: -26 dBov, the level of speech in ITU-T P.56 and P.800
 # Raised whenever a change here may change a figure; part of every cache key.
-METRICS_REVISION = 2
+METRICS_REVISION = 3
 
 
 def metric_versions() -> dict[str, str | None]:
@@ -88,7 +89,9 @@ def dnsmos(estimate: ArrayLike, sample_rate: int) -> dict[str, float | None]:
     """DNSMOS P.835 (Reddy et al. 2022): predicted opinion of speech, background and the whole, without a reference.
 
     The model file is the one that speechmos ships, and the figures are those of `speechmos.dnsmos.run`; called
-    directly it needs one thread, no librosa, and no P.808 model. Samples beyond +-1 are clipped, as in a file.
+    directly it needs one thread, no librosa, and no P.808 model. What is heard has -26 dBFS as its mean level, since a
+    system that turns the level up or down would otherwise gain or lose up to 0.3 by that alone. Samples beyond +-1 are
+    clipped, as in a file.
 
     Args:
         estimate: [n_samples]; shorter signals than 9.01 s are repeated, as the reference script does.
@@ -102,7 +105,9 @@ def dnsmos(estimate: ArrayLike, sample_rate: int) -> dict[str, float | None]:
     if spec is None or spec.origin is None or samples.size == 0 or not np.isfinite(samples).all():
         return dict.fromkeys(REFERENCE_FREE)
     session = _dnsmos_session(Path(spec.origin).parent)
-    samples = np.clip(at_rate(samples, sample_rate, METRIC_RATE), -1.0, 1.0)
+    samples = at_rate(samples, sample_rate, METRIC_RATE)
+    rms = float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))
+    samples = np.clip(samples * np.float32(DNSMOS_RMS / rms if rms else 1.0), -1.0, 1.0)
     segment = int(9.01 * METRIC_RATE)
     while samples.size < segment:
         samples = np.append(samples, samples)

@@ -1,22 +1,20 @@
 """Quality of models and peers on a folder of recordings: every file, every system, every measure.
 
-One function does one file with one system (`evaluate_job`); a pool of processes runs them; each result is kept in a
+One function does one file with one system (job.py); a pool of processes runs them; each result is kept in a
 cache, so that a run that was stopped goes on where it was, and a second one costs nothing.
 """
 
 import json
 import logging
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from quietmic.enhance.arrays import Array
 from quietmic.enhance.cluster.connect import Cluster
 from quietmic.enhance.cluster.distribute import WorkerDied, run_on_cluster
 from quietmic.enhance.errors import QuietmicError
@@ -24,14 +22,14 @@ from quietmic.enhance.files import audio
 from quietmic.enhance.hashes import hash_file, hash_files
 from quietmic.enhance.jsonfile import write_json
 from quietmic.enhance.measure import metrics
+from quietmic.enhance.measure.job import CEILING, Job, absolute_job, ceilings_of, try_job
 from quietmic.enhance.measure.metrics import metric_versions
-from quietmic.enhance.measure.rates import at_rate
 from quietmic.enhance.measure.recordings import Recording, find_recordings, pair_folders
 from quietmic.enhance.measure.records import DEFAULT_FOLDER, write_record
 from quietmic.enhance.measure.statistics import SEED
 from quietmic.enhance.measure.summary import GAIN_NAMES, Row, summarise_rows
-from quietmic.enhance.measure.systems import NOISY, System, describe_system, noisy_system, run_system
-from quietmic.enhance.measure.wideband import WIDEBAND_NAMES, WIDEBAND_REVISION, measure_wideband
+from quietmic.enhance.measure.systems import NOISY, System, describe_system, noisy_system
+from quietmic.enhance.measure.wideband import WIDEBAND_NAMES, WIDEBAND_REVISION
 from quietmic.enhance.processes import worker_pool
 from quietmic.enhance.progress import Progress, silent
 
@@ -65,23 +63,6 @@ class EvaluationOptions:
     skip_bad: bool = False
 
 
-@dataclass(frozen=True)
-class Job:
-    """One recording through one system.
-
-    Attributes:
-        recording: what is enhanced.
-        system: what enhances it.
-        fast: DNSMOS is left out.
-        key: SHA-256 over the files, the system and the versions of the measures.
-    """
-
-    recording: Recording
-    system: System
-    fast: bool
-    key: str
-
-
 def evaluate(recordings: list[Recording], systems: list[System], options: EvaluationOptions) -> dict[str, Any]:
     """Figures of every system on every recording, and what they come to.
 
@@ -91,7 +72,8 @@ def evaluate(recordings: list[Recording], systems: list[System], options: Evalua
         options: how to run it.
 
     Returns:
-        {"systems", "rows", "summary", "splits", "paired", "skipped"}: plain data for JSON.
+        {"systems", "rows", "summary", "splits", "paired", "ceilings", "skipped"}: plain data for JSON; "ceilings" is
+        like "summary", of the clean targets and the reverberant speech, as far as they are there.
 
     Raises:
         QuietmicError: a file cannot be read or is damaged (all of them, where bad ones are skipped), a system needs
@@ -118,36 +100,13 @@ def evaluate(recordings: list[Recording], systems: list[System], options: Evalua
         write_json(result, _cache_path(options.cache, job.key))
         rows[job.key] = result
         options.progress("evaluating", len(rows), len(jobs), f"{job.recording.name[:24]} {job.system.label}")
-    ordered = _add_gains([_label(rows[job.key], job) for job in jobs if job.recording.name not in skipped])
+    done = [job for job in jobs if job.recording.name not in skipped]
+    labelled = _add_gains([_label(rows[job.key], job) for job in done])
+    limits, ordered = ([row for job, row in zip(done, labelled, strict=True) if (job.system.kind == CEILING) == wanted]
+                       for wanted in (True, False))  # fmt: skip
     told = [{"scene": name, "reason": reason} for name, reason in skipped.items()]
     described = {"systems": [describe_system(system) for system in systems], "rows": ordered, "skipped": told}
-    return described | summarise_rows(ordered)
-
-
-def evaluate_job(job: Job) -> Row:
-    """Measures of one file and one system: the same function in this process, in a pool or on a cluster.
-
-    Measures are taken at 16 kHz, above that those of the whole band as well; both signals are cut to the shorter one.
-    """
-    noisy, sample_rate = audio.read_undamaged(job.recording.noisy)
-    begin = time.perf_counter()
-    enhanced = run_system(job.system, noisy, sample_rate)
-    elapsed_s = time.perf_counter() - begin
-    wideband = measure_wideband(*_cut(_read_clean(job.recording.clean, sample_rate), enhanced), sample_rate)
-    clean = _read_clean(job.recording.clean, metrics.METRIC_RATE)
-    clean, enhanced = _cut(clean, at_rate(enhanced, sample_rate, metrics.METRIC_RATE))
-    seconds = noisy.shape[1] / sample_rate
-    rtf = None if job.system.kind == NOISY or not seconds else elapsed_s / seconds
-    measured = metrics.measure(clean, enhanced, metrics.METRIC_RATE, job.fast)
-    return {"seconds": seconds, "pool_rtf": rtf} | measured | wideband
-
-
-def try_job(job: Job) -> Row | QuietmicError:
-    """The same, or why there are no measures: what a worker gives back."""
-    try:
-        return evaluate_job(job)
-    except QuietmicError as error:
-        return error
+    return described | summarise_rows(ordered) | {"ceilings": summarise_rows(limits)["summary"]}
 
 
 def _plan(recordings: list[Recording], systems: list[System], fast: bool, leave_out: LeaveOut) -> list[Job]:
@@ -167,6 +126,9 @@ def _plan(recordings: list[Recording], systems: list[System], fast: bool, leave_
             if system.n_mics <= info.n_channels:
                 text = "\n".join([files, system.kind, system.fingerprint, str(system.n_mics), versions, *wideband])
                 jobs.append(Job(recording, system, fast, sha256(text.encode()).hexdigest()))
+        for system, path in ceilings_of(recording, fast):
+            text = "\n".join([system.label, hash_file(path), hash_file(recording.clean or path), versions])
+            jobs.append(Job(recording, system, fast, sha256(text.encode()).hexdigest()))
     return jobs
 
 
@@ -235,24 +197,12 @@ def _on_cluster(jobs: list[Job], cluster: Cluster) -> Iterator[tuple[Job, Row | 
     asked = {job.key: job for job in jobs}
     models = {Path(job.system.target).absolute() for job in jobs if job.system.kind == "model"}
     finished = run_on_cluster(
-        try_job, map(_absolute, jobs), cluster, models, lambda job: job.recording.noisy.stat().st_size
+        try_job, map(absolute_job, jobs), cluster, models, lambda job: job.recording.noisy.stat().st_size
     )
     for job, row in finished:
         if isinstance(row, WorkerDied):
             raise QuietmicError(f"{job.recording.name} with {job.system.label}: {row.reason}")
         yield asked[job.key], row
-
-
-def _absolute(job: Job) -> Job:
-    """The same job for a worker whose current folder is another."""
-    recording, system = job.recording, job.system
-    clean = recording.clean and recording.clean.absolute()
-    recording = replace(recording, noisy=recording.noisy.absolute(), clean=clean)
-    if system.kind == "model":
-        system = replace(system, target=str(Path(system.target).absolute()))
-    elif system.weights:
-        system = replace(system, weights=system.weights.absolute())
-    return replace(job, recording=recording, system=system)
 
 
 def _cache_path(cache: Path, key: str) -> Path:
@@ -281,21 +231,6 @@ def _add_gains(rows: list[Row]) -> list[Row]:
             value, before = row[name], noisy[row["scene"]][name]
             row[gain] = None if value is None or before is None else value - before
     return rows
-
-
-def _read_clean(path: Path | None, wanted_rate: int) -> Array | None:
-    if path is None:
-        return None
-    samples, sample_rate = audio.read_undamaged(path)
-    return at_rate(samples[0], sample_rate, wanted_rate)
-
-
-def _cut(clean: Array | None, enhanced: Array) -> tuple[Array | None, Array]:
-    """Both as long as the shorter one."""
-    if clean is None:
-        return None, enhanced
-    n_samples = min(clean.size, enhanced.size)
-    return clean[:n_samples], enhanced[:n_samples]
 
 
 def run_evaluation(

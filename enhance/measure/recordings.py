@@ -1,6 +1,7 @@
 """Folders of noisy recordings and, where they exist, their clean pairs: the layouts people have, found by name.
 
-- `noisy/NAME.*` with `clean/NAME.*` and, optionally, manifest.csv (name, noise, snr_db, n_mics...)
+- `noisy/NAME.*` with `clean/NAME.*` and, optionally, manifest.csv (name, noise, snr_db, n_mics...) and
+  `reverberant/NAME.*`, the talker without the noise
 - VoiceBank-DEMAND: `noisy_testset_wav/`, `clean_testset_wav/`, optionally log_testset.txt (name, noise, SNR)
 - DNS challenge: `noisy/..._snr15_..._fileid_7.wav` with `clean/clean_fileid_7.wav`
 - `NAME_noisy.*` beside `NAME_clean.*`, in any folder below
@@ -39,12 +40,14 @@ class Recording:
         noisy: sound file, one or more channels; channel 0 is the reference microphone.
         clean: mono target, None where there is none.
         facts: what is known of it: snr_db (number), noise (class), n_mics and whatever a manifest says.
+        reverberant: the talker in the room without the noise, mono; None where there is none.
     """
 
     name: str
     noisy: Path
     clean: Path | None = None
     facts: Facts = field(default_factory=dict)
+    reverberant: Path | None = None
 
 
 def find_recordings(folder: Path) -> list[Recording]:
@@ -69,6 +72,7 @@ def find_recordings(folder: Path) -> list[Recording]:
         noisy, clean = _nested(root / noisy_name), _nested(root / clean_name)
         place = "" if root == folder else f"{root.relative_to(folder).as_posix()}/"
         told = _add_told(_paired(noisy, clean) if clean.is_dir() else _alone(noisy), root)
+        told = _add_reverberant(told, root / "reverberant")
         recordings += [replace(one, name=f"{place}{one.name}") for one in told]
     return sorted(recordings, key=lambda one: one.name)
 
@@ -213,6 +217,12 @@ def _add_told(recordings: list[Recording], folder: Path) -> list[Recording]:
             exit_code=2,
         )
     return [replace(one, facts=one.facts | (entry or {})) for one, entry in zip(recordings, facts, strict=True)]
+
+
+def _add_reverberant(recordings: list[Recording], folder: Path) -> list[Recording]:
+    """Scenes with the speech that was mixed into them, where the folder has it under the same name."""
+    speech = {_name(path, folder): path for path in _sounds(folder)}
+    return [replace(one, reverberant=speech.get(one.name)) for one in recordings]
 
 
 def _read_manifest(path: Path) -> dict[str, Facts]:

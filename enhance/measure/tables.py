@@ -104,7 +104,7 @@ def summary_table(result: dict[str, Any]) -> Table:
 
 
 def summary_tables(result: dict[str, Any]) -> list[Table]:
-    """The means, and those of what lies above the reach of the measures at 16 kHz where recordings hold it."""
+    """The means, what they could be, and those of what lies above 16 kHz' reach where recordings hold it."""
     measured = {
         system: figures for system, figures in result["summary"].items() if figures.get("lsd_whole", {}).get("n")
     }
@@ -115,7 +115,17 @@ def summary_tables(result: dict[str, Any]) -> list[Table]:
     table = Table(
         "Recordings above 16 kHz: mean [95% bootstrap interval]", ["", "files", *_headings(WIDEBAND_NAMES)[1:]], rows
     )
-    return [summary_table(result), table] if rows else [summary_table(result)]
+    return [summary_table(result), *_ceiling_table(result), *([table] if rows else [])]
+
+
+def _ceiling_table(result: dict[str, Any]) -> list[Table]:
+    """What a perfect system would score, and one that leaves the room's echo; none where that is not known."""
+    rows = [
+        [name, count_files(figures), *(format_interval(figures[column], column) for column in SUMMARY_COLUMNS)]
+        for name, figures in result.get("ceilings", {}).items()
+    ]
+    title = "What there is to reach: mean [95% bootstrap interval]"
+    return [Table(title, ["", "files", *_headings(SUMMARY_COLUMNS)[1:]], rows)] if rows else []
 
 
 def count_files(figures: dict[str, Any]) -> str:

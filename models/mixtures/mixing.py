@@ -18,10 +18,17 @@ EQUALISER_OCTAVES = 7.06  # from 60 Hz to 8 kHz
 
 @dataclass
 class Batch:
-    """noisy [B, n_mics, n_samples] and target [B, n_samples]: direct sound + 50 ms at the reference microphone."""
+    """What microphones hear and what is wanted.
+
+    Attributes:
+        noisy: [B, n_mics, n_samples].
+        target: [B, n_samples], direct sound + 50 ms at the reference microphone.
+        reverberant: [B, n_samples], the talker there with all of the room's echo and without noise.
+    """
 
     noisy: Tensor
     target: Tensor
+    reverberant: Tensor
 
 
 def stack_scenes(scenes: list[Scene]) -> Scenes:
@@ -67,7 +74,7 @@ def mix(
     parts = torch.fft.irfft(parts, n_fft)[..., :n_samples]  # [B, 2, M, N]
     heard = torch.fft.irfft(target * tone[:, 0], n_fft)[..., :n_samples]
     noisy = parts[:, 0] + _noise_gain(parts[:, :, 0], scenes, sample_rate)[:, None, None] * parts[:, 1]
-    return _finish(noisy, heard, scenes, seed, share)
+    return _finish(noisy, torch.stack([heard, parts[:, 0, 0]], dim=1), scenes, seed, share)
 
 
 def _move(sources: Tensor, scenes: Scenes, sample_rate: int) -> None:
@@ -127,8 +134,8 @@ def _noise_gain(reference: Tensor, scenes: Scenes, sample_rate: int) -> Tensor:
     return torch.where(speech > 0, gain, torch.ones_like(gain))
 
 
-def _finish(noisy: Tensor, target: Tensor, scenes: Scenes, seed: int, share: tuple[int, int]) -> Batch:
-    """Sensor noise, level and clipping."""
+def _finish(noisy: Tensor, speech: Tensor, scenes: Scenes, seed: int, share: tuple[int, int]) -> Batch:
+    """Sensor noise, level and clipping; `speech` [B, 2, n_samples] is the target and the reverberant speech."""
     power = noisy[:, 0].square().mean(dim=1).clamp_min(1e-12).sqrt()
     generator = torch.Generator(noisy.device).manual_seed(seed)
     k, n = share
@@ -141,4 +148,4 @@ def _finish(noisy: Tensor, target: Tensor, scenes: Scenes, seed: int, share: tup
     clip = scenes["clip"][:, None, None]
     peak = noisy[:, :1].abs().amax(dim=2, keepdim=True)
     limit = torch.where(clip < 1, clip * peak, torch.ones_like(peak))
-    return Batch(torch.minimum(torch.maximum(noisy, -limit), limit), target * gain[:, None])
+    return Batch(torch.minimum(torch.maximum(noisy, -limit), limit), *(speech * gain[:, None, None]).unbind(dim=1))

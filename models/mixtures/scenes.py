@@ -44,7 +44,7 @@ class SceneSet:
     Attributes:
         speech: folder of clean speech, with a manifest.csv or plain.
         noise: folder of noise, with a manifest.csv or plain.
-        folder: where the set goes: noisy/, clean/, manifest.csv.
+        folder: where the set goes: noisy/, clean/, reverberant/, manifest.csv.
         count: number of scenes; each has its own room.
         seed: decides everything drawn.
         split: which rows of the manifests to use.
@@ -84,7 +84,7 @@ Row = dict[str, str | float | int]
 
 
 def make_scene(job: SceneJob) -> Row:
-    """Write one scene (noisy/NAME.flac with all microphones, clean/NAME.flac) and return its manifest row."""
+    """Write one scene (noisy/NAME.flac with all microphones, clean/, reverberant/) and return its manifest row."""
     torch.set_num_threads(1)
     wanted = job.scenes
     scene = _open_source(wanted).draw_scene(np.random.default_rng((wanted.seed, job.index)), N_MICS, room=job.index)
@@ -92,6 +92,7 @@ def make_scene(job: SceneJob) -> Row:
     name = f"scene-{job.index:03d}"
     audio.write(wanted.folder / "noisy" / f"{name}.flac", batch.noisy[0].numpy(), wanted.sample_rate)
     audio.write(wanted.folder / "clean" / f"{name}.flac", batch.target.numpy(), wanted.sample_rate)
+    audio.write(wanted.folder / "reverberant" / f"{name}.flac", batch.reverberant.numpy(), wanted.sample_rate)
     facts = {k: round(v, 3) if isinstance(v, float) else v for k, v in scene.facts.items()}
     return {"name": name, **facts, "n_mics": N_MICS}
 
@@ -137,7 +138,7 @@ def make_scenes(
         pack = pack_folder(data, wanted.split, wanted.cache, jobs, progress, wanted.sample_rate)
     choose_classes(pack, wanted.config)  # the noise's: says what is wrong before the work begins
     build_rooms(wanted.cache, wanted.count, wanted.seed, ROOMS, jobs, progress, wanted.sample_rate)
-    for part in ("noisy", "clean"):
+    for part in ("noisy", "clean", "reverberant"):
         (wanted.folder / part).mkdir(parents=True, exist_ok=True)
     work = [SceneJob(wanted, i) for i in range(wanted.count)]
     rows: dict[int, Row] = {}
