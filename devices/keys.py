@@ -1,5 +1,6 @@
 """Single key presses from the terminal, without waiting for Enter."""
 
+import contextlib
 import sys
 from types import TracebackType
 from typing import Any
@@ -17,6 +18,9 @@ class Keys:
 
             self._saved = termios.tcgetattr(sys.stdin)
             tty.setcbreak(sys.stdin)
+            mode = termios.tcgetattr(sys.stdin)
+            mode[0] &= ~termios.IXON  # else Ctrl-S holds what is shown, and the run that waits to show it
+            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, mode)
         return self
 
     def read(self) -> str:
@@ -35,7 +39,10 @@ class Keys:
 
         descriptor = sys.stdin.fileno()
         ready, _, _ = select.select([descriptor], [], [], 0)
-        return os.read(descriptor, 64).decode(errors="ignore") if ready else ""
+        try:
+            return os.read(descriptor, 64).decode(errors="ignore") if ready else ""
+        except OSError:  # the terminal was closed; the signal that says so comes by itself
+            return ""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -43,4 +50,5 @@ class Keys:
         if self._saved is not None:
             import termios
 
-            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, self._saved)
+            with contextlib.suppress(termios.error):  # the terminal was closed
+                termios.tcsetattr(sys.stdin, termios.TCSADRAIN, self._saved)

@@ -37,6 +37,11 @@ class Levels:
         self._powers: list[float] = []
         self._recent: deque[tuple[Array, Array]] = deque(maxlen=_N_RECENT)
 
+    def forget(self) -> None:
+        """Back to silence: the devices are closed."""
+        self._input_power = self._output_power = 0.0
+        self._powers = []
+
     def update(self, microphones: Array, reference: Array, enhanced: Array, output: Array) -> None:
         """Takes in one hop.
 

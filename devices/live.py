@@ -25,6 +25,7 @@ from quietmic.devices.server.virtual import (
     SOURCE,
     SPEAKER,
     VirtualDevice,
+    call_back,
     echo_canceller,
     microphone,
     real_default,
@@ -165,7 +166,16 @@ def _make_devices(
     if not (options.virtual_microphone or options.virtual_speaker or options.echo_cancel):
         return options, "", []
     pactl("info")  # raises what is wrong
-    remove_stale()
+    users = remove_stale()
+    made = _make_asked(options, sound, stack)
+    call_back(users)
+    return made
+
+
+def _make_asked(
+    options: LiveOptions, sound: Sound, stack: contextlib.ExitStack
+) -> tuple[LiveOptions, str, list[Callable[[], None]]]:
+    """What `_make_devices` does, once all that was left behind is removed."""
     if options.virtual_speaker:
         device = stack.enter_context(VirtualDevice(speaker(), logger.info))
         loudspeaker = _on_server(sound, options.output_name, "output")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from quietmic.devices.listing import Device, find_again, find_device
+from quietmic.devices.server.virtual import SPEAKER
 from quietmic.devices.sound import Sound
 from quietmic.enhance.errors import QuietmicError
 
@@ -128,7 +129,7 @@ def plan_duplex(
     notes = []
     if source.monitor_of == sink.name:
         raise QuietmicError(f"{source.label} gives what is played to {sink.label}: it would hear itself", exit_code=2)
-    if source.monitor_of:
+    if source.monitor_of not in ("", SPEAKER):
         notes.append(f"{source.label} is no microphone: it gives what is played to {source.monitor_of!r}")
     usable = tuple(c for c in channels if c < source.n_inputs)
     if not usable:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 _NICE = -11
 _LOOK_EVERY_S = 1.0
-_MOST_CPU = 0.9
+_MOST_CPU = 0.5  # of a core: two that poll may share one
 
 
 def raise_priority() -> None:
@@ -53,7 +53,10 @@ class Guard:
         self._cpu_s = self.read_cpu_s()
 
     def check(self) -> list[str]:
-        """Names of the threads that have just been made ordinary: they ran all of the last second. Call it often."""
+        """Names of the threads that have just been made ordinary: they ran for half of the last second.
+
+        Call it often.
+        """
         now = time.monotonic()
         elapsed_s = now - self._last_look
         if elapsed_s < _LOOK_EVERY_S:

@@ -65,7 +65,7 @@ def this_program() -> list[str]:
 
 def _systemctl(*arguments: str, check: bool = True) -> str:
     if shutil.which("systemctl") is None:
-        raise QuietmicError("this needs systemd, which this machine does not have")
+        raise QuietmicError("this needs systemd, which this machine does not have", argument="service")
     result = subprocess.run(["systemctl", "--user", *arguments], capture_output=True, text=True, timeout=60)
     if check and result.returncode:
         raise QuietmicError(f"`systemctl --user {' '.join(arguments)}` failed: {result.stderr.strip()}")
@@ -86,7 +86,10 @@ def install(arguments: list[str]) -> str:
     """
     path, command = unit_path(), ["live", "--virtual-mic", "--no-ui", *arguments]
     before = path.read_text(encoding="utf-8") if path.exists() else None
-    _systemctl("show-environment")  # is there a session at all?
+    try:
+        _systemctl("show-environment")
+    except QuietmicError as error:
+        raise QuietmicError(f"no systemd of yours runs, as after a login: {error}", argument="service") from error
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(make_unit(this_program(), command, Path.home()), encoding="utf-8")
     try:

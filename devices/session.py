@@ -189,9 +189,9 @@ class Session:
             while not self._is_over():
                 self._attention.wait(_TICK_S)
                 self._attention.clear()
+                self._look_after(tick)  # first: a listener may be waiting
                 if tick:
                     tick()
-                self._look_after(tick)
         except KeyboardInterrupt:
             self.log("stopped")
         finally:
@@ -206,7 +206,7 @@ class Session:
 
     def _look_after(self, tick: Callable[[], None] | None) -> None:
         for thread in self._guard.check():
-            self.log(f"the thread {thread!r} never rests: it no longer goes before other programs")
+            self.log(f"the thread {thread!r} takes half a core: it no longer goes before other programs")
         if self._placement.is_outdated:
             self._follow(tick)
             return
@@ -265,6 +265,7 @@ class Session:
         elif now - self._used_at > _REST_AFTER_S:
             self.log(f"no program uses {self._wiring.offered!r}: resting until one does")
             self._disconnect()
+            self.levels.forget()
             self.rest.begin()
 
     def _wake(self) -> None:
@@ -294,6 +295,7 @@ class Session:
     def _heal(self, tick: Callable[[], None] | None) -> None:
         """Tries the devices again with growing pauses until they are back or the run is over."""
         self.rest.end()
+        self.levels.forget()
         self._is_healing = True
         for _ in attempts(self._is_over, tick, self.log):
             try:

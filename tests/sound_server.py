@@ -61,6 +61,7 @@ class SoundServer:
             self.environment.pop(name, None)
         self._servers: list[subprocess.Popen[bytes]] = []
         self._started: list[subprocess.Popen[bytes]] = []
+        self._kept: list[subprocess.Popen[str]] = []
         self._n_recordings = 0
         try:
             self.start()
@@ -132,6 +133,16 @@ class SoundServer:
         self._start("parec", "--raw", f"--device={source}", "--latency-msec=100", str(path))
         return path
 
+    def play_through(self, samples: Array, recording: Path, sink: str = "mic") -> None:
+        """Plays [n_samples] and waits until a recording has had the time to hear all of it."""
+        n_before = len(read_raw(recording))
+        self.play(samples, sink)
+        wait_until(lambda: len(read_raw(recording)) > n_before + len(samples) + 0.7 * SAMPLE_RATE, 60)
+
+    def keep(self, process: "subprocess.Popen[str]") -> None:
+        """Ends a process of the test with the server at the latest, whatever becomes of the test."""
+        self._kept.append(process)
+
     def _start(self, program: str, *arguments: str) -> None:
         sample_type = ("--rate=16000", "--channels=1", "--format=s16le")
         self._started.append(subprocess.Popen([program, *sample_type, *arguments], env=self.environment))
@@ -144,6 +155,9 @@ class SoundServer:
         process.wait()
 
     def close(self) -> None:
+        for process in self._kept:
+            process.kill()
+            process.wait()
         while self._started:
             self.stop_last()
         for server in reversed(self._servers):
@@ -182,8 +196,15 @@ def _hurry(process: "subprocess.Popen[bytes]") -> None:
 
 
 def read_raw(path: Path) -> Array:
-    """[n_samples] of a raw file."""
+    """[n_samples] of a raw file; none as long as it is not there."""
+    if not path.exists():
+        return np.zeros(0, np.float32)
     return np.fromfile(path, "<i2").astype(np.float32) / 32768
+
+
+def wait_for_seconds(recording: Path, seconds: float) -> None:
+    """Waits until so much has been recorded."""
+    wait_until(lambda: len(read_raw(recording)) > seconds * SAMPLE_RATE, 60)
 
 
 def wait_until(condition: Any, timeout_s: float = 20.0) -> float:

@@ -23,6 +23,7 @@ def test_an_unplugged_device_is_waited_for_and_taken_up_again(backend: FakePortA
     wait_for(session, "lost the sound devices: the stream was stopped by the system")
     wait_for(session, "trying again in 0.5 s")
     wait_for(session, "trying again in 1 s")
+    assert session.levels.input_db == -100  # the view showed the last level as if it were heard
     backend.names[0] = "Mic Array (hw:3,0)"  # plugged in again, it gets another number
     backend.names[1] = "Speaker (hw:3,1)"
     backend.unplugged = False

@@ -3,7 +3,16 @@
 import time
 
 import numpy as np
-from sound_server import SAMPLE_RATE, SoundServer, on_pipewire, on_pulseaudio, read_raw, server, wait_until
+from sound_server import (
+    SAMPLE_RATE,
+    SoundServer,
+    on_pipewire,
+    on_pulseaudio,
+    read_raw,
+    server,
+    wait_for_seconds,
+    wait_until,
+)
 from test_live_server import start, stop
 
 from quietmic.enhance.arrays import Array
@@ -45,7 +54,7 @@ def test_a_microphone_that_nobody_named_follows_the_default(server: SoundServer)
     app.wait_for("->")
     recording = server.record("quietmic")
     server.play(0.25 * np.sin(0.17 * np.arange(20 * SAMPLE_RATE)).astype(np.float32), sink="headset-feed")
-    time.sleep(1.5)
+    wait_for_seconds(recording, 1.5)
     assert level(read_raw(recording)) < 1e-3
     server.pactl("set-default-source", "headset")
     wait_until(lambda: level(read_raw(recording)) > 0.05)
@@ -65,7 +74,7 @@ def test_a_microphone_that_was_named_stays(server: SoundServer) -> None:
     add_microphone(server, "headset")
     app = start(server, "--virtual-mic", "--always-on", "--input", "mic.mon")  # a part of the name
     app.wait_for("->")
-    time.sleep(1)
+    wait_until(lambda: places(server) == ["mic.monitor"])
     server.pactl("set-default-source", "headset")
     time.sleep(0.5)
     wait_until(lambda: places(server) == ["mic.monitor"])
@@ -82,10 +91,10 @@ def test_a_microphone_that_goes_is_not_replaced_by_what_others_say(server: Sound
     app.wait_for("->")
     recording = server.record("quietmic")
     server.play(0.25 * np.sin(0.17 * np.arange(30 * SAMPLE_RATE)).astype(np.float32), sink="speaker")
-    time.sleep(1.5)
+    wait_for_seconds(recording, 1)
     remove_microphone(server, "headset")
     app.wait_for("headset is not there")
-    time.sleep(2)
+    wait_for_seconds(recording, len(read_raw(recording)) / SAMPLE_RATE + 1)
     assert np.abs(read_raw(recording)).max() < 0.01
     add_microphone(server, "headset")
     app.wait_for("devices are back")
@@ -99,7 +108,7 @@ def test_an_output_that_nobody_named_follows_the_default(server: SoundServer) ->
     server.pactl("load-module", "module-null-sink", "sink_name=headphones", "rate=48000", "channels=1", "norewinds=1")
     app = start(server, "--input", "mic.monitor")
     app.wait_for("->")
-    time.sleep(1)
+    wait_until(lambda: places(server) == ["mic.monitor"])
     server.pactl("set-default-sink", "headphones")
     wait_until(lambda: sum("->" in message for message in app.messages) == 2)
     stop(app)

@@ -1,5 +1,6 @@
 """What reaches a run from outside: commands over a socket, the service, the sound server's answers (a fake pactl)."""
 
+import json
 import os
 import shutil
 import socket
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 from fake_portaudio import FakePortAudio
+from sound_server import wait_until
 
 from quietmic import cli
 from quietmic.devices import service
@@ -19,7 +21,7 @@ from quietmic.devices.plan import plan_duplex
 from quietmic.devices.remote import Remote, send_command, socket_path
 from quietmic.devices.server.pactl import Node, NoServer, Snapshot, Stream, find_server, pactl, take_snapshot
 from quietmic.devices.server.virtual import real_default
-from quietmic.devices.server.watch import Wiring, count_users
+from quietmic.devices.server.watch import Watch, Wiring, count_users
 from quietmic.devices.sound import Sound
 from quietmic.enhance.errors import QuietmicError
 
@@ -106,8 +108,25 @@ def test_systemd_takes_the_unit(tmp_path: Path) -> None:
 def test_a_service_that_does_not_start_is_not_left_behind(systemd: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (systemd.parent / "fails").touch()
     assert cli.main(["live", "--install"]) == 1
-    assert "systemctl --user" in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert "systemctl --user" in message and "start `live` with --virtual-mic and --no-ui by other means" in message
     assert not service.unit_path().exists()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--virtual-mic", "--virtual-speaker"),
+        ("--virtual-speaker", "--echo-cancel"),
+        ("--virtual-speaker", "--input", "usb"),
+        ("--virtual-mic", "--output", "usb"),
+        ("--install", "--virtual-speaker"),  # the service ended at each start
+    ],
+)
+def test_no_option_is_left_out_without_a_word(options: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    """`--virtual-speaker --echo-cancel` ran without a canceller."""
+    assert cli.main(["live", *options, "--duration", "0.1"]) == 2
+    assert capsys.readouterr().err.startswith("Usage: ")
 
 
 def node(index: int, name: str, monitor_of: str = "") -> Node:
@@ -128,11 +147,12 @@ def test_users_are_programs_that_record_and_no_level_meters() -> None:
 
 @pytest.fixture
 def fake_pactl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A pactl whose answers are files, named like its arguments."""
+    """A pactl whose answers are files, named like its arguments; it tells what stands in `events`, and keeps a log."""
     program = tmp_path / "bin" / "pactl"
     program.parent.mkdir()
     program.write_text(
-        f'#!/bin/sh\nfile="{tmp_path}/$(echo "$*" | tr " " _)"\n'
+        f'#!/bin/sh\n[ "$1" = subscribe ] && exec tail -n +1 -f {tmp_path}/events\n'
+        f'echo "$*" >> {tmp_path}/log\nfile="{tmp_path}/$(echo "$*" | tr " " _)"\n'
         '[ -e "$file" ] && cat "$file" && exit 0\necho "Connection failure: Connection refused" >&2\nexit 1\n'
     )
     program.chmod(0o755)
@@ -173,6 +193,40 @@ def test_the_server_is_read(fake_pactl: Path) -> None:
     assert (plan.input.name, plan.n_input_channels, plan.output.name, plan.n_output_channels) == ("usb", 2, "out", 1)
     with pytest.raises(QuietmicError, match="would hear itself"):
         plan_duplex(sound, 16000, input_name="monitor", output_name="out")
+
+
+def test_a_new_listener_costs_one_question(fake_pactl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two questions, one after the other, took half of the silence that a listener hears first."""
+    monkeypatch.setattr("quietmic.devices.server.watch.LOOK_ANYWAY_S", 600.0)
+    events, log = fake_pactl / "events", fake_pactl / "log"
+    events.touch()
+    (fake_pactl / "-f_json_info").write_text(INFO)
+    (fake_pactl / "-f_json_list").write_text(LIST)
+    n_changes: list[int] = []
+    watch = Watch(Wiring("usb", "out", "quietmic"), tuple, lambda moved: None, lambda: n_changes.append(1), print)
+
+    def asked() -> list[str]:
+        return [line.split()[-1] for line in log.read_text().splitlines()] if log.exists() else []
+
+    def tell(event: str, n_expected: int) -> None:
+        with events.open("a") as file:
+            print(f"Event {event}", file=file)
+        wait_until(lambda: len(asked()) >= n_expected)
+
+    try:
+        wait_until(lambda: bool(n_changes))
+        assert asked() == ["list", "info"] and watch.n_users == 0
+        output = {"index": 5, "source": 3, "corked": False, "resample_method": "", "properties": {}}
+        (fake_pactl / "-f_json_list").write_text(
+            LIST.replace('"source_outputs": []', f'"source_outputs": [{json.dumps(output)}]')
+        )
+        tell("'new' on source-output #5", 3)
+        wait_until(lambda: len(n_changes) == 2)
+        assert asked() == ["list", "info", "list"] and watch.n_users == 1
+        tell("'change' on server #0", 5)
+        assert asked() == ["list", "info", "list", "list", "info"]
+    finally:
+        watch.close()
 
 
 def test_no_devices_is_an_error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

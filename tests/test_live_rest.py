@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from sound_server import SAMPLE_RATE, SoundServer, read_raw, server, wait_until
 from test_live_server import start, stop
+from virtual_card import Application
 
 __all__ = ["server"]
 
@@ -25,17 +26,6 @@ def family(process: int) -> set[int]:
     return found
 
 
-def test_nothing_of_a_resting_run_outlives_it(server: SoundServer) -> None:
-    """`pactl subscribe` waited for the next event of the server, which on a quiet one does not come."""
-    app = start(server, "--virtual-mic")
-    app.wait_for("resting until one does")
-    started = family(app.process.pid) - {app.process.pid}
-    assert started
-    os.kill(app.process.pid, signal.SIGKILL)
-    app.process.wait()
-    wait_until(lambda: not any(Path(f"/proc/{process}").exists() for process in started), 2)
-
-
 @pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="scheduling as Linux has it")
 def test_a_rest_costs_next_to_nothing_and_no_thread_is_at_real_time_priority(server: SoundServer) -> None:
     app = start(server, "--virtual-mic")
@@ -48,8 +38,39 @@ def test_a_rest_costs_next_to_nothing_and_no_thread_is_at_real_time_priority(ser
     share = (cpu_s(app.process.pid) - before_s) / (time.monotonic() - began)
     assert 0 < share < 0.01
     check_ordinary(app.process.pid)
+    kill_all_of(app)
+
+
+def kill_all_of(app: Application) -> None:
+    """Kills a run, and nothing that it started outlives it.
+
+    `pactl subscribe` waited for the next event of the server, which on a quiet one does not come.
+    """
+    started = family(app.process.pid) - {app.process.pid}
+    assert started
+    stop(app, signal.SIGKILL)
+    app.process.wait()
+    wait_until(lambda: not any(Path(f"/proc/{process}").exists() for process in started))
+
+
+def test_a_run_that_is_killed_while_a_program_listens_is_tidied_up_by_the_next(server: SoundServer) -> None:
+    app = start(server, "--virtual-mic")
+    app.wait_for("->")
+    server.play(0.25 * np.sin(0.17 * np.arange(60 * SAMPLE_RATE)).astype(np.float32))
+    recording = server.record("quietmic")
+    wait_until(lambda: is_heard(recording))
+    kill_all_of(app)
+    assert server.names("sources").count("quietmic") == 1
+    app = start(server, "--virtual-mic", name="next")
+    app.wait_for("->")
+    assert server.names("sources").count("quietmic") == 1
+    wait_until(lambda: is_enhanced(recording))  # the listener was not left with the microphone as it is
+    second = start(server, "--virtual-mic", name="second")
+    assert second.process.wait(60) == 1  # one at a time
+    wait_until(lambda: is_enhanced(recording))
     stop(app)
     app.finish()
+    assert "quietmic" not in server.names("sources")
 
 
 def cpu_s(process: int) -> float:
@@ -89,6 +110,12 @@ def test_the_sound_is_back_soon_after_a_listener_comes(server: SoundServer) -> N
     stop(app)
     app.finish()
     assert silent_s < 0.3 + plain_s
+
+
+def is_enhanced(recording: Path) -> bool:
+    """Whether the last half second is at half the level of the microphone."""
+    loudest = np.abs(read_raw(recording)[-SAMPLE_RATE // 2 :]).max()
+    return bool(0.1 < loudest < 0.15)
 
 
 def is_heard(recording: Path) -> bool:

@@ -1,7 +1,7 @@
 """The application on real sound servers: the virtual microphone, what it hears, and how it ends."""
 
 import json
-import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,9 +11,21 @@ from pathlib import Path
 import make_models
 import numpy as np
 import pytest
-from sound_server import SAMPLE_RATE, SoundServer, on_pipewire, on_pulseaudio, read_raw, server, wait_until
+from sound_server import (
+    SAMPLE_RATE,
+    SoundServer,
+    on_pipewire,
+    on_pulseaudio,
+    read_raw,
+    server,
+    wait_for_seconds,
+    wait_until,
+)
 from virtual_card import ROOT, Application, aligned_si_sdr_db
 
+from quietmic import cli
+from quietmic.devices.remote import send_command
+from quietmic.devices.server.virtual import microphone
 from quietmic.enhance.arrays import Array
 
 __all__ = ["server"]
@@ -34,25 +46,12 @@ def start(server: SoundServer, *arguments: str, name: str = "report") -> Applica
     make_models.make_gain(model, 0.5)
     command = [sys.executable, str(ROOT / "app.py"), "live", "--model", str(model), "--no-ui", "--json", str(report)]
     process = subprocess.Popen([*command, *arguments], env=server.environment, stderr=subprocess.PIPE, text=True)
+    server.keep(process)
     return Application(process, report)
-
-
-def ctl(server: SoundServer, *words: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, str(ROOT / "app.py"), "ctl", *words, "--json"]
-    return subprocess.run(command, env=server.environment, capture_output=True, text=True, timeout=60)
 
 
 def stop(app: Application, number: int = signal.SIGINT) -> None:
     app.process.send_signal(number)
-
-
-def crash(server: SoundServer) -> Application:
-    """A virtual microphone that was killed while it ran."""
-    app = start(server, "--virtual-mic")
-    app.wait_for("->")
-    stop(app, signal.SIGKILL)
-    app.process.wait()
-    return app
 
 
 def check_voice(voice: Array, recorded: Array, gain: float = 0.5) -> None:
@@ -74,9 +73,8 @@ def test_the_virtual_microphone_carries_the_voice(server: SoundServer, voice: Ar
     app = start(server, "--virtual-mic", "--input", "pulse")
     app.wait_for("->")
     recording = server.record("quietmic")
-    time.sleep(2)
-    server.play(voice)
-    time.sleep(3)
+    wait_for_seconds(recording, 1)
+    server.play_through(voice, recording)
     stop(app)
     figures = app.finish()
     check_voice(voice, read_raw(recording))
@@ -91,11 +89,10 @@ def test_a_mono_listener_hears_the_same_level(server: SoundServer) -> None:
     make_models.make_gain(model, 1.0)
     app = start(server, "--virtual-mic", "--always-on", "--model", str(model))
     app.wait_for("->")
-    tone = 0.25 * np.sin(2 * np.pi * 440 * np.arange(2 * SAMPLE_RATE) / SAMPLE_RATE)
+    tone = 0.25 * np.sin(2 * np.pi * 440 * np.arange(SAMPLE_RATE) / SAMPLE_RATE)
     recording, heard = server.record("quietmic"), server.record("mic.monitor")
-    time.sleep(1)
-    server.play(tone.astype(np.float32))
-    time.sleep(2.5)
+    wait_for_seconds(recording, 0.5)
+    server.play_through(tone.astype(np.float32), recording)
     stop(app)
     app.finish()
     levels = [np.median(np.abs(samples[np.abs(samples) > 0.01])) for samples in map(read_raw, (recording, heard))]
@@ -107,7 +104,7 @@ def test_it_never_listens_to_itself(server: SoundServer, voice: Array) -> None:
     app = start(server, "--virtual-mic", "--always-on")
     app.wait_for("->")
     recording = server.record("quietmic")
-    time.sleep(1.5)
+    wait_for_seconds(recording, 0.5)
     server.pactl("set-default-source", "quietmic")
     ours = [s for s in server.listed("source-outputs") if s["properties"].get("application.name") == "quietmic"]
     for place in ("quietmic", "quietmic_feed.monitor"):  # and by hand, as in a volume control
@@ -119,9 +116,8 @@ def test_it_never_listens_to_itself(server: SoundServer, voice: Array) -> None:
         return bool(now) and now[0]["source"] == mic
 
     wait_until(is_back)
-    time.sleep(1)
-    server.play(voice)
-    time.sleep(3)
+    wait_for_seconds(recording, len(read_raw(recording)) / SAMPLE_RATE + 0.5)
+    server.play_through(voice, recording)
     stop(app)
     app.finish()
     check_voice(voice, read_raw(recording))
@@ -129,78 +125,63 @@ def test_it_never_listens_to_itself(server: SoundServer, voice: Array) -> None:
 
 
 @on_pulseaudio
-def test_every_ending_removes_the_microphone(server: SoundServer) -> None:
+def test_every_ending_removes_the_devices(server: SoundServer) -> None:
     """A closed terminal left a dead microphone behind that meeting programs went on using."""
-    for ending in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
-        app = start(server, "--virtual-mic")
-        app.wait_for("->")
-        assert "quietmic" in sources(server)
-        stop(app, ending)
-        app.finish()
-        assert "quietmic" not in sources(server), ending
+    before = server.names("sources"), server.names("sinks")
+    endings = {"--virtual-mic": signal.SIGHUP, "--virtual-speaker": signal.SIGTERM}  # Ctrl-C ends the others here
+    apps = {option: start(server, option, name=option) for option in endings}
+    for option, ending in endings.items():
+        apps[option].wait_for("->")
+        stop(apps[option], ending)
+        apps[option].finish()
+    assert (server.names("sources"), server.names("sinks")) == before
 
 
 @on_pulseaudio
-def test_what_a_crash_left_is_removed_at_the_next_start(server: SoundServer) -> None:
-    crash(server)
-    assert sources(server).count("quietmic") == 1
-    app = start(server, "--virtual-mic")
-    app.wait_for("->")
-    assert sources(server).count("quietmic") == 1
-    second = start(server, "--virtual-mic", name="second")
-    assert second.process.wait(60) == 1  # one at a time
-    stop(app)
-    app.finish()
-    assert "quietmic" not in sources(server)
-
-
-@on_pulseaudio
-def test_what_a_crash_left_is_removed_also_when_its_number_was_given_again(server: SoundServer) -> None:
+def test_what_a_killed_run_left_is_removed_also_when_its_number_was_given_again(server: SoundServer) -> None:
     """The number of a process that ended is another program's by and by, which is not quietmic."""
-    crashed = crash(server)
-    left = [
-        line.split("\t")
-        for line in server.pactl("list", "short", "modules").stdout.splitlines()
-        if f"quietmic.run={crashed.process.pid}." in line
-    ]
-    assert [name for _, name, *_ in left] == ["module-null-sink", "module-remap-source"]
-    for index, *_ in reversed(left):
-        server.pactl("unload-module", index)
-    other = subprocess.Popen(["sleep", "60"])
-    for _, name, arguments, *_ in left:
-        server.pactl("load-module", name, arguments.replace(f"={crashed.process.pid}.", f"={other.pid}."))
+    left = microphone().modules
+    other = subprocess.Popen(["sleep", "60"], text=True)
+    server.keep(other)
+    for arguments in left:
+        server.pactl("load-module", *(re.sub(r"quietmic.run=\d+", f"quietmic.run={other.pid}", a) for a in arguments))
+    assert server.names("sources").count("quietmic") == 1
     app = start(server, "--virtual-mic")
     app.wait_for("->")
-    other.kill()
-    assert sources(server).count("quietmic") == 1
+    assert server.names("sources").count("quietmic") == 1
     stop(app)
     app.finish()
-    assert "quietmic" not in sources(server)
+    assert "quietmic" not in server.names("sources")
 
 
 @on_pipewire
-def test_it_rests_while_nobody_listens_and_obeys_from_outside(server: SoundServer) -> None:
+def test_it_rests_while_nobody_listens_and_obeys_from_outside(
+    server: SoundServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(server.folder))
     app = start(server, "--virtual-mic")
     app.wait_for("resting until one does")
     assert not [s for s in server.listed("source-outputs") if s["properties"].get("application.name") == "quietmic"]
-    assert json.loads(ctl(server, "status").stdout)["state"].startswith("resting")
+    assert send_command(["status"])["state"].startswith("resting")
     socket = server.folder / "quietmic.sock"
     assert socket.stat().st_mode & 0o777 == 0o600
     server.play(0.25 * np.sin(0.17 * np.arange(60 * SAMPLE_RATE)).astype(np.float32))
     server.record("quietmic")
     app.wait_for("awake again")
-    wait_until(lambda: json.loads(ctl(server, "status").stdout)["state"] == "enhancing")
-    state = json.loads(ctl(server, "bypass").stdout)
+    wait_until(lambda: send_command(["status"])["state"] == "enhancing")
+    assert cli.main(["ctl", "bypass", "--json"]) == 0
+    state = json.loads(capsys.readouterr().out)
     assert (state["state"], state["bypass"], state["mute"]) == ("bypass: key", True, False)
-    assert json.loads(ctl(server, "limit", "12").stdout)["limit_db"] == 12
-    refused = ctl(server, "louder")
-    assert (refused.returncode, "limit DB" in refused.stderr) == (2, True)
+    assert send_command(["limit", "12"])["limit_db"] == 12
+    assert cli.main(["ctl", "louder"]) == 2
+    assert "limit DB" in capsys.readouterr().err
     server.stop_last()
     wait_until(lambda: sum("resting until" in message for message in app.messages) == 2)
     stop(app)
     assert app.finish()["rested_s"] > 0.1
     assert not socket.exists()
-    assert "quietmic is running" in ctl(server, "status").stderr
+    assert cli.main(["ctl", "status"]) == 1
+    assert "quietmic is running" in capsys.readouterr().err
 
 
 @on_pipewire
@@ -208,9 +189,8 @@ def test_the_virtual_speaker_cleans_what_is_played(server: SoundServer, voice: A
     app = start(server, "--virtual-speaker", "--always-on")
     app.wait_for("->")
     recording = server.record("speaker.monitor")
-    time.sleep(1.5)
-    server.play(voice, sink="quietmic-speaker")
-    time.sleep(3)
+    wait_for_seconds(recording, 0.5)
+    server.play_through(voice, recording, sink="quietmic-speaker")
     stop(app)
     figures = app.finish()
     check_voice(voice, read_raw(recording))
@@ -227,17 +207,18 @@ def test_it_heals_when_the_server_dies_and_leaves_nothing_behind(server: SoundSe
     def count() -> tuple[int, int]:
         return len(list((folder / "task").iterdir())), len(list((folder / "fd").iterdir()))
 
-    time.sleep(1)
-    before = count()
+    wait_for_seconds(server.record("quietmic"), 1)
+    counts = [count()]
+    wait_until(lambda: counts.append(count()) or len(counts) > 150)
+    before = min(counts)  # a question to the server takes more for a moment
     server.kill()
     app.wait_for("lost the sound devices")
     server.start()
     app.wait_for("devices are back")
     recording = server.record("quietmic")
-    time.sleep(2)
-    assert count() == before
-    server.play(voice)
-    time.sleep(3)
+    wait_for_seconds(recording, 0.5)
+    wait_until(lambda: count() == before)
+    server.play_through(voice, recording)
     stop(app)
     figures = app.finish()
     check_voice(voice, read_raw(recording))
@@ -256,17 +237,21 @@ def test_the_servers_devices_have_names(server: SoundServer) -> None:
 
 
 @on_pulseaudio
-def test_an_input_that_would_hear_the_output_is_refused(server: SoundServer) -> None:
-    app = start(server, "--input", "speaker.monitor", "--output", "speaker")
-    assert app.process.wait(60) == 2
+def test_an_input_that_would_hear_the_output_is_refused(
+    server: SoundServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PULSE_SERVER", server.environment["PULSE_SERVER"])
+    assert cli.main(["live", "--input", "speaker.monitor", "--output", "speaker"]) == 2
+    assert "would hear itself" in capsys.readouterr().err
 
 
-def test_without_a_server_the_advice_is_true(tmp_path: Path) -> None:
+def test_without_a_server_the_advice_is_true(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """It advised to install a package that was there."""
-    environment = dict(os.environ, PULSE_SERVER=f"unix:{tmp_path}/nobody")
-    command = [sys.executable, str(ROOT / "app.py"), "live", "--virtual-mic"]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
-    assert (result.returncode, "is PulseAudio or PipeWire running?" in result.stderr) == (1, True)
+    monkeypatch.setenv("PULSE_SERVER", f"unix:{tmp_path}/nobody")
+    assert cli.main(["live", "--virtual-mic"]) == 1
+    assert "is PulseAudio or PipeWire running?" in capsys.readouterr().err
 
 
 @on_pulseaudio
@@ -277,7 +262,7 @@ def test_a_stumble_costs_what_it_lasts(server: SoundServer) -> None:
     recording = server.record("quietmic")
     server.play(0.25 * np.sin(0.17 * np.arange(20 * SAMPLE_RATE)).astype(np.float32))
     wait_until(lambda: bool(np.any(read_raw(recording))))
-    time.sleep(1)
+    wait_for_seconds(recording, len(read_raw(recording)) / SAMPLE_RATE + 1)
     begin = len(read_raw(recording))
     for _ in range(3):
         stop(app, signal.SIGSTOP)

@@ -1,14 +1,20 @@
 """The view at every size of the terminal, the losses in seconds, and what is told of them."""
 
+import errno
+import io
+import os
 import re
+import select
+import sys
 
 import pytest
 from fake_portaudio import FakePortAudio
 from live_session import make_session
 from rich.console import Console
 
-from quietmic.cli.view import render
+from quietmic.cli.view import live_view, render
 from quietmic.devices.controls import HELP
+from quietmic.devices.keys import Keys
 from quietmic.devices.losses import Losses, advise
 from quietmic.devices.session import Session
 from quietmic.devices.tally import Tally
@@ -35,6 +41,51 @@ def test_nothing_needed_is_cut(backend: FakePortAudio, width: int, height: int) 
     assert sum("-100.0 dB" in line for line in lines) == 2
     names = [re.split(r"  +", line.strip("│ "))[0] for line in lines[1 : -len(HELP) // width - 2]]
     assert not [name for name in names if name.endswith("…") and len(name) < 12], lines
+
+
+def test_a_long_state_cuts_no_names_and_nothing_that_was_switched(backend: FakePortAudio) -> None:
+    """At 40 columns `muted` was cut, and the names down to two letters."""
+    session = make_session(backend)
+    session.rest.begin()
+    session.controls.press("m")
+    text = "\n".join(text_of(session, 40, 20))
+    for part in ("state", "muted  resting: no pro", "input", "output", "losses"):
+        assert part in text, text
+
+
+class ClosedTerminal(io.StringIO):
+    """A terminal that was closed: what is written into it is an error."""
+
+    is_closed = False
+
+    def write(self, text: str) -> int:
+        if self.is_closed:
+            raise OSError(errno.EIO, "Input/output error")
+        return len(text)
+
+
+def test_a_terminal_that_is_closed_ends_no_run(backend: FakePortAudio, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end of the view failed, so the figures of the run were not written, and the exit code was 1."""
+    terminal = ClosedTerminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    with live_view(make_session(backend)) as refresh:
+        terminal.is_closed = True
+        for _ in range(8):
+            refresh()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="terminals as Unix has them")
+def test_keys_of_a_terminal_come_also_after_ctrl_s_and_not_once_it_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-S held the view, and with it the run: no listener woke it any more."""
+    keyboard, terminal = os.openpty()
+    with os.fdopen(terminal) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        with Keys() as keys:
+            os.write(keyboard, b"\x13m")
+            assert select.select([terminal], [], [], 20)[0]
+            assert keys.read() == "\x13m"
+            os.close(keyboard)
+            assert keys.read() == ""
 
 
 def test_before_the_first_block_nothing_is_enhanced(backend: FakePortAudio) -> None:

@@ -114,10 +114,13 @@ def test_a_run_is_steered_from_the_page(browser: Any, card: VirtualCard, program
     assert not (card.folder / "quietmic.sock").exists()
 
 
-def test_a_board_begins_by_itself_and_a_signal_ends_all(card: VirtualCard, passthrough_model: Path) -> None:
+def test_a_board_begins_by_itself_and_a_signal_ends_all(
+    card: VirtualCard, passthrough_model: Path, request: pytest.FixtureRequest
+) -> None:
     token = "correct-horse-battery"
     arguments = ("--live", "--host", "0.0.0.0", "--token", token, "--model", str(passthrough_model))
     program = Program(card.folder, card.environment, *DEVICES, *arguments)
+    request.addfinalizer(program.process.kill)
     assert program.address.endswith(f"?token={token}")
     port = program.address.rpartition(":")[2].partition("/")[0]
     phone = Visitor(f"http://127.0.0.1:{port}/", {"Cookie": f"quietmic-panel={token}"})

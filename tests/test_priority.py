@@ -30,10 +30,12 @@ def test_a_thread_that_never_rests_becomes_an_ordinary_one(monkeypatch: pytest.M
     monkeypatch.setattr(time, "monotonic", lambda: now["s"])
     guard = Guard(spared={12})
     assert guard.check() == []
-    now["s"], busy["cpu_s"] = 101.0, 0.95
+    now["s"], busy["cpu_s"] = 101.0, 0.45
+    assert guard.check() == []
+    now["s"], busy["cpu_s"] = 102.0, 1.0
     assert guard.check() == ["11"]
     assert demoted == [(11, 0)]
-    now["s"], busy["cpu_s"] = 102.0, 1.9
+    now["s"], busy["cpu_s"] = 103.0, 2.0
     assert guard.check() == []  # once
 
 

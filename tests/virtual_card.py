@@ -48,6 +48,7 @@ class VirtualCard:
         self._pipe = os.open(self._microphone, os.O_RDWR | os.O_NONBLOCK)
         fcntl.fcntl(self._pipe, _SET_PIPE_SIZE, PIPE_BYTES)
         self._feeder: subprocess.Popen[str] | None = None
+        self._started: list[subprocess.Popen[str]] = []
         system = [
             line
             for line in ALSA_CONFIG.read_text().splitlines()
@@ -77,6 +78,19 @@ class VirtualCard:
             stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
 
+    def feed_through(self, samples: Array) -> None:
+        """Plays [n_channels, n_samples] into the microphone and waits until the speaker has had time to give all."""
+        n_before = len(self.played())
+        self.feed(samples)
+        self.wait_for_played(n_before + samples.shape[1] + SAMPLE_RATE)
+
+    def wait_for_played(self, n_samples: int) -> None:
+        """Waits until so many came out of the speaker."""
+        end = time.monotonic() + 60
+        while len(self.played()) < n_samples:
+            assert time.monotonic() < end, len(self.played())
+            time.sleep(0.02)
+
     def stop(self) -> int:
         """Stops to feed; the blocks that the application did not take in time."""
         if self._feeder is None:
@@ -98,13 +112,19 @@ class VirtualCard:
             [*command, *arguments], env=self.environment, cwd=ROOT, stdin=terminal, stderr=subprocess.PIPE, text=True
         )
         os.close(terminal)
+        self._started.append(process)
         return Application(process, report, keyboard)
 
     def played(self) -> Array:
-        """[n_samples] of what came out of the speaker."""
+        """[n_samples] of what came out of the speaker so far."""
+        if not self._speaker.exists():
+            return np.zeros(0, np.float32)
         return np.fromfile(self._speaker, "<i2").astype(np.float32) / 32768
 
     def close(self) -> None:
+        for process in self._started:  # those that a test that failed has left
+            process.kill()
+            process.wait()
         self.stop()
         os.close(self._pipe)
 

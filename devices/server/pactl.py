@@ -152,14 +152,26 @@ def _stream(entry: dict[str, Any], node: int) -> Stream:
     return Stream(entry["index"], node, int(pid) if pid.isdecimal() else None, bool(entry["corked"]), is_meter)
 
 
-def take_snapshot() -> Snapshot:
-    """All sources, sinks and streams, and the defaults; raises as `pactl` does."""
-    everything, info = ask("list"), ask("info")
+def find_defaults() -> tuple[str, str]:
+    """Names of the default source and sink, as the environment or the server says; raises as `pactl` does."""
+    info = ask("info")
+    return (
+        os.environ.get("PULSE_SOURCE") or info["default_source_name"] or "",
+        os.environ.get("PULSE_SINK") or info["default_sink_name"] or "",
+    )
+
+
+def take_snapshot(defaults: tuple[str, str] | None = None) -> Snapshot:
+    """All sources, sinks and streams, and the defaults; raises as `pactl` does.
+
+    Args:
+        defaults: names of the default source and sink where they are known, which saves half the time.
+    """
+    everything = ask("list")
     return Snapshot(
         tuple(_node(entry, entry["monitor_source"] or "") for entry in everything["sources"]),
         tuple(_node(entry, "") for entry in everything["sinks"]),
         tuple(_stream(entry, entry["source"]) for entry in everything["source_outputs"]),
         tuple(_stream(entry, entry["sink"]) for entry in everything["sink_inputs"]),
-        os.environ.get("PULSE_SOURCE") or info["default_source_name"] or "",
-        os.environ.get("PULSE_SINK") or info["default_sink_name"] or "",
+        *(defaults or find_defaults()),
     )

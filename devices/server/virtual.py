@@ -6,6 +6,7 @@ properties, with the time of its start, as numbers of processes are given again:
 is removed at the next start.
 """
 
+import contextlib
 import os
 import re
 from collections.abc import Callable
@@ -119,11 +120,53 @@ def _is_running(run: str) -> bool:
     return bool(pid) and _identity(int(pid)) == run
 
 
-def remove_stale() -> None:
-    """Removes what runs that no longer exist left in the server; raises as `pactl` does."""
-    for module in reversed(_our_modules()):
-        if not _is_running(module.run):
-            pactl("unload-module", str(module.number))
+@dataclass(frozen=True)
+class User:
+    """A stream of another program at one of our devices.
+
+    Attributes:
+        command: of pactl, that moves it.
+        index: the server's number of it.
+        device: name of ours.
+    """
+
+    command: str
+    index: int
+    device: str
+
+
+def _find_users(server: Snapshot) -> list[User]:
+    kinds = (
+        ("move-source-output", server.recording, server.sources, SOURCE),
+        ("move-sink-input", server.playing, server.sinks, SPEAKER),
+    )
+    return [
+        User(command, stream.index, name)
+        for command, streams, nodes, name in kinds
+        for stream in streams
+        for node in nodes
+        if (node.index, node.name) == (stream.node, name)
+    ]
+
+
+def remove_stale() -> list[User]:
+    """Removes what runs that no longer exist left in the server; raises as `pactl` does.
+
+    Returns:
+        Who used that: the server gives them another device, such as the microphone as it is.
+    """
+    stale = [module for module in reversed(_our_modules()) if not _is_running(module.run)]
+    users = _find_users(take_snapshot()) if stale else []
+    for module in stale:
+        pactl("unload-module", str(module.number))
+    return users
+
+
+def call_back(users: list[User]) -> None:
+    """Gives programs the devices that they used before a run was killed, where these are there again."""
+    for user in users:
+        with contextlib.suppress(QuietmicError):
+            pactl(user.command, str(user.index), user.device)
 
 
 class VirtualDevice:

@@ -6,6 +6,7 @@ the default, and both move them when a device goes, to the monitor of a loudspea
 
 import contextlib
 import os
+import re
 import selectors
 import subprocess
 import threading
@@ -17,10 +18,10 @@ from quietmic.devices.server.pactl import Snapshot, environment, pactl, take_sna
 from quietmic.devices.server.virtual import real_default
 from quietmic.enhance.errors import QuietmicError
 
-_EVENTS = (b"on source-output", b"on sink-input", b"on source #", b"on sink #", b"on server")
-_GATHER_S = 0.03  # events come in bursts
-_LEAST_PAUSE_S = 0.1
-_LOOK_ANYWAY_S = 5.0
+_EVENTS = re.compile(rb"on (source-output|sink-input|source|sink|server)\b")
+_EVENTS_OF_DEFAULTS = re.compile(rb"on server\b|'(new|remove)' on (source|sink) #")
+_LEAST_PAUSE_S = 0.1  # events come in bursts
+LOOK_ANYWAY_S = 5.0
 # `pactl subscribe` ends by itself only when it has something to tell and nobody reads it: on a quiet server it would
 # outlive a run that was killed. The shell ends it as soon as our end of its input is closed, by whatever.
 _SUBSCRIBE = ["sh", "-c", "pactl subscribe & exec >&-; read -r _; kill $!"]
@@ -139,6 +140,7 @@ class Watch:
         self.missing = ""
         self.looked_at = 0.0
         self._is_moved = False
+        self._defaults: tuple[str, str] | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
         self._thread.start()
@@ -152,15 +154,21 @@ class Watch:
         while not self._stopping.is_set():
             with contextlib.suppress(QuietmicError, OSError, ValueError, KeyError), _Events() as events:
                 while not self._stopping.is_set() and events.are_coming:
-                    self.look()
+                    self.look(events.may_change_defaults)
                     events.wait(self._stopping)
             self.n_users = None
             self._stopping.wait(1.0)  # the server is away; the session heals meanwhile
 
-    def look(self) -> None:
-        """Asks the server once, and puts right what is wrong; raises as `pactl` does."""
+    def look(self, defaults_too: bool = True) -> None:
+        """Asks the server, and puts right what is wrong; raises as `pactl` does.
+
+        Args:
+            defaults_too: other devices may be the default now. To ask for these takes as long as for all the rest, and
+                while it rests a listener waits for the answer.
+        """
         began, wiring = time.monotonic(), self.wiring
-        server = take_snapshot()
+        server = take_snapshot(None if defaults_too else self._defaults)
+        self._defaults = server.default_source, server.default_sink
         wanted, missing = wiring, find_missing(wiring, server)
         with contextlib.suppress(QuietmicError):  # no default at all: it is missing, then
             wanted = wiring.follow(server)
@@ -187,7 +195,12 @@ class Watch:
 
 
 class _Events:
-    """`pactl subscribe`, whose lines tell that something changed."""
+    """`pactl subscribe`, whose lines tell that something changed.
+
+    Attributes:
+        are_coming: whether it runs.
+        may_change_defaults: whether other devices may be the default since the last wait began.
+    """
 
     def __enter__(self) -> "_Events":
         self._process = subprocess.Popen(
@@ -203,18 +216,17 @@ class _Events:
         os.set_blocking(self._pipe, False)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._pipe, selectors.EVENT_READ)
-        self.are_coming = True
+        self.are_coming = self.may_change_defaults = True
         return self
 
     def wait(self, stopping: threading.Event) -> None:
         """Waits until something changed that concerns us, or some seconds have passed."""
         time.sleep(_LEAST_PAUSE_S)
-        end = time.monotonic() + _LOOK_ANYWAY_S
+        end = time.monotonic() + LOOK_ANYWAY_S
         while self.are_coming and not stopping.is_set() and time.monotonic() < end:
             if self._selector.select(0.25) and self._tells():
-                time.sleep(_GATHER_S)
-                self._tells()
                 return
+        self.may_change_defaults = True  # to be sure
 
     def _tells(self) -> bool:
         """Reads what is there; whether it concerns us."""
@@ -223,7 +235,8 @@ class _Events:
         except BlockingIOError:
             return False
         self.are_coming = bool(said)
-        return any(event in said for event in _EVENTS)
+        self.may_change_defaults = bool(_EVENTS_OF_DEFAULTS.search(said))
+        return bool(_EVENTS.search(said))
 
     def __exit__(self, *exception: object) -> None:
         self._selector.close()

@@ -9,6 +9,7 @@ HINTS = {
     "overwrite": "--overwrite replaces it",
     "rooms": "--rooms says how many there are",
     "raw": "samples without a header need --raw RATE,CHANNELS",
+    "service": "let your session start `live` with --virtual-mic and --no-ui by other means",
     "speech": "give --speech and --noise",
     "weights": "give it by --peer-weights or QUIETMIC_PEERS",
 }

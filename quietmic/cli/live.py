@@ -45,8 +45,9 @@ def live(
     service: str | None, band: "Band | None", **choices: Any,
 ) -> None:  # fmt: skip
     """Enhance a microphone live and play the result to a device."""
-    if choices["virtual_microphone"] and choices["virtual_speaker"]:
-        raise click.UsageError("one run is a microphone or a loudspeaker: start two for both")
+    if service == "install":
+        choices["virtual_microphone"] = True
+    refuse_contradictions(**choices)
     if service:
         return manage_service(service, given_options(context))
     from quietmic.cli.candidates import live_candidates
@@ -66,6 +67,21 @@ def live(
         return
     if json_path is not None:
         put_json(summary, json_path)
+
+
+def refuse_contradictions(
+    virtual_microphone: bool, virtual_speaker: bool, echo_cancel: bool, input_name: str | None,
+    output_name: str | None, **others: Any,
+) -> None:  # fmt: skip
+    """Refuses options of which one would be left out without a word."""
+    if virtual_microphone and virtual_speaker:
+        raise click.UsageError("one run is a microphone or a loudspeaker: start two for both")
+    if virtual_speaker and echo_cancel:
+        raise click.UsageError("--echo-cancel is for a microphone, not for --virtual-speaker")
+    if virtual_speaker and input_name:
+        raise click.UsageError("--virtual-speaker hears what programs play: leave out --input")
+    if virtual_microphone and output_name and not echo_cancel:
+        raise click.UsageError("--virtual-mic is heard by programs: leave out --output")
 
 
 def given_options(context: click.Context) -> list[str]:

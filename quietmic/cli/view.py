@@ -4,7 +4,7 @@ import os
 import re
 import textwrap
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -35,11 +35,12 @@ def level_bar(level_db: float, width: int) -> Text:
 
 def _state(session: Session) -> Text:
     is_fine = session.state == "enhancing"
-    parts = [(session.state, "green" if is_fine else "bold yellow")]
+    parts = []  # what a narrow terminal must not cut goes first
     if session.mixer.muted:
         parts.append(("muted", "bold red"))
     if session.controls.is_recording:
         parts.append(("recording", "bold red"))
+    parts.append((session.state, "green" if is_fine else "bold yellow"))
     return Text("  ").join(Text(*part) for part in parts)
 
 
@@ -94,6 +95,7 @@ def render(session: Session, width: int = 80, height: int = 24) -> Panel:
     help_lines = len(textwrap.wrap(HELP, inner))
     n_free = height - _FRAME_HEIGHT - help_lines - 1  # the last line of a terminal stays empty
     rows = _rows(session, inner)[: max(3, n_free - 1)]
+    table.columns[0].min_width = max(len(name) for name, _ in rows)  # a long value is cut, not its name
     for name, value in rows:
         table.add_row(name, value)
     lines = [line for text in _messages(session) for line in textwrap.wrap(text, inner, subsequent_indent="  ")]
@@ -113,15 +115,27 @@ def live_view(session: Session) -> Iterator[Refresh]:
     def picture() -> Panel:
         return render(session, console.width, console.height)
 
-    with hidden_logs(), _quiet_libraries(), Live(picture(), console=console, auto_refresh=False) as live:
+    with hidden_logs(), _quiet_libraries(), _shown(Live(picture(), console=console, auto_refresh=False)) as live:
 
         def refresh() -> None:
             nonlocal n_ticks
             n_ticks += 1
             if n_ticks % _EVERY == 0:
-                live.update(picture(), refresh=True)
+                with suppress(OSError):
+                    live.update(picture(), refresh=True)
 
         yield refresh
+
+
+@contextmanager
+def _shown(live: Live) -> Iterator[Live]:
+    """Shows it, though the terminal may be closed meanwhile: the run ends by itself then, with all that it writes."""
+    live.start()
+    try:
+        yield live
+    finally:
+        with suppress(OSError):
+            live.stop()
 
 
 @contextmanager
