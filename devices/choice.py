@@ -48,6 +48,11 @@ class Choice:
     reason: str
     loads: dict[str, float]
 
+    @property
+    def is_first(self) -> bool:
+        """Whether the machine can bear the best model."""
+        return len(self.loads) == 1 and self.loads[self.model] <= MAX_LOAD
+
 
 def smaller_candidates(candidates: Sequence[Candidate], current: Candidate, n_mics: int) -> list[Candidate]:
     """Those that cost less than the current one and can take its place in a running stream, largest first."""

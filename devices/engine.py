@@ -62,6 +62,7 @@ class Candidate:
         sample_rate: Hz.
         hop_length: samples.
         open: (microphones, threads) -> a fresh engine.
+        narrow: the same model at its own rate, where the band above it may be done without.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Candidate:
     sample_rate: int
     hop_length: int
     open: Callable[[int, int], Engine]
+    narrow: "Candidate | None" = None
 
 
 @dataclass(frozen=True)

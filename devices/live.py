@@ -80,22 +80,9 @@ def run_live(
     with tidy_endings(), contextlib.ExitStack() as stack:
         asked = options
         options, offered, makers = _make_devices(options, sound, stack)
-        plan = plan_duplex(
-            sound,
-            candidates[0].sample_rate,
-            options.channels,
-            options.input_name,
-            options.output_name,
-            options.two_clocks,
-            options.preferred_input,
-        )
-        n_mics = len(plan.channels)
-        model = candidates[0]
         raise_priority()
-        if picks:
-            choice = choose_model(candidates, n_mics, board.threads)
-            model = next(c for c in candidates if c.name == choice.model)
-            logger.info("%s: %s", model.name, choice.reason)
+        plan, candidates, model = plan_run(sound, options, candidates, board, picks)
+        n_mics = len(plan.channels)
         engine = model.open(n_mics, board.threads)
         timing = measure_engine(engine, _MEASURE_S)
         smaller = _smaller_engine(candidates, model, n_mics, board.threads) if options.auto else None
@@ -120,6 +107,51 @@ def run_live(
 
             session.run(tick)
         return session.summary()
+
+
+def plan_run(
+    sound: Sound, options: LiveOptions, candidates: Sequence[Candidate], board: Board, picks: bool
+) -> tuple[DuplexPlan, Sequence[Candidate], Candidate]:
+    """Chooses devices, models of one rate, and the model to begin with.
+
+    Models that have a narrow one beside them run in the full band where the microphone brings more than that and,
+    among models to pick from, the machine bears the first.
+
+    Args:
+        sound: the sound systems.
+        options: the person's choices.
+        candidates: models of one rate, the wanted one first.
+        board: profile of this machine.
+        picks: take the first model that this machine can bear.
+
+    Raises:
+        QuietmicError: devices that are missing, or no model for so many microphones.
+    """
+
+    def plan_for(models: Sequence[Candidate]) -> DuplexPlan:
+        return plan_duplex(
+            sound,
+            models[0].sample_rate,
+            options.channels,
+            options.input_name,
+            options.output_name,
+            options.two_clocks,
+            options.preferred_input,
+        )
+
+    plan = plan_for(candidates)
+    narrow = [c.narrow for c in candidates if c.narrow]
+    if narrow and plan.input.sample_rate <= narrow[0].sample_rate:  # a headset, or an array for speech
+        plan, candidates, narrow = plan_for(narrow), narrow, []
+    if not picks:
+        return plan, candidates, candidates[0]
+    choice = choose_model(candidates, len(plan.channels), board.threads)
+    if narrow and not choice.is_first:  # the better model in the narrow band rather than a smaller one in the full
+        plan, candidates = plan_for(narrow), narrow
+        choice = choose_model(candidates, len(plan.channels), board.threads)
+    model = next(c for c in candidates if c.name == choice.model)
+    logger.info("%s: %s", model.name, choice.reason)
+    return plan, candidates, model
 
 
 def _make_devices(

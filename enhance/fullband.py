@@ -116,19 +116,22 @@ class UpperBand:
         state.offsets, state.heard = state.offsets[n:], known[n]
         places = self._places(state.n_made, state.n_heard, state.n_heard + n)
         state.n_heard += n
-        if len(places):
-            whole = places.astype(np.int64)
+        if n == 1 and places:  # live
+            part = np.array(places, np.float32)[:, None]
+            self._make(known[0] + part * (known[1] - known[0]), [0, len(places)], floor, state)
+        elif places:
+            whole = np.array(places, np.int64)
             part = (places - whole).astype(np.float32)[:, None]
             before = known[whole]
-            hops = [0, *(np.flatnonzero(np.diff(whole)) + 1).tolist(), len(whole)] if n > 1 else [0, len(whole)]
+            hops = [0, *(np.flatnonzero(np.diff(whole)) + 1).tolist(), len(whole)]
             self._make(before + part * (known[whole + 1] - before), hops, floor, state)
 
-    def _places(self, n_made: int, n_heard: int, end: int) -> NDArray[np.float64]:
+    def _places(self, n_made: int, n_heard: int, end: int) -> list[float]:
         """Where the frames that may be made lie among the network's `n_heard - 1` to `end - 1`, counted from 0."""
         lower, step = self._lower, self._hop * self._lower.sample_rate
         n_frames = 1 - (((end - 1) * lower.hop_length - self._reach) * self._rate // -step)
-        begins = np.arange(n_made - 1, n_frames - 1) * (step / self._rate)
-        return (begins + self._reach) / lower.hop_length - (n_heard - 1)
+        begins = (frame * (step / self._rate) for frame in range(n_made - 1, n_frames - 1))
+        return [(begin + self._reach) / lower.hop_length - (n_heard - 1) for begin in begins]
 
     def _make(self, at: Array, hops: list[int], floor: np.float32, state: UpperState) -> None:
         """Frames with what is known at their times [n, n_heard]."""
@@ -136,8 +139,7 @@ class UpperBand:
         cut = state.samples[:, : (n + 1) * hop].reshape(self._n_mics, n + 1, hop)
         state.samples = state.samples[:, n * hop :]
         frames: NDArray[Any] = np.empty((n, 2, hop), np.float32)
-        for half in (0, 1):
-            part = self._reference(cut[:, half : n + half], at[:, n_evidence:])
+        for half, part in enumerate(self._reference(cut, at[:, n_evidence:])):
             np.multiply(part, self._window[half], out=frames[:, half])
         spectra = np.fft.rfft(frames.reshape(n, 2 * hop))
         taken = self._gains.find(spectra, at[:, :n_evidence], hops, state.gains)
@@ -151,12 +153,14 @@ class UpperBand:
         state.n_made += n
         state.finished = np.concatenate((state.finished, begins.reshape(-1)))
 
-    def _reference(self, parts: Array, at: Array) -> Array:
-        """The reference microphone [n, hop] of parts [n_mics, n, hop], without its offset."""
-        if self._n_mics == 1 and not at[:, 1].any():
-            return parts[0]
+    def _reference(self, parts: Array, at: Array) -> tuple[Array, Array]:
+        """Both halves of frames [n, hop] of the reference, without its offset, from [n_mics, n + 1, hop]."""
+        if self._n_mics == 1 and not np.count_nonzero(at[:, 1]):
+            return parts[0, :-1], parts[0, 1:]
         share, offset = at[:, : self._n_mics], at[:, self._n_mics :]
-        return np.einsum("nm,mnh->nh", share, parts) - np.sum(share * offset, axis=1, keepdims=True)
+        constant = np.sum(share * offset, axis=1, keepdims=True)
+        begins, ends = (np.einsum("nm,mnh->nh", share, part) - constant for part in (parts[:, :-1], parts[:, 1:]))
+        return begins, ends
 
     def join(self, change: Array, state: UpperState) -> Array:
         """The output: what was shaped, and `change` [n_ready], what the network changes about the band below."""

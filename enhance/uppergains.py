@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from quietmic.enhance.arrays import Array, Spectra
 from quietmic.enhance.card import StftConfig
-from quietmic.enhance.upperhead import run_head
+from quietmic.enhance.upperhead import N_BEFORE, run_head
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class UpperSettings:
     near_hz: tuple[float, float] = (4000.0, 7200.0)
     rise: float = 0.06
     fall: float = 0.27
-    faint: float = 0.0073
+    faint: float = 0.003
 
 
 @dataclass
@@ -46,10 +46,12 @@ class GainState:
     """What the next frame needs of those before.
 
     Attributes:
+        clues: [N_BEFORE, n_clues] of the last frames.
         floors: [n_bands] natural logarithms of the noise's power; None before the first sound.
         n_noise: hops that taught them, each as far as it was noise.
     """
 
+    clues: Array
     floors: Array | None = None
     n_noise: float = 0.0
 
@@ -66,6 +68,7 @@ class UpperGains:
     Attributes:
         shapes: [n_bands, n_freqs] weight of each band at each frequency; they sum to one inside the bands and above.
         n_evidence: numbers that `hear` gives for a frame.
+        n_clues: numbers that the head hears of a frame.
     """
 
     def __init__(
@@ -91,10 +94,11 @@ class UpperGains:
         self._heard = (heard / (lower.n_fft * lower.win_length / 4)).astype(np.float32)
         self._n_heard = len(ranges)
         self.n_evidence = 2 * len(ranges)
+        self.n_clues = self.n_evidence - 1 + 2 * s.n_bands
 
     def initial_state(self) -> GainState:
         """State before the first frame."""
-        return GainState()
+        return GainState(np.zeros((N_BEFORE, self.n_clues), np.float32))
 
     def hear(self, enhanced: Spectra, noisy: Spectra) -> Array:
         """What frames of the network tell of the band above.
@@ -108,12 +112,14 @@ class UpperGains:
             the power of the speech in each, natural logarithms.
         """
         given = _parts(noisy)
-        left = np.maximum((_parts(enhanced) * given) @ self._heard, _TINY)
-        share = np.clip(left / ((given * given) @ self._heard + 2 * _TINY), _SURE, 1 - _SURE)
-        evidence = np.empty((len(share), self.n_evidence), np.float32)
-        np.log(share / (1 - share), out=evidence[:, : self._n_heard])
-        np.log(np.maximum(left * share, _TINY), out=evidence[:, self._n_heard :])
-        return evidence
+        n, n_heard = len(given), self._n_heard
+        powers = np.concatenate((_parts(enhanced) * given, given * given)) @ self._heard
+        left = np.maximum(powers[:n], _TINY)
+        share = np.minimum(np.maximum(left / (powers[n:] + 2 * _TINY), _SURE), 1 - _SURE)
+        evidence = np.empty((n, self.n_evidence), np.float32)
+        np.divide(share, 1 - share, out=evidence[:, :n_heard])
+        np.maximum(left * share, _TINY, out=evidence[:, n_heard:])
+        return np.log(evidence, out=evidence)
 
     def find(self, spectra: NDArray[Any], evidence: Array, hops: list[int], state: GainState) -> Array:
         """What is to be taken away from frames.
@@ -128,19 +134,33 @@ class UpperGains:
             [n, n_bands], 0..1: one minus the gain.
         """
         clues, noise = self.weigh(self.levels(spectra), evidence, hops, state)
-        return noise / (noise + self.settings.faint) / (1 + np.exp(run_head(clues)))
+        heard = np.maximum(noise - 2 * _SURE, 0)  # nothing where the network takes nothing
+        return heard / (heard + self.settings.faint) / (1 + np.exp(run_head(clues)))
 
     def weigh(self, levels: Array, evidence: Array, hops: list[int], state: GainState) -> tuple[Array, NDArray[Any]]:
-        """(Clues [n, n_clues] for the head, share of noise near the band [n, 1]); the rest as for `find`."""
+        """What the head hears.
+
+        Args:
+            levels: [n, n_bands] as `levels` gives them.
+            evidence: as for `find`.
+            hops: as for `find`.
+            state: advanced.
+
+        Returns:
+            (Clues [N_BEFORE + n, n_clues], which begin with those of the last frames before; share of noise near the
+            band [n, 1]).
+        """
         n_heard, n_bands = self._n_heard, self.settings.n_bands
         noise = 1 / (1 + np.exp(evidence[:, n_heard - 1 : n_heard]))
         speech = evidence[:, -1:]
-        clues = np.empty((len(levels), self.n_evidence - 1 + 2 * n_bands), np.float32)
-        clues[:, :n_heard] = evidence[:, :n_heard]
-        np.subtract(evidence[:, n_heard:-1], speech, out=clues[:, n_heard : -2 * n_bands])
-        clues[:, -2 * n_bands : -n_bands] = self._over_floors(levels, noise, hops, state)
-        np.subtract(speech, levels, out=clues[:, -n_bands:])
-        np.clip(clues, -_LARGEST_CLUE, _LARGEST_CLUE, out=clues)
+        clues = np.empty((N_BEFORE + len(levels), self.n_clues), np.float32)
+        clues[:N_BEFORE], new = state.clues, clues[N_BEFORE:]
+        new[:, :n_heard] = evidence[:, :n_heard]
+        np.subtract(evidence[:, n_heard:-1], speech, out=new[:, n_heard : -2 * n_bands])
+        self._over_floors(levels, noise, hops, state, new[:, -2 * n_bands : -n_bands])
+        np.subtract(speech, levels, out=new[:, -n_bands:])
+        np.minimum(np.maximum(new, -_LARGEST_CLUE, out=new), _LARGEST_CLUE, out=new)
+        state.clues = clues[-N_BEFORE:].copy()
         return clues, noise
 
     def levels(self, spectra: NDArray[Any]) -> Array:
@@ -148,14 +168,16 @@ class UpperGains:
         parts = spectra.view(np.float32)
         return np.log((parts * parts) @ self._means + _TINY)
 
-    def _over_floors(self, levels: Array, noise: NDArray[Any], hops: list[int], state: GainState) -> Array:
-        """[n, n_bands] how far the levels stand over the noise floors, which learn as far as `noise` [n, 1] tells."""
-        over = np.zeros_like(levels)
+    def _over_floors(
+        self, levels: Array, noise: NDArray[Any], hops: list[int], state: GainState, over: Array
+    ) -> None:  # fmt: skip
+        """Writes to `over` how far levels stand over the noise floors, which learn as far as `noise` [n, 1] tells."""
         rise, fall = self.settings.rise, self.settings.fall
         for begin, end in pairwise(hops):
             level = levels[begin:end]
             mean = np.add.reduce(level, axis=0) / (end - begin)
-            if mean.max() < _SILENCE:
+            if np.maximum.reduce(mean) < _SILENCE:
+                over[begin:end] = 0
                 continue
             if state.floors is None:
                 state.floors = mean
@@ -165,7 +187,6 @@ class UpperGains:
             distance = mean - state.floors
             state.floors = state.floors + np.minimum(up * distance, max(up, fall) * distance)
             state.n_noise += share
-        return over
 
 
 def _parts(spectra: Spectra) -> Array:

@@ -13,21 +13,27 @@ from quietmic.enhance.arrays import Array
 
 HEAD_FILE = Path(__file__).with_name("upperhead.npz")
 
+N_BEFORE = 2  # frames before the present one that the head hears, too: what lasts is told from what begins
+
 Layers = tuple[tuple[Array, Array], ...]
 
 
 def run_head(clues: Array) -> Array:
-    """Odds of speech in each band, natural logarithms: [n, n_clues] -> [n, n_bands]."""
-    *hidden, (weights, bias) = _read_layers()
-    values = clues
+    """Odds of speech in each band, natural logarithms: [N_BEFORE + n, n_clues] -> [n, n_bands]."""
+    (weights, bias), *hidden, (last_weights, last_bias) = _read_layers()
+    n, n_units = len(clues) - N_BEFORE, len(bias)
+    parts = clues @ weights  # what each frame tells the ones after it, the furthest first, and itself
+    values = bias + parts[:n, :n_units]
+    for k in range(1, N_BEFORE + 1):
+        values += parts[k : k + n, k * n_units : (k + 1) * n_units]
     for hidden_weights, hidden_bias in hidden:
-        values = np.maximum(values @ hidden_weights + hidden_bias, 0)
-    return values @ weights + bias
+        values = np.maximum(values, 0, out=values) @ hidden_weights + hidden_bias
+    return np.maximum(values, 0, out=values) @ last_weights + last_bias
 
 
 @lru_cache(maxsize=1)
 def _read_layers() -> Layers:
-    """(weights [n_in, n_out], bias [n_out]) of each layer."""
+    """(weights [n_in, n_out], bias [n_out]) of each layer; the first has those of all its frames side by side."""
     with np.load(HEAD_FILE) as file:
         count = len(file.files) // 2
         return tuple(

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from quietmic import QuietmicError, denoise
+from quietmic import QuietmicError, denoise, open_stream
 from quietmic.cli.candidates import live_candidates
 from quietmic.devices.engine import measure_engine
 from quietmic.devices.mixer import Mixer
@@ -15,7 +15,7 @@ from quietmic.enhance.network import OnnxNetwork
 from quietmic.enhance.stream import Stream
 from quietmic.enhance.uppergains import UpperGains
 
-RATES = [22050, 32000, 44100, 48000, 96000, 192000]
+RATES = [22050, 24000, 32000, 44100, 48000, 88200, 96000, 192000]
 
 
 def noise(n_mics: int, n_samples: int, seed: int = 0) -> np.ndarray:
@@ -156,3 +156,37 @@ def test_a_noise_above_8_khz_falls_in_pauses_and_sibilants_stay() -> None:
 def test_a_band_that_is_not_known_is_refused() -> None:
     with pytest.raises(QuietmicError, match="full or narrow"):
         denoise(np.zeros(100), 48000, band="wide")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("top_hz", [3800, 15000])
+def test_what_holds_nothing_above_gets_nothing_there(top_hz: int) -> None:
+    """A phone call that was stored at 48 kHz, and an MP3 of a low rate: cleaned, and no noise where they are empty."""
+    rate = 48000
+    spectrum = np.fft.rfft(noise(1, rate)[0])
+    spectrum[np.fft.rfftfreq(rate, 1 / rate) >= top_hz] = 0
+    signal = np.fft.irfft(spectrum).astype(np.float32)[None]
+    output = run(open_stream("tcn-tiny", sample_rate=rate), signal, 5003)
+    assert level_db(signal[0], rate, 1000, 3000) > -40
+    assert level_db(output, rate, max(top_hz + 500, 8500), 24000) < -125  # what rounding leaves
+
+
+def test_silence_stays_silence_and_clipping_stays_within_bounds() -> None:
+    stream = open_stream("tcn-tiny", sample_rate=48000)
+    assert not run(stream, np.zeros((1, 24_000), np.float32), 1000).any()
+    clipped = np.clip(30 * noise(1, 48_000), -1, 1)
+    output = run(stream, clipped, 997)
+    assert np.isfinite(output).all() and np.abs(output).max() < 1.5
+
+
+def test_no_tones_and_no_switching_in_noise_alone() -> None:
+    """What is left of a steady noise is as steady: the gain of frames of 11 ms hardly moves, and nothing pops out."""
+    rate = 48000
+    stream, signal = open_stream("tcn-tiny", sample_rate=rate), noise(1, 4 * 48000) / 3
+    output = run(stream, signal, rate)[stream.delay :]
+    powers = []
+    for sound in (signal[0], output):
+        frames = np.lib.stride_tricks.sliding_window_view(sound[2 * rate :], 512)[::256] * np.hanning(512)
+        powers.append((np.abs(np.fft.rfft(frames)[:, 86:214]) ** 2).sum(axis=1))  # 8 to 20 kHz
+    gain_db = 10 * np.log10(powers[1] / powers[0])
+    assert np.median(gain_db) < -30
+    assert gain_db.std() < 4 and np.mean(gain_db > np.median(gain_db) + 6) < 0.06

@@ -1,5 +1,6 @@
 """What a live run decides before it begins: models, devices, buffers, options."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,15 +10,18 @@ from live_session import QUICK
 
 from quietmic.cli.candidates import live_candidates
 from quietmic.devices.board import find_board
-from quietmic.devices.engine import EngineTiming
+from quietmic.devices.choice import Choice
+from quietmic.devices.engine import Candidate, EngineTiming
 from quietmic.devices.listing import Device
-from quietmic.devices.options import live_options
+from quietmic.devices.live import plan_run
+from quietmic.devices.options import LiveOptions, live_options
 from quietmic.devices.plan import DuplexPlan, plan_duplex
 from quietmic.devices.sound import Sound
 from quietmic.devices.tuning import choose_jitter_s, choose_latency, more_latency
 from quietmic.enhance import catalogue as catalog
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.network import OnnxNetwork
+from quietmic.enhance.served import Band
 
 
 def test_models_are_opened_no_more_often_than_needed(passthrough_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,3 +93,39 @@ def test_options_take_what_board_and_array_say() -> None:
     assert live_options(board, array="respeaker-usb-4", channels=(1, 3)).channels == (1, 3)
     with pytest.raises(QuietmicError, match="latency"):
         live_options(board, latency="soon")
+
+
+def loads_of(full: float, narrow: float) -> Callable[..., Choice]:
+    """What a machine bears of every model: these loads at 48 and at 16 kHz."""
+
+    def choose(candidates: Sequence[Candidate], n_mics: int, threads: int) -> Choice:
+        loads = {c.name: full if c.sample_rate == 48000 else narrow for c in candidates[:1]}
+        return Choice(candidates[0].name, "measured", loads)
+
+    return choose
+
+
+@pytest.mark.parametrize(
+    ("rates", "band", "loads", "rate"),
+    [
+        ((48000, 16000), None, (0.2, 0.1), 48000),
+        ((44100,), None, (0.2, 0.1), 48000),  # resampled, but what it brings is cleaned
+        ((16000,), None, (0.2, 0.1), 16000),
+        ((48000, 16000), None, (0.6, 0.4), 16000),
+        ((48000, 16000), "narrow", (0.2, 0.1), 16000),
+        ((16000,), "full", (0.6, 0.4), 48000),
+    ],
+)
+def test_the_full_band_where_the_microphone_and_the_machine_allow_it(
+    passthrough_model: Path, monkeypatch: pytest.MonkeyPatch, rates: tuple[int, ...], band: Band | None,
+    loads: tuple[float, float], rate: int,
+) -> None:  # fmt: skip
+    """People heard themselves without sibilants, as live ran in the narrow band unless asked."""
+    monkeypatch.setattr("quietmic.devices.live.choose_model", loads_of(*loads))
+    candidates = live_candidates(str(passthrough_model), band=band)
+    sound = Sound(FakePortAudio(rates))
+    for picks in (True, False):
+        plan, same_rate, model = plan_run(sound, LiveOptions(), candidates, find_board("desktop"), picks)
+        wanted = rate if picks or rates == (16000,) or band else 48000
+        assert {c.sample_rate for c in same_rate} == {wanted} and model.open(1, 1).sample_rate == wanted
+        assert plan.input_rate == (wanted if wanted in rates else rates[0])

@@ -44,7 +44,8 @@ def start(server: SoundServer, *arguments: str, name: str = "report") -> Applica
     """Starts `live` on the server; the test model halves the sound."""
     model, report = server.folder / "half.onnx", server.folder / f"{name}.json"
     make_models.make_gain(model, 0.5)
-    command = [sys.executable, str(ROOT / "app.py"), "live", "--model", str(model), "--no-ui", "--json", str(report)]
+    program = [sys.executable, str(ROOT / "app.py"), "live", "--band", "narrow"]  # the voices here are of 16 kHz
+    command = [*program, "--model", str(model), "--no-ui", "--json", str(report)]
     process = subprocess.Popen([*command, *arguments], env=server.environment, stderr=subprocess.PIPE, text=True)
     server.keep(process)
     return Application(process, report)

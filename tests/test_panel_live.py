@@ -25,7 +25,7 @@ WRONG = (
     '{"do": "start", "model": "/etc/passwd"}', '{"do": "start", "array": "/tmp/a.toml"}', '{"do": "shout"}',
     '{"do": "start", "channels": [0, 0]}', '{"do": "steer", "words": ["quit"]}',
 )  # fmt: skip
-DEVICES = ("--input", "testmic", "--output", "testspk")
+DEVICES = ("--input", "testmic", "--output", "testspk", "--band", "narrow")  # files of 16 kHz
 
 
 @pytest.fixture

@@ -205,7 +205,7 @@ def check_soak(model: Path, seconds: float) -> None:
     rig = Rig(FakePortAudio())
     rig.mixer.forced_bypass = True
     rig.tick(tone(2 * HOP))
-    rig.mixer.replace(live_candidates(str(model))[0].open(1, 1))
+    rig.mixer.replace(live_candidates(str(model), band="narrow")[0].open(1, 1))
     rig.mixer.forced_bypass = False
     early, late = soak(rig, seconds)
     assert rig.mixer.engine.name == "passthrough"

@@ -104,7 +104,9 @@ class VirtualCard:
         """Starts `live` on the card; feed it once it says that it runs."""
         command = program or [sys.executable, str(ROOT / "app.py"), "live"]
         report = self.folder / "report.json"
-        arguments = ("--input", "testmic", "--output", "testspk", "--no-ui", "--json", str(report), *arguments)
+        # The files have one rate, whatever is asked of them: that of the models.
+        devices = ("--input", "testmic", "--output", "testspk", "--band", "narrow")
+        arguments = (*devices, "--no-ui", "--json", str(report), *arguments)
         keyboard, terminal = pty.openpty()
         process = subprocess.Popen(
             [*command, *arguments], env=self.environment, cwd=ROOT, stdin=terminal, stderr=subprocess.PIPE, text=True

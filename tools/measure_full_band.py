@@ -19,13 +19,14 @@ from quietmic.enhance.files import audio
 from quietmic.enhance.measure import metrics
 from quietmic.enhance.measure.rates import at_rate
 from quietmic.enhance.measure.recordings import find_recordings
-from quietmic.enhance.measure.systems import System, model_system, noisy_system, peer_system, run_system
+from quietmic.enhance.measure.systems import model_system, noisy_system, peer_system, run_system
 from quietmic.enhance.measure.wideband import log_spectral_distance, measure_wideband, take_range
 
 FRAME_S = 0.02
 ACTIVE_DB = 35.0  # below the loudest frame of the clean speech: the talker speaks
 PAUSE_DB = 50.0  # further down: he does not
 UPPER_HZ = (8000.0, 16000.0)
+MEAN = "mean of the microphones"  # as they are: what an array could give the band above in place of the reference
 
 
 def frame_power(samples: Array, rate: int) -> NDArray[np.float64]:
@@ -39,9 +40,8 @@ def mean_db(power: NDArray[np.float64]) -> float:
     return float(10 * np.log10(power.mean() + 1e-20)) if power.size else np.nan
 
 
-def score_scene(system: System, noisy: Array, clean: Array, rate: int) -> dict[str, float]:
+def score_scene(enhanced: Array, noisy: Array, clean: Array, rate: int) -> dict[str, float]:
     """Figures of one scene; `pauses_db` is what becomes of the noise from 8 to 20 kHz while nobody speaks."""
-    enhanced = run_system(system, noisy, rate)
     figures = {name: value for name, value in measure_wideband(clean, enhanced, rate).items() if value is not None}
     figures["lsd_8_16"] = log_spectral_distance(clean, enhanced, rate, *UPPER_HZ) or np.nan
     narrow = [at_rate(x, rate, metrics.METRIC_RATE) for x in (clean, enhanced)]
@@ -108,7 +108,9 @@ def main(scenes: Path, speech: Path, out: Path, peers: tuple[str, ...], count: i
             continue
         (noisy, rate), (clean, _) = audio.read(recording.noisy), audio.read(recording.clean)
         for system in systems:
-            rows[system.label].append(score_scene(system, noisy, clean[0], rate))
+            rows[system.label].append(score_scene(run_system(system, noisy, rate), noisy, clean[0], rate))
+        if len(noisy) > 1:
+            rows.setdefault(MEAN, []).append(score_scene(noisy.mean(axis=0), noisy, clean[0], rate))
     clean_rows = {"change": [score_clean(samples, rate) for samples, rate in read_speech(speech, count)]}
     n_scenes = len(rows[systems[0].label])
     text = f"{n_scenes} scenes, means:\n\n{table(rows, SCENE_COLUMNS)}\n\n"

@@ -1,5 +1,6 @@
 """Models of the catalogue in the form in which devices/ knows them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from quietmic.devices.engine import Candidate, Engine
@@ -14,12 +15,13 @@ FULL_BAND_RATE = 48000  # what nearly every card runs at by itself
 
 
 def live_candidates(
-    model: str | None, preferred: str = "default", auto: bool = False, band: Band = "narrow"
+    model: str | None, preferred: str = "default", auto: bool = False, band: Band | None = None
 ) -> list[Candidate]:
     """Models for a live run: the one asked for, or else the preferred, comes first.
 
     The others follow where they may be needed: with `auto` to step down to, without a model to choose from. The band
-    "full" asks the devices for 48 kHz, "narrow" for the model's rate.
+    "full" asks the devices for 48 kHz, "narrow" for the model's rate; without either each candidate is full and has
+    a narrow one beside it, for devices that bring no more and machines that bear no more.
     """
     entries = sorted(list_models() if auto or not model else [], key=lambda e: (e.name != preferred, not e.is_default))
     others = [_candidate(e.path, e.card, e.sha256, band) for e in entries]
@@ -29,8 +31,15 @@ def live_candidates(
     return [_candidate(path, read_card(path), "", band), *others]
 
 
-def _candidate(path: Path, card: ModelCard, sha256: str, band: Band) -> Candidate:
-    rate = FULL_BAND_RATE if band == "full" else card.stft.sample_rate
+def _candidate(path: Path, card: ModelCard, sha256: str, band: Band | None) -> Candidate:
+    narrow = _at_rate(path, card, sha256, card.stft.sample_rate)
+    if band == "narrow":
+        return narrow
+    full = _at_rate(path, card, sha256, FULL_BAND_RATE)
+    return full if band else replace(full, narrow=narrow)
+
+
+def _at_rate(path: Path, card: ModelCard, sha256: str, rate: int) -> Candidate:
     hop_length = card.stft.hop_length * rate // card.stft.sample_rate
 
     def open_engine(n_mics: int, threads: int) -> Engine:

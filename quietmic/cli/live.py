@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from quietmic.cli.options import device_options, json_option, live_model_option
+from quietmic.cli.options import device_options, json_option, live_band_option, live_model_option
 
 if TYPE_CHECKING:
     from quietmic.devices.board import Board
@@ -23,13 +23,7 @@ NO_DEVICES = (
 @click.command(short_help="Enhance a microphone live and play the result.")
 @live_model_option
 @device_options
-@click.option(
-    "--band",
-    type=click.Choice(("full", "narrow")),
-    default="narrow",
-    show_default=True,
-    help="full: run at 48 kHz and clean what lies beyond 8 kHz as well, 6 ms later.",
-)
+@live_band_option
 @click.option("--virtual-speaker", is_flag=True, help="Be a loudspeaker 'quietmic-speaker' that cleans what it plays.")
 @click.option("--echo-cancel", is_flag=True, help="The sound server's echo canceller before the microphone (Linux).")
 @click.option("--always-on", is_flag=True, help="Do not rest while no program uses the virtual device.")
@@ -48,7 +42,7 @@ NO_DEVICES = (
 @click.pass_context
 def live(
     context: click.Context, json_path: str | None, model: str | None, board_name: str | None, no_ui: bool,
-    service: str | None, band: "Band", **choices: Any,
+    service: str | None, band: "Band | None", **choices: Any,
 ) -> None:  # fmt: skip
     """Enhance a microphone live and play the result to a device."""
     if service == "install":

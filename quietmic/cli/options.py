@@ -100,6 +100,11 @@ band_option = click.option(
 live_model_option = click.option(
     "--model", metavar="NAME", help="Name, or path of an .onnx file; default: what this machine can bear."
 )
+live_band_option = click.option(
+    "--band", type=click.Choice(("full", "narrow")),
+    help="Run at 48 kHz and clean what lies beyond 8 kHz, 6 ms later, or leave it out; "
+    "default: full where the microphone brings it and the machine bears it.",
+)  # fmt: skip
 channels_option = click.option(
     "--channels", callback=parse_channels, metavar="0,1,...", help="Channels to use, counted from 0; default: all."
 )

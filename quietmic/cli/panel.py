@@ -1,12 +1,15 @@
 """The command `panel`: a page in the browser, to try it on and to steer it."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
-from quietmic.cli.options import device_options, gather, live_model_option
+from quietmic.cli.options import device_options, gather, live_band_option, live_model_option
 
 if TYPE_CHECKING:
+    from quietmic.devices.engine import Candidate
+    from quietmic.enhance.served import Band
     from quietmic.panel.options import PanelOptions
     from quietmic.panel.orders import LiveWish
 
@@ -46,7 +49,10 @@ def make_wish(
 @click.option("--no-browser", is_flag=True, help="Only print the address of the page.")
 @click.option("--live", "begins", is_flag=True, help="Begin a live run at once.")
 @gather("wish", make_wish, live_model_option, device_options)
-def panel(options: "PanelOptions", no_browser: bool, begins: bool, wish: "LiveWish") -> None:
+@live_band_option
+def panel(
+    options: "PanelOptions", no_browser: bool, begins: bool, wish: "LiveWish", band: "Band | None"
+) -> None:  # fmt: skip
     """Open a page on which files are enhanced and a live run is steered; it ends with Ctrl-C.
 
     Only this machine reaches it, unless --host says otherwise.
@@ -66,6 +72,9 @@ def panel(options: "PanelOptions", no_browser: bool, begins: bool, wish: "LiveWi
         if options.is_local and not no_browser:
             webbrowser.open(address)
 
-    desk = Desk(detect_board()[0], lambda model, preferred: live_candidates(model, preferred, not model), wish, begins)
+    def open_candidates(model: str | None, preferred: str) -> "Sequence[Candidate]":
+        return live_candidates(model, preferred, not model, band)
+
+    desk = Desk(detect_board()[0], open_candidates, wish, begins)
     with tidy_endings(), suppress(KeyboardInterrupt):  # however it is ended, nothing stays behind
         run_panel(options, desk, announce)

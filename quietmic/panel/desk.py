@@ -148,12 +148,14 @@ class Desk:
             candidate = self._open_candidates(wish.model, self._board.default_model)[0]
             if candidate.max_mics < engine.n_mics:
                 raise QuietmicError(f"{candidate.name} takes {candidate.max_mics} microphones, not {engine.n_mics}")
-            if (candidate.sample_rate, candidate.hop_length) != (engine.sample_rate, engine.hop_length):
+            wanted = engine.sample_rate, engine.hop_length
+            fitting = [c for c in (candidate, candidate.narrow) if c and (c.sample_rate, c.hop_length) == wanted]
+            if not fitting:
                 raise QuietmicError(f"{candidate.name} runs at another rate: stop first")
         except QuietmicError as error:
             session.log(str(error))
         else:
-            session.step_down.change(lambda: candidate.open(engine.n_mics, self._board.threads))
+            session.step_down.change(lambda: fitting[0].open(engine.n_mics, self._board.threads))
             self._wish = wish
         self._say("on")
 
