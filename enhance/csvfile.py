@@ -9,6 +9,7 @@ from pathlib import Path
 from quietmic.enhance.errors import QuietmicError
 
 SEPARATORS = ",;\t"
+_UNSEEN = " \t\r\n\v\f\u00a0\u200b\u200c\u200d\u2060\ufeff"  # what copied text brings along around a word
 
 
 def read_table(path: Path, needed: str) -> Iterator[tuple[int, dict[str, str]]]:
@@ -54,11 +55,12 @@ def read_text(path: Path) -> str:
 def _read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Line numbers and cells without spaces around them; no empty rows."""
     text = read_text(path)
-    separator = max(SEPARATORS, key=text.partition("\n")[0].count)
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    separator = max(SEPARATORS, key=first.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
     try:
         for row in reader:
-            cells = [cell.strip() for cell in row]
+            cells = [cell.strip(_UNSEEN) for cell in row]
             if any(cells):
                 yield reader.line_num, cells
     except csv.Error as error:

@@ -68,3 +68,17 @@ def test_scenes_do_not_go_where_the_sound_comes_from(tmp_path: Path, capsys: pyt
         assert code == 2
         assert "where the sound comes from" in capsys.readouterr().err
         assert (folder / "manifest.csv").read_text() == before
+
+
+def test_figures_take_the_place_of_figures_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--csv DATA/manifest.csv` replaced the list of the data set, `--json out.wav` the sound just enhanced."""
+    (tmp_path / "noisy").mkdir()
+    for name in ("manifest.csv", "index.json", "recipe.toml", "noisy/a.wav", "words.txt"):
+        (tmp_path / name).write_text("name\na\n")
+    names = ["--csv manifest.csv", "--csv recipe.toml", "--csv noisy/a.wav", "--csv new.wav", "--markdown manifest.csv"]
+    names += ["--markdown words.txt", "--json index.json", "--json manifest.csv", "--json new.wav"]
+    before = {path: path.read_text() for path in tmp_path.rglob("*.*")}
+    for option, name in map(str.split, names):
+        assert main(["evaluate", str(tmp_path), option, str(tmp_path / name)]) == 2, name
+        assert "figures" in capsys.readouterr().err
+    assert {path: path.read_text() for path in tmp_path.rglob("*.*")} == before

@@ -70,6 +70,7 @@ def test_what_the_caches_will_cost_is_said_beforehand(tmp_path: Path, caplog: py
         "path, split\n0.wav, train\n1.wav, valid\n",
         "path;split\n0.wav;train\n1.wav;valid\n;\n",
         "path\tsplit\n0.wav\ttrain\n1.wav\tvalid\n",
+        "\n\npath;\u200bsplit\u00a0\n0.wav;\u200btrain\n1.wav;valid\n",
     ],
 )
 def test_held_out_rows_do_not_train_however_the_manifest_was_saved(tmp_path: Path, text: str) -> None:
@@ -89,6 +90,8 @@ def test_held_out_rows_do_not_train_however_the_manifest_was_saved(tmp_path: Pat
         (b"path,split\n,train\n", "line 2: '' is not there"),
         (b"path,split\n7.wav,train\n", "line 2: '7.wav' is not there"),
         (b"path,split\n0.wav,test\n", "no audio files of split 'train'"),
+        (b"path,split\n0.wav,train\n0.wav,valid\n", "line 3: '0.wav' stands in line 2 too"),
+        (b"path,split\n./0.wav,valid\n0.wav,train\n", "line 3: '0.wav' stands in line 2 too"),
         (b"", "the first line must name the columns"),
     ],
 )
@@ -98,6 +101,45 @@ def test_other_manifests_are_refused_by_name(tmp_path: Path, text: bytes, messag
     with pytest.raises(QuietmicError, match=message) as told:
         list_files(folder, "train")
     assert str(folder) in str(told.value)
+
+
+@pytest.mark.parametrize("name", ["Manifest.csv", "MANIFEST.CSV"])
+def test_capitals_in_the_name_of_a_manifest_do_not_matter(tmp_path: Path, name: str) -> None:
+    """It was passed over, and what it held out trained."""
+    folder = write(tmp_path / "speech", 0.5)
+    (folder / name).write_text("path,split\n0.wav,train\n1.wav,valid\n")
+    assert [row["path"] for row in list_files(folder, "train")] == ["0.wav"]
+
+
+@pytest.mark.parametrize("name", ["manifest.tsv", "manifest.xlsx", "Manifest"])
+def test_a_manifest_that_is_no_csv_is_named_and_not_passed_over(tmp_path: Path, name: str) -> None:
+    folder = write(tmp_path / "speech", 0.5)
+    (folder / name).write_text("path\tsplit\n0.wav\ttrain\n1.wav\tvalid\n")
+    with pytest.raises(QuietmicError, match=f"{name}: it must be one manifest.csv"):
+        list_files(folder, "train")
+
+
+@pytest.mark.parametrize("name", ["rooms.npy", "rooms.json"])
+def test_rooms_that_were_cut_off_are_made_anew(tmp_path: Path, name: str) -> None:
+    folder = build_rooms(tmp_path, 2, 0, SMALL_ROOMS)
+    whole = {path.name: path.read_bytes() for path in folder.iterdir()}
+    for n_bytes in (0, -8):
+        (folder / name).write_bytes(whole[name][:n_bytes])
+        build_rooms(tmp_path, 2, 0, SMALL_ROOMS)
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == whole
+
+
+@pytest.mark.parametrize("name", ["samples.npy", "starts.npy"])
+@pytest.mark.parametrize("n_bytes", [0, 130, -8])
+def test_a_pack_that_was_cut_off_is_made_anew(tmp_path: Path, name: str, n_bytes: int) -> None:
+    """Power lost behind the renaming left an empty file, and every later run a traceback."""
+    speech, cache = write(tmp_path / "speech", 0.5), tmp_path / "cache"
+    pack_folder(speech, "train", cache)
+    (file,) = cache.glob(f"pack-*/{name}")
+    file.write_bytes(file.read_bytes()[:n_bytes])
+    assert loudest(speech, cache) == pytest.approx(0.5, abs=1e-3)
+    file.unlink()
+    assert len(pack_folder(speech, "train", cache).samples) == 3200
 
 
 def fill(target: Path) -> None:

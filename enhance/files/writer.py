@@ -104,7 +104,7 @@ class AudioWriter:
         lost = [name for name in lost if name != "software"]  # a program's name is no word of the author
         lost += set(tags) - COMMON_TAGS
         if lost and self._tags_of is not None:
-            self.notes.append(f"left out, since {self._format} has no place for it: {', '.join(sorted(lost))}")
+            self.notes.append(f"tags left out: {', '.join(sorted(lost))}")  # the file may have a place for them
 
     def write(self, block: Array) -> None:
         """Appends a block [n_channels, n_samples].

@@ -56,17 +56,11 @@ def list_files(folder: Path, split: str) -> list[dict[str, str]]:
     """Rows of `folder`/manifest.csv of `split` (all, if it has no such column), or every audio file without one.
 
     Raises:
-        QuietmicError: a manifest that cannot be understood or names what is not there, or nothing of this split.
+        QuietmicError: a manifest that cannot be understood, names a file twice or one that is not there, or nothing of
+            this split.
     """
-    manifest = folder / "manifest.csv"
-    if manifest.exists():
-        rows = []
-        for line, row in read_table(manifest, "path"):
-            if row.get("split", split).lower() != split.lower():
-                continue
-            if not (folder / row["path"]).is_file():
-                raise QuietmicError(f"{manifest}, line {line}: '{row['path']}' is not there", exit_code=2)
-            rows.append(row)
+    if manifest := find_manifest(folder):
+        rows = _read_rows(manifest, split)
     else:
         files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
         rows = [{"path": str(p.relative_to(folder)), "speaker": str(p.parent.relative_to(folder))} for p in files]
@@ -74,6 +68,35 @@ def list_files(folder: Path, split: str) -> list[dict[str, str]]:
         raise QuietmicError(
             f"{folder}: no audio files of split '{split}'. Give a folder of audio files, or a manifest.csv."
         )
+    return rows
+
+
+def find_manifest(folder: Path) -> Path | None:
+    """The table that tells the splits of a folder, in any capitals: passed over, what is held out would train.
+
+    Raises:
+        QuietmicError: there is one of another kind, or several.
+    """
+    named = sorted(path for path in folder.glob("*") if path.stem.lower() == "manifest" and path.is_file())
+    tables = [path for path in named if path.suffix.lower() == ".csv"]
+    if named and len(tables) != 1:
+        names = ", ".join(path.name for path in named)
+        raise QuietmicError(f"{folder} holds {names}: it must be one manifest.csv, saved as CSV", exit_code=2)
+    return tables[0] if tables else None
+
+
+def _read_rows(manifest: Path, split: str) -> list[dict[str, str]]:
+    rows, lines = [], dict[Path, int]()
+    for line, row in read_table(manifest, "path"):
+        earlier = lines.setdefault(Path(row["path"]), line)
+        if earlier != line:
+            message = f"'{row['path']}' stands in line {earlier} too, where its split may be another"
+            raise QuietmicError(f"{manifest}, line {line}: {message}", exit_code=2)
+        if row.get("split", split).lower() != split.lower():
+            continue
+        if not (manifest.parent / row["path"]).is_file():
+            raise QuietmicError(f"{manifest}, line {line}: '{row['path']}' is not there", exit_code=2)
+        rows.append(row)
     return rows
 
 
@@ -147,7 +170,8 @@ def pack_folder(
     names = [row["path"] for row in rows]
     key, is_sampled = hash_contents(folder, names)
     target = cache / f"pack-{split}-{key[:16]}{rate_suffix(sample_rate)}"
-    if not target.exists():
+    arrays = _open_arrays(target)
+    if arrays is None:
         paths = [folder / name for name in names]
         _tell_cost(folder, paths, cache, jobs, sample_rate)
         with worker_pool(jobs) as pool:
@@ -158,5 +182,17 @@ def pack_folder(
         with written_whole(target) as part:
             np.save(part / "starts.npy", np.cumsum([0] + [len(p) for p in pieces]))
             np.save(part / "samples.npy", np.concatenate(pieces))
-    samples = np.load(target / "samples.npy", mmap_mode="r")
-    return Pack(samples, np.load(target / "starts.npy"), rows, key, is_sampled)
+        arrays = _open_arrays(target)
+    if arrays is None:
+        raise QuietmicError(f"{target} cannot be read back: is the disk of the cache full or failing?")
+    return Pack(*arrays, rows, key, is_sampled)
+
+
+def _open_arrays(target: Path) -> tuple[np.ndarray, np.ndarray] | None:
+    """Samples and starts of a pack; None where there is none, or one that a crash of the machine cut off."""
+    try:
+        starts = np.load(target / "starts.npy")
+        samples = np.load(target / "samples.npy", mmap_mode="r") if starts[-1] else np.zeros(0, np.int16)
+    except (OSError, ValueError, EOFError):
+        return None
+    return (samples, starts) if len(samples) == starts[-1] else None

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -168,8 +169,7 @@ def build_rooms(
     ranges = ranges or RoomRange()
     target = folder / f"rooms-{count}-seed{seed}{rate_suffix(sample_rate)}"
     facts = {"count": count, "seed": seed, "ranges": asdict(ranges)}
-    index = target / "rooms.json"
-    if index.exists() and json.loads(index.read_text())["facts"] == json.loads(json.dumps(facts)):
+    if _holds(target, facts):
         return target
     simulate = partial(simulate_room, ranges=ranges, sample_rate=sample_rate)
     _tell_cost(simulate, count, seed, target, jobs)
@@ -193,6 +193,15 @@ def build_rooms(
         np.save(part / "rooms.npy", np.concatenate(flat))
         (part / "rooms.json").write_text(json.dumps({"facts": facts, "rooms": entries}))
     return target
+
+
+def _holds(target: Path, facts: dict[str, Any]) -> bool:
+    """Whether rooms of these facts are there, and none of their files was cut off by a crash of the machine."""
+    try:
+        np.load(target / "rooms.npy", mmap_mode="r")
+        return bool(json.loads((target / "rooms.json").read_text())["facts"] == json.loads(json.dumps(facts)))
+    except (OSError, ValueError, EOFError):
+        return False
 
 
 class RoomCache:

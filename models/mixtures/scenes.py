@@ -17,7 +17,7 @@ from quietmic.enhance.files import audio
 from quietmic.enhance.processes import worker_pool
 from quietmic.enhance.progress import Progress, silent
 from quietmic.models.mixtures.mixing import mix, stack_scenes
-from quietmic.models.mixtures.pack import pack_folder
+from quietmic.models.mixtures.pack import find_manifest, pack_folder
 from quietmic.models.mixtures.rooms import SAMPLE_RATE, RoomCache, RoomRange, build_rooms
 from quietmic.models.mixtures.scene import MixConfig, no_augmentation
 from quietmic.models.mixtures.source import SceneSource, choose_classes
@@ -133,7 +133,7 @@ def make_scenes(
             message = f"{wanted.folder} is where the sound comes from: scenes would replace its manifest.csv"
             raise QuietmicError(message, exit_code=2)
     for data in (wanted.speech, wanted.noise):
-        if not (data / "manifest.csv").exists():
+        if not find_manifest(data):
             logger.warning("%s has no manifest.csv: all its files may be in scenes, so train on others", data)
         pack = pack_folder(data, wanted.split, wanted.cache, jobs, progress, wanted.sample_rate)
     choose_classes(pack, wanted.config)  # the noise's: says what is wrong before the work begins

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from quietmic.cli.options import (
+    check_text,
     cluster_options,
     evaluation_options,
     folder_in,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 @click.option("--skip-bad", is_flag=True, help="Leave out files that cannot be read, and count them.")
 @selection_options
 @json_option
-@click.option("--csv", "csv_path", type=path_type, help="Write the figures of each file as CSV.")
+@click.option("--csv", "csv_path", type=path_type, callback=check_text, help="Write the figures of each file as CSV.")
 @markdown_option
 @evaluation_options(
     click.option("--asr", is_flag=True, help="Word error as well, where a manifest says what is said."),

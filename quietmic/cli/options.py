@@ -48,9 +48,26 @@ def check_json(context: click.Context, parameter: click.Parameter, value: str | 
         return value
     if Path(value).is_dir():
         raise click.BadParameter(f"{value} is a directory, but the figures need a file")
-    if Path(value).is_file() and Path(value).suffix.lower() != ".json":
-        raise click.BadParameter(f"{value} exists: figures only replace a file that ends in .json")
+    _check_kept(Path(value), ".json")
     return value
+
+
+def check_text(context: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
+    """The same for tables: --csv and --markdown."""
+    if value is not None:
+        _check_kept(value, ".csv" if parameter.name == "csv_path" else ".md")
+    return value
+
+
+def _check_kept(path: Path, ending: str) -> None:
+    """Figures take the place of figures only, not of the sound, not of what a data set says of its files."""
+    from quietmic.enhance.files.formats import is_audio_name
+
+    if path.is_file() and (path.suffix.lower() != ending or path.stem.lower() in ("manifest", "index")):
+        told = " and is no list of a data set or of models" if path.suffix.lower() == ending else ""
+        raise click.BadParameter(f"{path} exists: figures only replace a file that ends in {ending}{told}")
+    if not path.exists() and is_audio_name(path):
+        raise click.BadParameter(f"{path} is the name of a sound, but figures end in {ending}")
 
 
 def parse_channels(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...] | None:
@@ -86,7 +103,7 @@ json_option = click.option(
     help="Write the figures as JSON to FILE, or alone to standard output.",
 )  # fmt: skip
 markdown_option = click.option(
-    "--markdown", "markdown_path", type=path_type, help="Write the tables as Markdown."
+    "--markdown", "markdown_path", type=path_type, callback=check_text, help="Write the tables as Markdown."
 )  # fmt: skip
 model_option = click.option("--model", default="default", show_default=True, help="Name, or path of an .onnx file.")
 limit_option = click.option(
