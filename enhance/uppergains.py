@@ -57,7 +57,8 @@ class GainState:
 
 
 _LARGEST_CLUE = 12.0  # a natural logarithm; further off tells no more
-_TINY = 1e-20  # power of nothing at all
+_TINY = 1e-20  # power that tells no more than nothing
+_NOTHING = 1e-30  # far below it, as what the network leaves of the faintest sound is still told
 _SURE = 1e-7  # share of speech, or of noise, that is as good as none
 _SILENCE = -30.0  # logarithm of the power of the loudest band, -130 dBFS, below which nothing teaches
 
@@ -114,8 +115,8 @@ class UpperGains:
         given = _parts(noisy)
         n, n_heard = len(given), self._n_heard
         powers = np.concatenate((_parts(enhanced) * given, given * given)) @ self._heard
-        left = np.maximum(powers[:n], _TINY)
-        share = np.minimum(np.maximum(left / (powers[n:] + 2 * _TINY), _SURE), 1 - _SURE)
+        left = np.maximum(powers[:n], _NOTHING)
+        share = np.minimum(np.maximum(left / (powers[n:] + 2 * _NOTHING), _SURE), 1 - _SURE)
         evidence = np.empty((n, self.n_evidence), np.float32)
         np.divide(share, 1 - share, out=evidence[:, :n_heard])
         np.maximum(left * share, _TINY, out=evidence[:, n_heard:])

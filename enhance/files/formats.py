@@ -20,6 +20,7 @@ _FORMATS = {  # endings that are not the name of their format
     "OPUS": "OGG", "OGA": "OGG", "AIF": "AIFF", "AIFC": "AIFF", "SND": "AU", "WAVE": "WAV", "BWF": "WAV", "SPH": "NIST",
 }  # fmt: skip
 _MP3 = ("MP3", "MPEG_LAYER_III")
+_MP2 = ("MP2", "MPEG_LAYER_II")
 _LOOKS_LIKE_ENDING = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,3}")
 
 
@@ -84,12 +85,17 @@ def choose_format(path: Path, like: AudioInfo | None, subtype: str | None) -> tu
         file_format = like.format
     if subtype is None and extension == "OPUS":
         subtype = "OPUS"
-    elif subtype is None and like and _can_write(file_format, like.subtype):
+    elif subtype is None and like and _is_kept(file_format, extension, like.subtype):
         subtype = like.subtype
     return file_format, subtype
 
 
-def _can_write(file_format: str, subtype: str) -> bool:
-    """Of the layers of MPEG the library writes the third, and that in MP3 only, whatever it says."""
-    is_mpeg = subtype.startswith("MPEG_LAYER_")
-    return soundfile.check_format(file_format, subtype) and (not is_mpeg or (file_format, subtype) == _MP3)
+def _is_kept(file_format: str, extension: str, subtype: str) -> bool:
+    """Whether a file goes on in the subtype of another one.
+
+    Of the layers of MPEG the library writes the third, and that in MP3 only, whatever it says; the second is kept where
+    it is meant, for ffmpeg to write.
+    """
+    if subtype.startswith("MPEG_LAYER_"):
+        return (file_format, subtype) == _MP3 or (extension, subtype) == _MP2
+    return soundfile.check_format(file_format, subtype)
