@@ -18,6 +18,9 @@ Numbers = NDArray[np.float64]
 _MEMORY_HOPS = 62.5  # time constant of the mean, a second at 16 kHz: passes all that is faster than 0.2 Hz
 _SURE = 6.0  # the mean counts as an offset from so many of its standard errors on
 _SURE_AT_ONCE = 1.5  # or, within the first hop, from so many standard deviations of the sound on: no hum has that
+_LARGE = 0.01  # and from so much on, which rumble in front of quiet sound seldom reaches
+_WAIT_HOPS = 12  # until smaller ones are decided on: fewer means stray too little to tell how far they do
+_MOST_ALIKE = 0.97
 _RISEN = 0.999
 _JUMP_HOPS = 5  # behind the one in which it happens: together longer than a plosive or a slam lies to one side
 _FAR = 4.0  # a jump is so many times farther than hops before it stray, and than those behind it do
@@ -34,6 +37,8 @@ class OffsetState:
     Attributes:
         mean: of the last second.
         spread: variance of the means of hops, about the mean.
+        together: covariance of each with the one before it: those of rumble go together.
+        latest: how far the latest lay from the mean.
         offset: what is subtracted; 0 where there is no offset.
         n_hops: how many the mean stands for.
         away: means of the latest hops, as long as they lie so far from the mean that it may have jumped.
@@ -41,6 +46,8 @@ class OffsetState:
 
     mean: list[float]
     spread: list[float]
+    together: list[float]
+    latest: list[float]
     offset: list[float]
     n_hops: list[float]
     away: list[list[float]]
@@ -48,7 +55,8 @@ class OffsetState:
 
 def initial_offset(n_mics: int) -> OffsetState:
     """State before the first sample."""
-    return OffsetState([0.0] * n_mics, [0.0] * n_mics, [0.0] * n_mics, [0.0] * n_mics, [[] for _ in range(n_mics)])
+    numbers = [[0.0] * n_mics for _ in range(6)]
+    return OffsetState(*numbers, away=[[] for _ in range(n_mics)])
 
 
 def find_onset(resampler: StreamResampler | None, hop_length: int) -> Array:
@@ -105,7 +113,7 @@ def _subtract(cut: Array, changes: list[Change]) -> Array:
 
 def _begin(means: Numbers, variances: Numbers, state: OffsetState) -> None:
     """The first hop: how far its mean may stray is not known yet, but whether all of it lies to one side of zero."""
-    is_offset = np.abs(means) > np.maximum(_SMALLEST, _SURE_AT_ONCE * np.sqrt(variances))
+    is_offset = np.abs(means) > np.maximum(_LARGE, _SURE_AT_ONCE * np.sqrt(variances))
     state.mean, state.n_hops = means.tolist(), [1.0] * len(means)
     state.spread = (variances / 4).tolist()  # the means of hops stray by less than half of what the sound does
     state.offset = np.where(is_offset, means, 0.0).tolist()
@@ -116,10 +124,19 @@ def _go_on(means: list[float], state: OffsetState) -> None:
     offset = []
     for mic, mean in enumerate(means):
         has_jumped = _follow(mean, mic, state)
-        error = sqrt(state.spread[mic] / state.n_hops[mic])
-        sure = error if state.offset[mic] and not has_jumped else _SURE * error
-        offset.append(state.mean[mic] if abs(state.mean[mic]) > max(_SMALLEST, sure) else 0.0)
+        error = _error_of_mean(mic, state)
+        is_known = bool(state.offset[mic]) and not has_jumped
+        is_sure = is_known or has_jumped or state.n_hops[mic] >= _WAIT_HOPS
+        limit = max(_SMALLEST, error if is_known else _SURE * error)
+        offset.append(state.mean[mic] if is_sure and abs(state.mean[mic]) > limit else 0.0)
     state.offset = offset
+
+
+def _error_of_mean(mic: int, state: OffsetState) -> float:
+    """Standard error of the mean; as many hops of rumble as go together count for one."""
+    spread = state.spread[mic]
+    alike = min(max(state.together[mic] / spread, 0.0), _MOST_ALIKE) if spread else 0.0
+    return sqrt(spread / state.n_hops[mic] * (1 + alike) / (1 - alike))
 
 
 def _follow(mean: float, mic: int, state: OffsetState) -> bool:
@@ -135,6 +152,7 @@ def _follow(mean: float, mic: int, state: OffsetState) -> bool:
         level, strays = sum(behind) / _JUMP_HOPS, (max(behind) - min(behind)) / 2
         if abs(level - state.mean[mic]) > _FAR * strays:
             state.mean[mic], state.spread[mic], state.n_hops[mic] = level, strays**2, float(_JUMP_HOPS)
+            state.together[mic] = state.latest[mic] = 0.0
             return True
     for one in away:
         _take(one, mic, state)
@@ -146,5 +164,7 @@ def _take(mean: float, mic: int, state: OffsetState) -> None:
     state.n_hops[mic] = min(state.n_hops[mic] + 1, _MEMORY_HOPS)
     share = 1 / state.n_hops[mic]
     difference = mean - state.mean[mic]
+    state.together[mic] += share * (difference * state.latest[mic] - state.together[mic])
+    state.latest[mic] = difference
     state.mean[mic] += share * difference
     state.spread[mic] = (1 - share) * (state.spread[mic] + share * difference**2)

@@ -8,7 +8,7 @@ import soundfile
 
 from quietmic import cli
 from quietmic.enhance.errors import QuietmicError
-from quietmic.enhance.measure.recordings import find_recordings
+from quietmic.enhance.measure.recordings import find_recordings, pair_folders
 
 
 def touch(*paths: Path) -> None:
@@ -197,3 +197,12 @@ def test_bad_manifests_are_told_by_file_and_line(tmp_path, text, message):
     with pytest.raises(QuietmicError, match=message) as error:
         find_recordings(tmp_path)
     assert error.value.exit_code == 2
+
+
+def test_one_folder_is_not_both_noisy_and_clean(tmp_path):
+    """Each file was its own target, and every measure the best there is."""
+    touch(tmp_path / "a" / "0.wav")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    for clean in ("a", "b"):
+        with pytest.raises(QuietmicError, match="for the noisy and for the clean files"):
+            pair_folders(tmp_path / "a", tmp_path / clean)

@@ -100,6 +100,8 @@ def test_silence_against_speech_is_the_worst_there_is(pair):
     figures = metrics.measure(clean, silence, RATE)
     assert (figures["si_sdr"], figures["pesq_wb"], figures["pesq_nb"]) == (-60, 1, 1)
     assert figures["stoi"] == pytest.approx(0, abs=1e-3)
+    for level in (1e-17, 1e-40):  # what decays without end: PESQ stopped the evaluation there
+        assert metrics.pesq_wb(clean, level * noisy, RATE) == metrics.pesq_nb(clean, level * noisy, RATE) == 1
     assert metrics.measure(silence, silence, RATE)["si_sdr"] is None
     assert metrics.pesq_wb(silence, noisy, RATE) is None
     assert metrics.si_sdr(np.array([1.0, 0.0]), np.array([0.0, 1.0])) == -60

@@ -23,6 +23,7 @@ REFERENCE_FREE = ("sig", "bak", "ovrl")
 METRIC_RATE = 16000
 SI_SDR_WORST = -60.0  # dB; estimates that are worse still count as silence does
 PESQ_WORST = 1.0  # MOS-LQO
+SILENT = 1e-15  # peak of an estimate, -300 dBFS: below it PESQ, in single precision, knows no number
 DNSMOS_RMS = 10 ** (-26 / 20)  # of full scale: -26 dBov, the level of speech in ITU-T P.56 and P.800
 # Raised whenever a change here may change a figure; part of every cache key.
 METRICS_REVISION = 3
@@ -171,7 +172,7 @@ def _pesq(reference: ArrayLike, estimate: ArrayLike, sample_rate: int, mode: str
 
     target, other = (at_rate(x, sample_rate, METRIC_RATE) for x in (target, other))
     try:
-        if not other.any():
+        if np.max(np.abs(other)) < SILENT:
             pesq(METRIC_RATE, target, target, mode)  # finds out whether the reference speaks
             return PESQ_WORST
         return float(pesq(METRIC_RATE, target, other, mode))

@@ -83,8 +83,10 @@ def pair_folders(noisy: Path, clean: Path) -> list[Recording]:
     """Recordings of a folder of noisy files and one of clean files under the same names.
 
     Raises:
-        QuietmicError: as `find_recordings`.
+        QuietmicError: both are one folder, or as `find_recordings`.
     """
+    if noisy.resolve() == clean.resolve():
+        raise QuietmicError(f"{noisy} is given for the noisy and for the clean files", exit_code=2, argument="clean")
     for folder in (noisy, clean):
         if not folder.is_dir():
             raise QuietmicError(f"{folder} is no folder", exit_code=2)
