@@ -55,8 +55,8 @@ class OffsetState:
 
 def initial_offset(n_mics: int) -> OffsetState:
     """State before the first sample."""
-    numbers = [[0.0] * n_mics for _ in range(6)]
-    return OffsetState(*numbers, away=[[] for _ in range(n_mics)])
+    mean, spread, together, latest, offset, n_hops = ([0.0] * n_mics for _ in range(6))
+    return OffsetState(mean, spread, together, latest, offset, n_hops, [[] for _ in range(n_mics)])
 
 
 def find_onset(resampler: StreamResampler | None, hop_length: int) -> Array:
