@@ -2,11 +2,14 @@
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 import soundfile
 
 from quietmic.enhance.arrays import Array
+from quietmic.enhance.measure import job
 
 RATE = 16000
 
@@ -57,3 +60,16 @@ def lag(reference: Array, other: Array) -> int:
     correlation = np.fft.irfft(np.fft.rfft(other, n_fft) * np.conj(np.fft.rfft(reference, n_fft)), n_fft)
     peak = int(np.argmax(correlation))
     return peak if peak < n_fft // 2 else peak - n_fft
+
+
+def stop_after_four(monkeypatch: pytest.MonkeyPatch, error: type[BaseException]) -> None:
+    """An evaluation that is stopped by an error when four of its jobs are done."""
+    measure, done = job.evaluate_job, []
+
+    def evaluate_or_stop(one: job.Job) -> dict[str, Any]:
+        if len(done) == 4:
+            raise error
+        done.append(one)
+        return measure(one)
+
+    monkeypatch.setattr(job, "evaluate_job", evaluate_or_stop)

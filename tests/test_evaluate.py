@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from reports_fixtures import RATE, voice, write_pairs
+from reports_fixtures import RATE, stop_after_four, voice, write_pairs
 
 from quietmic import cli
 from quietmic.enhance.errors import QuietmicError
@@ -212,15 +212,8 @@ def test_a_second_run_computes_nothing_and_a_changed_file_only_itself(tmp_path, 
 
 def test_a_stopped_run_goes_on(tmp_path, passthrough_model, monkeypatch):
     recordings = find_recordings(write_pairs(tmp_path / "scenes"))
-    measure, done = single.evaluate_job, []
-
-    def stop_after_four(job):
-        if len(done) == 4:
-            raise KeyboardInterrupt
-        done.append(job)
-        return measure(job)
-
-    monkeypatch.setattr(single, "evaluate_job", stop_after_four)
+    measure = single.evaluate_job
+    stop_after_four(monkeypatch, KeyboardInterrupt)
     system = model_system(str(passthrough_model))
     with pytest.raises(KeyboardInterrupt):
         evaluation.evaluate(recordings, [system], EvaluationOptions(cache=tmp_path / "cache"))

@@ -57,9 +57,11 @@ class ClosedTerminal(io.StringIO):
     """A terminal that was closed: what is written into it is an error."""
 
     is_closed = False
+    n_refused = 0
 
     def write(self, text: str) -> int:
         if self.is_closed:
+            self.n_refused += 1
             raise OSError(errno.EIO, "Input/output error")
         return len(text)
 
@@ -72,6 +74,7 @@ def test_a_terminal_that_is_closed_ends_no_run(backend: FakePortAudio, monkeypat
         terminal.is_closed = True
         for _ in range(8):
             refresh()
+    assert terminal.n_refused > 0
 
 
 @pytest.mark.skipif(os.name == "nt", reason="terminals as Unix has them")

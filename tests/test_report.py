@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 from chromium import browser, set_screen, take_picture, wait_for
-from reports_fixtures import RATE, voice, write_pairs
+from reports_fixtures import RATE, stop_after_four, voice, write_pairs
 
 from quietmic import cli
 from quietmic.enhance.measure import job as single
@@ -142,15 +142,8 @@ def test_the_best_of_many_systems_come_first():
 def test_a_stopped_run_writes_what_it_has(stop, tmp_path, passthrough_model, model_folder, monkeypatch, capsys):
     """A run of ten minutes that was ended left nothing to look at."""
     write_pairs(tmp_path / "scenes", n_scenes=2)
-    measure, done = single.evaluate_job, []
-
-    def stop_after_four(job):
-        if len(done) == 4:
-            raise stop
-        done.append(job)
-        return measure(job)
-
-    monkeypatch.setattr(single, "evaluate_job", stop_after_four)
+    measure = single.evaluate_job
+    stop_after_four(monkeypatch, stop)
     arguments = ["report", str(tmp_path / "scenes"), "-o", str(tmp_path / "r.html"), "--fast"]
     arguments += ["--model", str(passthrough_model), "--model", str(model_folder / "tenth.onnx")]
     arguments += ["--cache", str(tmp_path / "cache"), "--records", str(tmp_path / "records")]

@@ -115,14 +115,17 @@ def _short_table(result: dict[str, Any]) -> list[Table]:
 def summary_table(result: dict[str, Any]) -> Table:
     """Means with intervals, and how many recordings they stand on; SIG, BAK and OVRL are those of DNSMOS."""
     n_scenes = len({row["scene"] for row in result["rows"]})
-    rows = [
-        [system, count_files(figures), *(format_interval(figures[name], name) for name in SUMMARY_COLUMNS)]
-        for system, figures in result["summary"].items()
-    ]
-    headings = ["", "files", *_headings(SUMMARY_COLUMNS)[1:]]
     n_skipped = len(result.get("skipped", []))
     left_out = f" ({n_skipped} bad ones left out)" if n_skipped else ""
-    return Table(f"{n_scenes} recordings{left_out}: mean [95% bootstrap interval]", headings, rows)
+    return _table_of_means(f"{n_scenes} recordings{left_out}: mean [95% bootstrap interval]", result["summary"])
+
+
+def _table_of_means(title: str, summary: dict[str, Any]) -> Table:
+    rows = [
+        [name, count_files(figures), *(format_interval(figures[column], column) for column in SUMMARY_COLUMNS)]
+        for name, figures in summary.items()
+    ]
+    return Table(title, ["", "files", *_headings(SUMMARY_COLUMNS)[1:]], rows)
 
 
 def summary_tables(result: dict[str, Any]) -> list[Table]:
@@ -159,12 +162,8 @@ def _word_table(result: dict[str, Any]) -> list[Table]:
 
 def _ceiling_table(result: dict[str, Any]) -> list[Table]:
     """What a perfect system would score, and one that leaves the room's echo; none where that is not known."""
-    rows = [
-        [name, count_files(figures), *(format_interval(figures[column], column) for column in SUMMARY_COLUMNS)]
-        for name, figures in result.get("ceilings", {}).items()
-    ]
-    title = "What there is to reach: mean [95% bootstrap interval]"
-    return [Table(title, ["", "files", *_headings(SUMMARY_COLUMNS)[1:]], rows)] if rows else []
+    ceilings = result.get("ceilings")
+    return [_table_of_means("What there is to reach: mean [95% bootstrap interval]", ceilings)] if ceilings else []
 
 
 def count_files(figures: dict[str, Any]) -> str:
