@@ -19,7 +19,7 @@ from quietmic.enhance.measure.recordings import find_recordings
 from quietmic.enhance.measure.records import read_records, write_record
 from quietmic.enhance.measure.statistics import paired_difference, summarise
 from quietmic.enhance.measure.summary import FIGURE_NAMES, summarise_rows
-from quietmic.enhance.measure.systems import Selection, choose_systems, model_system
+from quietmic.enhance.measure.systems import Selection, choose_systems, describe_system, model_system, recall_system
 from quietmic.enhance.measure.tables import evaluation_tables
 
 
@@ -241,6 +241,14 @@ def test_what_there_is_to_reach_stands_beside_what_was_reached(tmp_path, passthr
     assert [row["system"] for row in result["rows"]] == ["noisy", "passthrough"] * 2
     table = evaluation_tables(result)[1]
     assert [row[0] for row in table.rows] == ["clean target", "reverberant speech"]
+
+
+def test_a_record_names_shipped_models_and_not_where_they_lie():
+    """Figures that were published told the folders of the machine that they came from."""
+    system = model_system("tcn-tiny", 2)
+    described = describe_system(system)
+    assert described["target"] == "tcn-tiny"
+    assert recall_system(described) == system
 
 
 def test_fast_leaves_out_dnsmos_and_nothing_else(tmp_path, passthrough_model):
