@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from panel_visitor import Program, Visitor, folder, hear, left_in, page, panel, visitor, wait_until_done
 
 from quietmic import cli
-from quietmic.panel.names import attachment, distinct, safe_ending, shown_name
+from quietmic.panel.names import attachment, distinct, enhanced_name, safe_ending, shown_name
 from quietmic.panel.preview import make_preview
 from quietmic.panel.scratch import scratch_folder
 
@@ -146,10 +146,12 @@ def test_limits_of_pages_files_and_bytes(visitor: Visitor, page: tuple[Any, str]
     assert visitor.upload(visit, "a.wav", b"x").status == 201
 
 
-def test_names_keep_what_a_person_wrote() -> None:
+def test_names_keep_what_a_person_wrote(tmp_path: Path) -> None:
     assert shown_name("Gespräch mit Ayşe.WAV") == "Gespräch mit Ayşe.WAV"
     assert shown_name("C:\\fakepath\\voice.wav") == shown_name("home/voice.wav") == "voice.wav"
-    assert shown_name("a" * 300 + ".flac") == "a" * 120 + ".flac"
+    assert shown_name("a" * 300 + ".flac") == "a" * 200 + ".flac"
+    for long in ("🎙" * 62 + ".wav", "録" * 82 + ".wav"):  # counted in signs, they could not be taken out of the ZIP
+        (tmp_path / enhanced_name(shown_name(long), ".wav")).touch()
     assert shown_name("\u202efdp.wav") == "fdp.wav"
     assert (safe_ending("x.WAV"), safe_ending("x.mp4"), safe_ending("x.exe"), safe_ending("x")) == (
         ".wav", ".mp4", ".bin", ".bin",

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from quietmic.enhance.files.formats import is_audio_name
 
-_LONGEST = 120  # characters; with what is added still a name that every system takes
+_LONGEST = 200  # bytes, of the 255 that file systems take: what is added has room
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]')
 _ENDING = re.compile(r"\.[a-z0-9]{1,5}")
 
@@ -17,7 +17,8 @@ def shown_name(given: str) -> str:
     last = re.split(r"[/\\]", given)[-1]
     kept = "".join(sign for sign in _FORBIDDEN.sub("", last) if unicodedata.category(sign) not in ("Cf", "Cs", "Co"))
     stem, ending = Path(kept).stem, Path(kept).suffix
-    return f"{stem[:_LONGEST].strip('. ') or 'sound'}{ending[:10]}"
+    short = stem.encode()[:_LONGEST].decode(errors="ignore")
+    return f"{short.strip('. ') or 'sound'}{ending[:10]}"
 
 
 def safe_ending(name: str) -> str:
