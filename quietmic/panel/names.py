@@ -23,13 +23,17 @@ def shown_name(given: str) -> str:
 
 def safe_ending(name: str) -> str:
     """The ending of a name where it is that of a known format, else ".bin": the contents tell what it is then."""
-    ending = Path(name).suffix.lower()
-    return ending if _ENDING.fullmatch(ending) and is_audio_name(Path(f"sound{ending}")) else ".bin"
+    return _known_ending(name) or ".bin"
 
 
-def enhanced_name(name: str, ending: str) -> str:
+def enhanced_ending(name: str) -> str:
+    """The ending that the enhanced file gets: that of the name, where a format is known by it, else ".wav"."""
+    return Path(name).suffix if _known_ending(name) else ".wav"
+
+
+def enhanced_name(name: str) -> str:
     """What the enhanced file is called when it is given back."""
-    return f"{Path(name).stem}-enhanced{ending}"
+    return f"{Path(name).stem}-enhanced{enhanced_ending(name)}"
 
 
 def attachment(name: str) -> str:
@@ -50,3 +54,8 @@ def distinct(names: list[str]) -> list[str]:
         taken.add(name.casefold())
         found.append(name)
     return found
+
+
+def _known_ending(name: str) -> str:
+    ending = Path(name).suffix.lower()
+    return ending if _ENDING.fullmatch(ending) and is_audio_name(Path(f"sound{ending}")) else ""
