@@ -293,6 +293,15 @@ def test_the_command_in_a_pool_writes_all_its_files(tmp_path, passthrough_model,
     assert record["metric_versions"]["pesq"] and record["data_sha256"] and record["machine"]["cores"]
 
 
+def test_a_package_that_lacks_is_named(tmp_path, passthrough_model, monkeypatch, capsys):
+    """A table full of "not measured" did not say why."""
+    monkeypatch.setattr(evaluation, "metric_versions", lambda: {"revision": "1", "pesq": None, "pystoi": "0.4"})
+    folder = write_pairs(tmp_path / "scenes", n_scenes=1, seconds=1.0)
+    arguments = ["evaluate", str(folder), "--model", str(passthrough_model), "--fast"]
+    assert cli.main([*arguments, "--cache", str(tmp_path / "c"), "--records", str(tmp_path / "r")]) == 0
+    assert 'not measured without pesq: pip install "quietmic[metrics]"' in capsys.readouterr().err
+
+
 def test_wrong_use_is_code_2(tmp_path, passthrough_model, capsys):
     assert cli.main(["evaluate", str(tmp_path / "nowhere"), "--model", str(passthrough_model)]) == 2
     assert cli.main(["evaluate", str(tmp_path), "--mics", "0"]) == 2

@@ -285,12 +285,15 @@ def run_evaluation(
         clean: folder of the clean files, under the same names.
     """
     recordings = pair_folders(folder, clean) if clean else find_recordings(folder)
+    versions = metric_versions()
+    if lacking := [package for package, number in versions.items() if number is None]:
+        logger.warning('not measured without %s: pip install "quietmic[metrics]"', ", ".join(lacking))
     result = evaluate(recordings, systems, options)
     facts = {
         "data": str(folder),
         "data_sha256": hash_files(_files_of(recordings)),
         "seed": SEED,
-        "metric_versions": metric_versions(),
+        "metric_versions": versions,
     }
     path = write_record("evaluate", result, options.records, **facts)
     return {"kind": "evaluate", **facts, "figures": result, "path": str(path)}
