@@ -104,13 +104,14 @@ def find_peer(name: str, weights: Path | None = None) -> Peer:
     module_name, _, class_name = target.partition(":")
     try:
         kind = getattr(importlib.import_module(module_name), class_name)
+        if not isinstance(kind, type) or not issubclass(kind, Peer) or isabstract(kind):
+            message = f"peer {name}: {class_name} must be a class that derives from {__name__}.Peer"
+            raise QuietmicError(message, exit_code=2)
+        return kind()  # which is where a peer imports its package
     except ModuleNotFoundError as error:
         raise QuietmicError(f"peer {name} needs {error.name}: pip install 'quietmic[peers]'") from error
     except (AttributeError, ValueError) as error:
         raise QuietmicError(f"peer {name}: {module_name} has no {class_name}", exit_code=2) from error
-    if not isinstance(kind, type) or not issubclass(kind, Peer) or isabstract(kind):
-        raise QuietmicError(f"peer {name}: {class_name} must be a class that derives from {__name__}.Peer", exit_code=2)
-    return kind()
 
 
 def _fit(samples: Array, n_samples: int) -> Array:
