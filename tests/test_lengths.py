@@ -273,3 +273,15 @@ def test_files_beyond_4_gb_are_known_by_their_headers_and_go_into_rf64(tmp_path:
             assert len(file.read(100)) == 10
         assert choose_wav("WAV", "PCM_16", 1, reader.info) == "RF64"
         assert choose_wav("W64", "PCM_16", 1, reader.info) == "W64"
+
+
+@pytest.mark.parametrize("n_samples", [N, N + 777])
+@pytest.mark.parametrize("behind", [b"TAG" + bytes(125), b"\x5a\xa7" * 700])
+def test_flac_with_something_behind_its_last_frame_is_whole(tmp_path: Path, n_samples: int, behind: bytes) -> None:
+    """All of its samples were there, and it was called damaged unless they were whole blocks."""
+    write(tmp_path / "a.flac", sound(2, n_samples), RATE)
+    with (tmp_path / "a.flac").open("ab") as file:
+        file.write(behind)
+    found, warnings = read_all(tmp_path / "a.flac")
+    assert found.shape == (2, n_samples)
+    assert warnings == []
