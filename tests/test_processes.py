@@ -45,6 +45,7 @@ def test_what_a_worker_raises_is_raised_here_and_says_where(method: str) -> None
 STOPPED = """
 import os, signal
 from quietmic.enhance.processes import run_in_processes
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 for found in run_in_processes(bytes, [30_000_000] * 4, 2, {method!r}):
     {stop}
 """
@@ -58,7 +59,7 @@ def test_who_stops_in_the_middle_of_a_large_result_ends(method: str, stop: str) 
     """The other worker is then half through its result: the reader waited for the rest of it for ever."""
     code = STOPPED.format(method=method, stop=stop)
     program = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, timeout=120, capture_output=True, text=True, check=False,
+        [sys.executable, "-c", code], cwd=ROOT, timeout=300, capture_output=True, text=True, check=False,
         start_new_session=True,
     )  # fmt: skip
     assert program.returncode == (0 if stop == "break" else -signal.SIGINT), program.stderr
