@@ -120,7 +120,7 @@ class ModelCard:
         """
         if self.stft != StftConfig():
             raise ValueError(f"models of format {FORMAT_VERSION} have {StftConfig()}, not {self.stft}")
-        if not isinstance(self.name, str) or not self.name:
+        if not isinstance(self.name, str) or not self.name or not self.name.isprintable():
             raise ValueError(f"name is {self.name!r}, but it must be a word")
         if not is_count(self.max_mics):
             raise ValueError(f"max_mics is {self.max_mics!r}, but it must be a whole number above 0")

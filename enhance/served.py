@@ -24,7 +24,7 @@ def check_served(network: OnnxNetwork, n_mics: int, sample_rate: int, limit_db: 
         raise QuietmicError(f"sample rate {sample_rate!r}, but it must be a whole number of Hz", exit_code=2)
     if band not in get_args(Band):
         raise QuietmicError(f"band {band!r}, but it must be full or narrow", exit_code=2)
-    if not isinstance(n_mics, Integral):
+    if not isinstance(n_mics, Integral) or isinstance(n_mics, bool):
         raise QuietmicError(f"{n_mics!r} microphones, but it must be a whole number", exit_code=2)
     if not MIN_RATE <= sample_rate <= MAX_RATE:
         raise QuietmicError(f"sample rate {sample_rate} Hz, but it must lie in {MIN_RATE}..{MAX_RATE}", exit_code=2)

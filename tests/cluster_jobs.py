@@ -26,6 +26,12 @@ def fail_at_seven(job: Number) -> int:
     return job.value
 
 
+def die_at_seven(job: Number) -> int:
+    if job.value == 7:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return job.value
+
+
 def enhance_or_die(job: FileJob) -> FileResult:
     """Enhances a file, but a poisonous one kills the worker, leaving a half-written output."""
     if "poison" in job.source.name:

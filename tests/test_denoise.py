@@ -272,3 +272,22 @@ def test_three_hours_in_constant_memory(tmp_path: Path, passthrough_model: Path)
     short, long = (peak_memory_mb(tmp_path, passthrough_model, seconds) for seconds in (10, 3 * 3600))
     print(f"peak memory: {short:.0f} MB for ten seconds, {long:.0f} MB for three hours")
     assert long - short < 20
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names that Windows does not allow")
+def test_names_cannot_forge_lines_or_steer_the_terminal(
+    denoise: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A key of a bucket, or a file, with a line break in its name printed a line of its own choice."""
+    write(tmp_path / "in" / "a\nenhanced: b.wav -> c.wav\n.wav", sound(), 16000)
+    (tmp_path / "in" / "d\x1b[2J\r\u2028e\nfailed: f.wav").mkdir()
+    (tmp_path / "in" / "d\x1b[2J\r\u2028e\nfailed: f.wav" / "g.wav").write_bytes(b"no sound")
+    assert denoise(tmp_path / "in", "-o", tmp_path / "out", "--json", tmp_path / "figures.json") == 1
+    told = "".join(capsys.readouterr())
+    begins = [line.split()[0] for line in told.split("\n") if line]
+    assert sorted(begins) == ["1", "enhanced:", "failed:", "failed:"]
+    assert "\x1b" not in told
+    assert "\r" not in told
+    assert r"d\x1b[2J\r\u2028e\nfailed: f.wav" in told
+    files = json.loads((tmp_path / "figures.json").read_text())["files"]
+    assert any("a\nenhanced: b.wav" in file["source"] for file in files)

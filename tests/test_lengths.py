@@ -273,3 +273,32 @@ def test_files_beyond_4_gb_are_known_by_their_headers_and_go_into_rf64(tmp_path:
             assert len(file.read(100)) == 10
         assert choose_wav("WAV", "PCM_16", 1, reader.info) == "RF64"
         assert choose_wav("W64", "PCM_16", 1, reader.info) == "W64"
+
+
+@pytest.mark.parametrize("n_samples", [N, N + 777])
+@pytest.mark.parametrize("behind", [b"TAG" + bytes(125), b"\x5a\xa7" * 700])
+def test_flac_with_something_behind_its_last_frame_is_whole(tmp_path: Path, n_samples: int, behind: bytes) -> None:
+    """All of its samples were there, and it was called damaged unless they were whole blocks."""
+    write(tmp_path / "a.flac", sound(2, n_samples), RATE)
+    with (tmp_path / "a.flac").open("ab") as file:
+        file.write(behind)
+    found, warnings = read_all(tmp_path / "a.flac")
+    assert found.shape == (2, n_samples)
+    assert warnings == []
+
+
+def test_a_file_of_which_nothing_can_be_read_is_no_success(
+    tmp_path: Path, passthrough_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With its first frame damaged it was "enhanced": an output without a sample."""
+    write(tmp_path / "a.flac", sound(1), RATE)
+    data = bytearray((tmp_path / "a.flac").read_bytes())
+    with soundfile.SoundFile(tmp_path / "a.flac") as file:
+        assert file.frames == N
+    first = data.index(b"\xff\xf8", 42)
+    data[first + 20 : first + 60] = bytes(40)
+    (tmp_path / "a.flac").write_bytes(data)
+    out = tmp_path / "out" / "a.flac"
+    assert cli.main(["denoise", str(tmp_path / "a.flac"), "-o", str(out), "--model", str(passthrough_model)]) == 1
+    assert "nothing of it can be read: damaged after 0 samples" in capsys.readouterr().err
+    assert list(out.parent.iterdir()) == []

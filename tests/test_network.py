@@ -48,6 +48,7 @@ def test_card_of_the_future_and_broken_cards() -> None:
         ({"max_mics": 0}, "max_mics is 0"),
         ({"max_mics": True}, "max_mics is True"),
         ({"name": 3}, "name is 3"),
+        ({"name": "tcn\nenhanced"}, "name is .tcn"),
         ({"look_ahead": -1}, "look_ahead is -1"),
         ({"parameters": "many"}, "parameters is 'many'"),
         ({"metrics": []}, "metrics must be a table"),

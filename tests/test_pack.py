@@ -92,6 +92,9 @@ def test_held_out_rows_do_not_train_however_the_manifest_was_saved(tmp_path: Pat
         (b"path,split\n0.wav,test\n", "no audio files of split 'train'"),
         (b"path,split\n0.wav,train\n0.wav,valid\n", "line 3: '0.wav' stands in line 2 too"),
         (b"path,split\n./0.wav,valid\n0.wav,train\n", "line 3: '0.wav' stands in line 2 too"),
+        (b"path,Subset\n0.wav,train\n1.wav,valid\n", "'subset' seems to say what trains and what is held out"),
+        (b"path,fold\n0.wav,1\n1.wav,2\n", "'fold' seems to say"),
+        (b"path,speaker,part\n0.wav,a,Train\n1.wav,b,dev\n", "'part' seems to say"),
         (b"", "the first line must name the columns"),
     ],
 )
@@ -101,6 +104,31 @@ def test_other_manifests_are_refused_by_name(tmp_path: Path, text: bytes, messag
     with pytest.raises(QuietmicError, match=message) as told:
         list_files(folder, "train")
     assert str(folder) in str(told.value)
+
+
+def test_columns_that_hold_nothing_out_are_taken_as_they_are(tmp_path: Path) -> None:
+    folder = write(tmp_path / "speech", 0.5)
+    (folder / "manifest.csv").write_text("path,split,subset,notes\n0.wav,train,a,\n1.wav,valid,test,\n")
+    assert len(list_files(folder, "train")) == 1
+    (folder / "manifest.csv").write_text("path,room,notes\n0.wav,test,\n1.wav,hall,\n")
+    assert len(list_files(folder, "train")) == 2
+
+
+def test_every_ending_of_sound_counts_and_hidden_files_do_not(tmp_path: Path) -> None:
+    """A list by hand passed over Sphere, W64 and others without a word, and took what macOS leaves beside files."""
+    folder = write(tmp_path / "speech", 0.5)
+    for name, kind in {"a.sph": "NIST", "b.w64": "W64", "c.au": "AU", "d.wave": "WAV"}.items():
+        soundfile.write(folder / name, np.zeros(1600), 16000, format=kind)
+    (folder / "._0.wav").write_bytes(b"no sound")
+    (folder / "notes.txt").write_text("no sound")
+    assert [row["path"] for row in list_files(folder, "train")] == [
+        "0.wav",
+        "1.wav",
+        "a.sph",
+        "b.w64",
+        "c.au",
+        "d.wave",
+    ]
 
 
 @pytest.mark.parametrize("name", ["Manifest.csv", "MANIFEST.CSV"])

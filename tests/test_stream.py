@@ -175,7 +175,7 @@ def test_one_microphone_may_come_without_its_axis(passthrough: OnnxNetwork) -> N
         stream.process(np.zeros((2, 100)))
 
 
-@pytest.mark.parametrize(("n_mics", "rate"), [(0, 16000), (9, 16000), (1, 7999), (1, 192001)])
+@pytest.mark.parametrize(("n_mics", "rate"), [(0, 16000), (9, 16000), (1, 7999), (1, 192001), (True, 16000)])
 def test_what_cannot_be_served_is_refused(passthrough: OnnxNetwork, n_mics: int, rate: int) -> None:
     with pytest.raises(QuietmicError) as caught:
         Stream(passthrough, n_mics, rate)

@@ -7,17 +7,16 @@ if one did; the files of those that failed are kept.
 """
 
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures import TimeoutError as Late
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
-from multiprocessing import active_children
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import click
@@ -31,10 +30,11 @@ from make_models import make_card, make_passthrough  # noqa: E402
 
 from quietmic.enhance.files.batch import FileJob, Options, enhance_file  # noqa: E402
 from quietmic.enhance.files.library import LibraryError  # noqa: E402
-from quietmic.enhance.processes import worker_pool  # noqa: E402
+from quietmic.enhance.processes import WorkerDied, run_in_processes  # noqa: E402
 from quietmic.enhance.report.model_table import write_into  # noqa: E402
 
 LIMIT_S = 10
+WAIT_S = 6 * LIMIT_S  # in which a busy machine must have done what takes LIMIT_S
 SLACK = 2400  # samples by which decoders of lossy codings differ at the ends
 OUTCOMES = ("enhanced", "enhanced with a warning", "refused", "crashed", "hung", "half written", "another length")
 FAILURES = OUTCOMES[3:]
@@ -96,8 +96,36 @@ def decode_lengths(path: Path) -> Iterator[int]:
         yield len(done.stdout) // 2
 
 
-def run_case(source: Path, target: Path, options: Options) -> tuple[str, str]:
+@dataclass(frozen=True)
+class Case:
+    """A broken file, and the name of the whole one."""
+
+    origin: str
+    source: Path
+
+
+def make_cases(folder: Path, count: int, rng: np.random.Generator) -> Iterator[Case]:
+    """Cases in a folder, each written when it is asked for."""
+    seeds = make_seeds(folder)
+    for i in range(count):
+        origin = seeds[i % len(seeds)]
+        source = folder / "in" / f"{i}{origin.suffix}"
+        source.parent.mkdir(exist_ok=True)
+        source.write_bytes(mutate(origin.read_bytes(), rng))
+        yield Case(origin.stem, source)
+
+
+def run_case(model: Path, case: Case) -> tuple[str, str]:
     """In a worker: (outcome, reason)."""
+    signal.alarm(WAIT_S)  # which ends this process
+    with tempfile.TemporaryDirectory() as out:
+        outcome = judge(case.source, Path(out) / case.source.name, Options(model))
+    signal.alarm(0)
+    return outcome
+
+
+def judge(source: Path, target: Path, options: Options) -> tuple[str, str]:
+    """What becomes of one file: (outcome, reason)."""
     begin = time.process_time()
     result = enhance_file(FileJob(source, target, options))
     if time.process_time() - begin > LIMIT_S:
@@ -121,46 +149,23 @@ def run_case(source: Path, target: Path, options: Options) -> tuple[str, str]:
 
 def fuzz(count: int, seed: int, kept: Path) -> dict[str, Counter[str]]:
     """Outcomes of `count` cases by container; the files of failures are kept in a folder."""
-    rng = np.random.default_rng(seed)
     found: dict[str, Counter[str]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_passthrough(folder / "model.onnx", make_card("passthrough"))
-        options = Options(folder / "model.onnx")
-        seeds = make_seeds(folder)
-        done = 0
-        while done < count:
-            with worker_pool(1, "spawn") as pool:
-                while done < count:
-                    origin = seeds[done % len(seeds)]
-                    source = folder / "in" / f"{done}{origin.suffix}"
-                    source.parent.mkdir(exist_ok=True)
-                    source.write_bytes(mutate(origin.read_bytes(), rng))
-                    out = folder / f"out-{done}"
-                    out.mkdir()
-                    outcome, reason = _outcome(pool, source, out / source.name, options)
-                    shutil.rmtree(out, ignore_errors=True)
-                    found.setdefault(origin.stem.split("-")[0].upper(), Counter())[outcome] += 1
-                    done += 1
-                    if outcome in FAILURES:
-                        kept.mkdir(parents=True, exist_ok=True)
-                        shutil.copy(source, kept / f"{origin.stem}-{source.name}")
-                        print(f"{outcome}: {origin.stem} {source.name}: {reason}", flush=True)
-                    if outcome == "crashed" or reason.startswith("waited"):
-                        break  # the pool has lost its worker
-                    source.unlink()
+        cases = make_cases(folder, count, np.random.default_rng(seed))
+        begin = time.monotonic()
+        for case, answer in run_in_processes(partial(run_case, folder / "model.onnx"), cases, 1, "spawn"):
+            died = "hung" if time.monotonic() - begin > WAIT_S else "crashed", "the worker died"
+            outcome, reason = died if isinstance(answer, WorkerDied) else answer
+            found.setdefault(case.origin.split("-")[0].upper(), Counter())[outcome] += 1
+            if outcome in FAILURES:
+                kept.mkdir(parents=True, exist_ok=True)
+                shutil.copy(case.source, kept / f"{case.origin}-{case.source.name}")
+                print(f"{outcome}: {case.origin} {case.source.name}: {reason}", flush=True)
+            case.source.unlink()
+            begin = time.monotonic()
     return found
-
-
-def _outcome(pool: ProcessPoolExecutor, source: Path, target: Path, options: Options) -> tuple[str, str]:
-    try:
-        return pool.submit(run_case, source, target, options).result(6 * LIMIT_S)
-    except BrokenProcessPool:
-        return "crashed", "the worker died"
-    except Late:
-        for process in active_children():
-            process.kill()
-        return "hung", f"waited {6 * LIMIT_S} s"
 
 
 def make_table(found: dict[str, Counter[str]]) -> str:

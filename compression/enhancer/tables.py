@@ -21,12 +21,13 @@ from quietmic.compression.recipe import Recipe
 from quietmic.compression.result import CompressionResult
 from quietmic.enhance.card import ModelCard
 from quietmic.enhance.cluster.connect import Cluster
-from quietmic.enhance.cluster.distribute import WorkerDied, run_on_cluster
+from quietmic.enhance.cluster.distribute import run_on_cluster
 from quietmic.enhance.cluster.remote import find_weights
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.hashes import hash_file, hash_files
 from quietmic.enhance.jsonfile import write_json
 from quietmic.enhance.measure.speed import hop_times
+from quietmic.enhance.processes import WorkerDied
 from quietmic.enhance.progress import Progress, silent
 from quietmic.models.export import export
 from quietmic.models.networks.spectra import analysis

@@ -1,6 +1,7 @@
 """A batch over the workers of a dask cluster: a few jobs per worker at a time, results as they come.
 
-The function that does one job is the one that a process pool calls; enhance/cluster/remote.py runs it on the worker.
+The function that does one job is the one that processes of this machine call; enhance/cluster/remote.py runs it on the
+worker.
 """
 
 import logging
@@ -16,6 +17,7 @@ from quietmic.enhance.cluster.connect import CONNECT_S, Cluster, connect
 from quietmic.enhance.cluster.order import longest_first
 from quietmic.enhance.cluster.remote import Needs, Refusal, needs_of, run_checked
 from quietmic.enhance.errors import QuietmicError
+from quietmic.enhance.processes import WorkerDied
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -26,13 +28,6 @@ WINDOW = 4  # jobs per worker that the scheduler knows of
 LOOK_AHEAD = 16  # jobs per worker among which the longest goes first
 MAX_DEATHS = 3  # workers that one job may take with it
 _TICK_S = 1.0
-
-
-@dataclass(frozen=True)
-class WorkerDied:
-    """Stands for the result of a job that took MAX_DEATHS workers with it."""
-
-    reason: str = f"its worker process died {MAX_DEATHS} times"
 
 
 def run_on_cluster(
@@ -168,7 +163,7 @@ class _Batch(Generic[J, R]):
         if error is None:
             return self._ask(future.result)
         if isinstance(error, KilledWorker):
-            return WorkerDied()
+            return WorkerDied(f"its worker process died {MAX_DEATHS} times")
         if isinstance(error, ImportError):
             raise QuietmicError(f"a worker lacks this version of quietmic or what it needs: {error}") from error
         raise error

@@ -143,6 +143,8 @@ def _enhance(reader: AudioReader, job: FileJob, on_progress: Callable[[float], N
             writer.write(ready)
             if info.n_samples:
                 on_progress(min(1.0, reader.n_read / info.n_samples))
+        if reader.damage and not reader.n_read:
+            raise QuietmicError(f"nothing of it can be read: {reader.damage}")
     warnings = [*reader.warnings, *writer.notes]
     if n_bad := sum(stream.non_finite for stream in streams):
         warnings.append(f"{n_bad} samples were NaN or infinite and count as silence")

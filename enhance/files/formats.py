@@ -52,6 +52,12 @@ def is_audio(path: Location) -> bool:
         return False
 
 
+def find_sounds(folder: Path) -> list[Path]:
+    """Sound files to any depth; no hidden ones, as the "._a.wav" that macOS leaves beside "a.wav" is no sound."""
+    paths = (path for path in folder.rglob("*") if is_audio_name(path) and path.is_file())
+    return sorted(p for p in paths if not any(part.startswith(".") for part in p.relative_to(folder).parts))
+
+
 def is_file_name(path: Location) -> bool:
     """Whether a name for output means a file: its ending is one of a format, or looks like a mistaken one."""
     return is_audio_name(path) or _LOOKS_LIKE_ENDING.fullmatch(path.suffix) is not None

@@ -139,7 +139,7 @@ class LibraryDecoder:
             n_until = self._n_of_part + n_good
             is_whole = self.info.is_counted and n_until >= self._n_declared()
             follows = self._finds_flac()
-            if not (is_whole and n_good == 0) and not (follows and (is_whole or not self.info.is_counted)):
+            if not is_whole and not (follows and not self.info.is_counted):
                 self.damage = self.damage or f"damaged after {n_until} samples"
             return block[:n_good]
 

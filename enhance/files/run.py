@@ -1,13 +1,11 @@
 """A batch of files over processes or a cluster."""
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from typing import Any
 
 from quietmic.enhance.cluster.connect import Cluster
-from quietmic.enhance.cluster.distribute import WorkerDied, run_on_cluster
+from quietmic.enhance.cluster.distribute import run_on_cluster
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files.batch import FileJob, FileResult, Options, enhance_file
 from quietmic.enhance.files.parts import remove_parts
@@ -17,7 +15,7 @@ from quietmic.enhance.files.resume import Journal
 from quietmic.enhance.files.storage import Location, stamp
 from quietmic.enhance.hashes import hash_once
 from quietmic.enhance.onnxfile import read_card
-from quietmic.enhance.processes import worker_pool
+from quietmic.enhance.processes import WorkerDied, run_in_processes
 
 
 @dataclass(frozen=True)
@@ -141,17 +139,11 @@ def _finished(
             yield job, enhance_file(job, on_progress)
         return
     # Fresh processes: a fork would inherit the threads of ONNX Runtime half alive.
-    with worker_pool(min(n_jobs, len(jobs)), "spawn") as pool:
-        futures = {pool.submit(enhance_file, job): job for job in jobs}
-        for future in as_completed(futures):
-            yield futures[future], _result_of(future, futures[future])
-
-
-def _result_of(future: Future[FileResult], job: FileJob) -> FileResult:
-    try:
-        return future.result()
-    except BrokenProcessPool:
-        return FileResult(job.source, job.target, "failed", "a worker process died before it was done")
+    for job, result in run_in_processes(enhance_file, jobs, n_jobs, "spawn"):
+        if isinstance(result, WorkerDied):
+            remove_parts(job.target)
+            result = FileResult(job.source, job.target, "failed", result.reason)
+        yield job, result
 
 
 def summarise(model: str, results: list[FileResult], elapsed_s: float) -> dict[str, Any]:

@@ -7,7 +7,7 @@ their header again at the end, then up in parts; the name appears when all is th
 import posixpath
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,6 +16,7 @@ from quietmic.enhance.errors import QuietmicError
 _BLOCK_BYTES = 5 << 20
 # These put a file under its name when it is whole; the others get another name first.
 _ATOMIC = ("s3", "s3a", "gs", "gcs", "abfs", "az", "memory")
+_SILENT = ("http://", "https://")  # a server that does not answer is taken there for a file that is missing
 
 
 class Url(str):
@@ -50,7 +51,11 @@ class Url(str):
     def is_file(self) -> bool:
         """Whether there is a file of this name."""
         with self._told():
-            return bool(self._system.isfile(self._path))
+            found = bool(self._system.isfile(self._path))
+            if not found and self.startswith(_SILENT):
+                with suppress(FileNotFoundError):
+                    self._system.cat_file(self._path, 0, 1)
+            return found
 
     def is_dir(self) -> bool:
         """Whether there are files below this name."""
@@ -122,7 +127,8 @@ class Url(str):
 
             return url_to_fs(str(self))[0]
         except ImportError as error:
-            raise QuietmicError(f"{self} needs more packages: pip install 'quietmic[scale]'", exit_code=2) from error
+            needed = "pip install 'quietmic[scale]'" if error.name == "fsspec" else str(error)
+            raise QuietmicError(f"{self} needs more packages: {needed}", exit_code=2) from error
         except ValueError as error:
             raise QuietmicError(f"{self}: {error}", exit_code=2) from error
 

@@ -1,6 +1,7 @@
 """What an archive of recordings would cost: core hours and bandwidth, from the throughput measured here."""
 
 import time
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import numpy as np
 from quietmic.enhance.cluster.cores import usable_cores
 from quietmic.enhance.network import OnnxNetwork
 from quietmic.enhance.onnxfile import read_card
-from quietmic.enhance.processes import worker_pool
+from quietmic.enhance.processes import map_in_processes
 from quietmic.enhance.signals import cut_blocks, enhance_signal
 from quietmic.enhance.stream import Stream
 
@@ -29,8 +30,7 @@ def plan(target: str, hours: float, cores: int, link_mbit: float, seconds: float
         seconds: of audio for each core of the measurement.
     """
     n_workers = usable_cores()
-    with worker_pool(n_workers, "spawn") as pool:
-        times = list(pool.map(time_file, [target] * n_workers, [seconds] * n_workers))
+    times = list(map_in_processes(partial(time_file, target), [seconds] * n_workers, n_workers, "spawn"))
     throughput = seconds / float(np.mean(times))
     rate = read_card(target).stft.sample_rate
     core_hours = hours / throughput

@@ -7,17 +7,14 @@ cache, so that a run that was stopped goes on where it was, and a second one cos
 import json
 import logging
 from collections.abc import Callable, Generator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import dataclass
 from hashlib import sha256
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from quietmic.enhance.cluster.connect import Cluster
-from quietmic.enhance.cluster.distribute import WorkerDied, run_on_cluster
+from quietmic.enhance.cluster.distribute import run_on_cluster
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files import audio
 from quietmic.enhance.hashes import hash_file, hash_files
@@ -32,7 +29,7 @@ from quietmic.enhance.measure.statistics import SEED
 from quietmic.enhance.measure.summary import GAIN_NAMES, Row, summarise_rows
 from quietmic.enhance.measure.systems import NOISY, System, describe_system, noisy_system
 from quietmic.enhance.measure.wideband import WIDEBAND_NAMES, WIDEBAND_REVISION
-from quietmic.enhance.processes import worker_pool
+from quietmic.enhance.processes import WorkerDied, run_in_processes
 from quietmic.enhance.progress import Progress, silent
 
 logger = logging.getLogger(__name__)
@@ -209,7 +206,7 @@ def _tell_left_out(systems: list[System], counts: list[int]) -> None:
 
 
 def _run(jobs: list[Job], n_jobs: int, cluster: Cluster | None) -> Generator[tuple[Job, Row | QuietmicError]]:
-    """Results as they come; a few jobs per worker are handed out at a time."""
+    """Results as they come."""
     if cluster:
         yield from _on_cluster(jobs, cluster)
         return
@@ -217,19 +214,8 @@ def _run(jobs: list[Job], n_jobs: int, cluster: Cluster | None) -> Generator[tup
         for job in jobs:
             yield job, try_job(job)
         return
-    pending = iter(jobs)
-    running: dict[Future[Row | QuietmicError], Job] = {}
-    with worker_pool(n_jobs, "spawn") as pool:
-        try:
-            while True:
-                for job in islice(pending, 4 * n_jobs - len(running)):
-                    running[pool.submit(try_job, job)] = job
-                if not running:
-                    return
-                for done in wait(running, return_when=FIRST_COMPLETED).done:
-                    yield running.pop(done), done.result()
-        except BrokenProcessPool as error:
-            raise QuietmicError("a worker process died; the same command goes on where this one stopped") from error
+    for job, row in run_in_processes(try_job, jobs, n_jobs, "spawn"):
+        yield job, _or_raise(row, job)
 
 
 def _on_cluster(jobs: list[Job], cluster: Cluster) -> Generator[tuple[Job, Row | QuietmicError]]:
@@ -240,9 +226,14 @@ def _on_cluster(jobs: list[Job], cluster: Cluster) -> Generator[tuple[Job, Row |
         try_job, map(absolute_job, jobs), cluster, models, lambda job: job.recording.noisy.stat().st_size
     )
     for job, row in finished:
-        if isinstance(row, WorkerDied):
-            raise QuietmicError(f"{job.recording.name} with {job.system.label}: {row.reason}")
-        yield asked[job.key], row
+        yield asked[job.key], _or_raise(row, job)
+
+
+def _or_raise(row: Row | QuietmicError | WorkerDied, job: Job) -> Row | QuietmicError:
+    if isinstance(row, WorkerDied):
+        message = f"{job.recording.name} with {job.system.label}: {row.reason}"
+        raise QuietmicError(f"{message}; the same command goes on where this one stopped")
+    return row
 
 
 def _cache_path(cache: Path, key: str) -> Path:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from quietmic.enhance.csvfile import read_table, read_text
 from quietmic.enhance.errors import QuietmicError
-from quietmic.enhance.files.formats import is_audio_name
+from quietmic.enhance.files.formats import find_sounds
 
 RECORDINGS = Path(__file__).resolve().parents[2] / "recordings"
 """Recordings that travel with quietmic: all of them in a checkout, one of them once installed."""
@@ -63,7 +63,7 @@ def find_recordings(folder: Path) -> list[Recording]:
     roots = _layouts(folder)
     if not roots:
         return _side_by_side(folder) or _add_told(_without_clean(folder), folder)
-    for path in _sounds(folder):
+    for path in find_sounds(folder):
         if not any(path.is_relative_to(root) for root in roots):
             found = ", ".join(str(root / _noisy_of(root)[0]) for root in roots)
             message = f"{path} belongs to none of {found}: name one folder, or take it away"
@@ -151,7 +151,7 @@ def _only(noisy: Path, root: Path) -> list[Recording]:
     Raises:
         QuietmicError: there is sound beside them, which may be their pairs under another name.
     """
-    if others := [path for path in _sounds(root) if not path.is_relative_to(noisy)]:
+    if others := [path for path in find_sounds(root) if not path.is_relative_to(noisy)]:
         message = f"{others[0]} lies in no folder 'clean' beside {noisy}, and belongs to none of its files"
         raise QuietmicError(message, exit_code=2, argument="clean")
     return _without_clean(noisy)
@@ -162,14 +162,8 @@ def _nested(folder: Path) -> Path:
     return folder / folder.name if (folder / folder.name).is_dir() else folder
 
 
-def _sounds(folder: Path) -> list[Path]:
-    """Sound files to any depth; no hidden ones, as the "._a.wav" that macOS leaves beside "a.wav" is no sound."""
-    paths = (path for path in folder.rglob("*") if is_audio_name(path) and path.is_file())
-    return sorted(p for p in paths if not any(part.startswith(".") for part in p.relative_to(folder).parts))
-
-
 def _paired(noisy: Path, clean: Path) -> list[Recording]:
-    targets = _unique((_key(_name(path, clean)), path) for path in _sounds(clean))
+    targets = _unique((_key(_name(path, clean)), path) for path in find_sounds(clean))
     recordings = []
     for recording in _alone(noisy):
         if _key(recording.name) not in targets:
@@ -181,7 +175,7 @@ def _paired(noisy: Path, clean: Path) -> list[Recording]:
 
 
 def _side_by_side(folder: Path) -> list[Recording]:
-    sounds = [(_name(path, folder), path) for path in _sounds(folder)]
+    sounds = [(_name(path, folder), path) for path in find_sounds(folder)]
     noisy, clean = (
         _unique((name.removesuffix(ending), path) for name, path in sounds if name.endswith(ending))
         for ending in ("_noisy", "_clean")
@@ -190,7 +184,7 @@ def _side_by_side(folder: Path) -> list[Recording]:
 
 
 def _alone(folder: Path) -> list[Recording]:
-    paths = _unique((_name(path, folder), path) for path in _sounds(folder))
+    paths = _unique((_name(path, folder), path) for path in find_sounds(folder))
     if not paths:
         raise QuietmicError(f"no sound files in {folder}", exit_code=2)
     return [Recording(name, path, None, _facts_of_name(path)) for name, path in paths.items()]
@@ -237,7 +231,7 @@ def _add_told(recordings: list[Recording], folder: Path) -> list[Recording]:
 
 def _add_reverberant(recordings: list[Recording], folder: Path) -> list[Recording]:
     """Scenes with the speech that was mixed into them, where the folder has it under the same name."""
-    speech = {_name(path, folder): path for path in _sounds(folder)}
+    speech = {_name(path, folder): path for path in find_sounds(folder)}
     return [replace(one, reverberant=speech.get(one.name)) for one in recordings]
 
 

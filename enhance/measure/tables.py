@@ -77,8 +77,13 @@ class Table:
     def markdown(self) -> str:
         """Title and table; the first column to the left, the others to the right."""
         rule = ["---", *["---:"] * (len(self.headings) - 1)]
-        lines = ["| " + " | ".join(cells) + " |" for cells in [self.headings, rule, *self.rows]]
+        lines = ["| " + " | ".join(map(_cell, cells)) + " |" for cells in [self.headings, rule, *self.rows]]
         return f"{self.title}\n\n" + "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    """Names come from manifests: what would begin another cell or line is no part of the table."""
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def markdown(tables: list[Table]) -> str:

@@ -75,7 +75,9 @@ def write_into(page: Path, name: str, text: str, command: str = "python tools/wr
     start, end = f"<!-- {name}: written by `{command}` -->", f"<!-- end of {name} -->"
     old = page.read_text(encoding="utf-8")
     if start not in old or end not in old:
-        raise QuietmicError(f"{page} has no place for the {name}: put the lines\n{start}\n{end}\ninto it", exit_code=2)
+        raise QuietmicError(
+            f"{page} has no place for the {name}: put the lines '{start}' and '{end}' into it", exit_code=2
+        )
     before, after = old.split(start)[0], old.split(end)[1]
     page.write_text(f"{before}{start}\n{text}\n{end}{after}", encoding="utf-8")
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import repeat
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +16,9 @@ from filelock import FileLock
 from quietmic.enhance.csvfile import read_table
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files import audio
+from quietmic.enhance.files.formats import find_sounds
 from quietmic.enhance.hashes import hash_contents
-from quietmic.enhance.processes import worker_pool
+from quietmic.enhance.processes import map_in_processes
 from quietmic.enhance.progress import Progress, describe_minutes, silent
 
 logger = logging.getLogger(__name__)
@@ -25,7 +26,8 @@ logger = logging.getLogger(__name__)
 SAMPLE_RATE = 16000
 N_TRIED = 8  # files by which the cost of all is told
 PART = ".part"  # ending of what is not whole yet
-AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff"}
+SPLIT_NAMES = {"subset", "set", "partition", "fold", "splits", "data_split", "usage"}  # what others call a column split
+SPLITS = {"train", "training", "valid", "validation", "val", "dev", "devel", "test", "testing", "eval", "holdout"}
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,8 @@ def list_files(folder: Path, split: str) -> list[dict[str, str]]:
     if manifest := find_manifest(folder):
         rows = _read_rows(manifest, split)
     else:
-        files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
-        rows = [{"path": str(p.relative_to(folder)), "speaker": str(p.parent.relative_to(folder))} for p in files]
+        files = [path.relative_to(folder) for path in find_sounds(folder)]
+        rows = [{"path": str(path), "speaker": str(path.parent)} for path in files]
     if not rows:
         raise QuietmicError(
             f"{folder}: no audio files of split '{split}'. Give a folder of audio files, or a manifest.csv."
@@ -87,7 +89,9 @@ def find_manifest(folder: Path) -> Path | None:
 
 def _read_rows(manifest: Path, split: str) -> list[dict[str, str]]:
     rows, lines = [], dict[Path, int]()
-    for line, row in read_table(manifest, "path"):
+    table = list(read_table(manifest, "path"))
+    _refuse_other_splits(manifest, [row for _, row in table])
+    for line, row in table:
         earlier = lines.setdefault(Path(row["path"]), line)
         if earlier != line:
             message = f"'{row['path']}' stands in line {earlier} too, where its split may be another"
@@ -98,6 +102,15 @@ def _read_rows(manifest: Path, split: str) -> list[dict[str, str]]:
             raise QuietmicError(f"{manifest}, line {line}: '{row['path']}' is not there", exit_code=2)
         rows.append(row)
     return rows
+
+
+def _refuse_other_splits(manifest: Path, rows: list[dict[str, str]]) -> None:
+    """Without a column `split` all rows train, those as well that a column of another name holds out."""
+    for column in rows[0] if rows and "split" not in rows[0] else ():
+        values = {row[column].lower() for row in rows} - {""}
+        if column in SPLIT_NAMES or (values and values <= SPLITS):
+            message = f"the column '{column}' seems to say what trains and what is held out: call it 'split', with"
+            raise QuietmicError(f"{manifest}: {message} the values 'train' and 'valid', or remove it", exit_code=2)
 
 
 def _decode(path: Path, sample_rate: int) -> np.ndarray:
@@ -174,11 +187,10 @@ def pack_folder(
     if arrays is None:
         paths = [folder / name for name in names]
         _tell_cost(folder, paths, cache, jobs, sample_rate)
-        with worker_pool(jobs) as pool:
-            pieces = []
-            for piece in pool.map(_decode, paths, repeat(sample_rate), chunksize=16):
-                pieces.append(piece)
-                progress(f"decoding {folder.name}", len(pieces), len(rows))
+        pieces = []
+        for piece in map_in_processes(partial(_decode, sample_rate=sample_rate), paths, jobs):
+            pieces.append(piece)
+            progress(f"decoding {folder.name}", len(pieces), len(rows))
         with written_whole(target) as part:
             np.save(part / "starts.npy", np.cumsum([0] + [len(p) for p in pieces]))
             np.save(part / "samples.npy", np.concatenate(pieces))

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from quietmic.enhance.processes import worker_pool
+from quietmic.enhance.processes import map_in_processes
 from quietmic.enhance.progress import Progress, describe_minutes, silent
 from quietmic.models.mixtures.pack import SAMPLE_RATE, rate_suffix, written_whole
 
@@ -174,21 +174,20 @@ def build_rooms(
     simulate = partial(simulate_room, ranges=ranges, sample_rate=sample_rate)
     _tell_cost(simulate, count, seed, target, jobs)
     entries, flat, offset = [], [], 0
-    with worker_pool(jobs) as pool:
-        for room in pool.map(simulate, [_seed_of(seed, i) for i in range(count)], chunksize=4):
-            data = room.responses.astype(np.float16)
-            flat.append(data.ravel())
-            entries.append(
-                {
-                    "offset": offset,
-                    "shape": data.shape,
-                    "direct": room.direct.tolist(),
-                    "mics_m": np.round(room.mics_m, 4).tolist(),
-                    "rt60_s": round(room.rt60_s, 4),
-                }
-            )
-            offset += data.size
-            progress("simulating rooms", len(entries), count)
+    for room in map_in_processes(simulate, [_seed_of(seed, i) for i in range(count)], jobs):
+        data = room.responses.astype(np.float16)
+        flat.append(data.ravel())
+        entries.append(
+            {
+                "offset": offset,
+                "shape": data.shape,
+                "direct": room.direct.tolist(),
+                "mics_m": np.round(room.mics_m, 4).tolist(),
+                "rt60_s": round(room.rt60_s, 4),
+            }
+        )
+        offset += data.size
+        progress("simulating rooms", len(entries), count)
     with written_whole(target) as part:
         np.save(part / "rooms.npy", np.concatenate(flat))
         (part / "rooms.json").write_text(json.dumps({"facts": facts, "rooms": entries}))

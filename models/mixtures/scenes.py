@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from quietmic.enhance.cluster.connect import Cluster
-from quietmic.enhance.cluster.distribute import WorkerDied, run_on_cluster
+from quietmic.enhance.cluster.distribute import run_on_cluster
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files import audio
-from quietmic.enhance.processes import worker_pool
+from quietmic.enhance.processes import WorkerDied, run_in_processes
 from quietmic.enhance.progress import Progress, silent
 from quietmic.models.mixtures.mixing import mix, stack_scenes
 from quietmic.models.mixtures.pack import find_manifest, pack_folder
@@ -142,7 +142,7 @@ def make_scenes(
         (wanted.folder / part).mkdir(parents=True, exist_ok=True)
     work = [SceneJob(wanted, i) for i in range(wanted.count)]
     rows: dict[int, Row] = {}
-    for job, row in _on_cluster(work, cluster) if cluster else _in_processes(work, jobs):
+    for job, row in _make_all(work, jobs, cluster):
         rows[job.index] = row
         progress("mixing scenes", len(rows), len(work))
     manifest = wanted.folder / "manifest.csv"
@@ -153,13 +153,9 @@ def make_scenes(
     return manifest
 
 
-def _in_processes(work: list[SceneJob], jobs: int) -> Iterator[tuple[SceneJob, Row]]:
-    with worker_pool(jobs) as pool:
-        yield from zip(work, pool.map(make_scene, work), strict=True)
-
-
-def _on_cluster(work: list[SceneJob], cluster: Cluster) -> Iterator[tuple[SceneJob, Row]]:
-    for job, row in run_on_cluster(make_scene, work, cluster):
+def _make_all(work: list[SceneJob], jobs: int, cluster: Cluster | None) -> Iterator[tuple[SceneJob, Row]]:
+    made = run_on_cluster(make_scene, work, cluster) if cluster else run_in_processes(make_scene, work, jobs)
+    for job, row in made:
         if isinstance(row, WorkerDied):
             raise QuietmicError(f"scene {job.index}: {row.reason}")
         yield job, row

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from quietmic.cli.lines import one_line
+
 LINES = 10  # for each part of the work, where there is no terminal
 
 
@@ -19,7 +21,7 @@ class Bar:
 
     def __call__(self, what: str, done: float, total: float, note: str = "") -> None:
         """Moves the bar of `what`, or begins another one where the same work is done once more."""
-        text = f"{what} ({note})" if note else what
+        text = one_line(f"{what} ({note})" if note else what)
         if not self._bars.console.is_terminal:
             self._tell(what, done, total, text)
             return

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from quietmic.cli.hints import with_hint
+from quietmic.cli.lines import one_line
 from quietmic.cli.options import (
     band_option,
     channels_option,
@@ -16,7 +17,6 @@ from quietmic.cli.options import (
     limit_option,
     model_option,
 )
-from quietmic.enhance.redact import redact
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -143,11 +143,12 @@ def show_batch(batch: "Batch", console: "Console") -> list["FileResult"]:
 def describe(result: "FileResult") -> str:
     """One line on what became of a file."""
     if result.status != "enhanced":
-        return redact(f"{result.status}: {result.source}: {with_hint(result.reason, result.argument)}")
+        return one_line(f"{result.status}: {result.source}: {with_hint(result.reason, result.argument)}")
     speed = result.audio_s / result.elapsed_s if result.elapsed_s else 0.0
     stereo = f", channels {result.stereo}" if result.stereo else ""
     line = f"enhanced: {result.source} -> {result.target} ({result.audio_s:.1f} s, {speed:.0f} x real time{stereo})"
-    return redact("".join([line, *(f"\nwarning: {result.source}: {warning}" for warning in result.warnings)]))
+    lines = [line, *(f"warning: {result.source}: {warning}" for warning in result.warnings)]
+    return "\n".join(map(one_line, lines))
 
 
 def show_summary(console: "Console", results: list["FileResult"], summary: dict[str, Any]) -> None:

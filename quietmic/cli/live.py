@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from quietmic.cli.lines import one_line
 from quietmic.cli.options import device_options, json_option, live_band_option, live_model_option
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ def board(json_path: str | None) -> None:
     candidates = live_candidates(None, preferred=profile.default_model) if catalogue.models else []
     for model in catalogue.missing:
         if not model.is_damaged:  # that stands in the log
-            click.echo(model.reason, err=True)
+            click.echo(one_line(model.reason), err=True)
     choice = choose_model(candidates, 1, profile.threads) if candidates else None
     if json_path is not None:
         put_json(asdict(profile) | {"reason": reason, "choice": choice and asdict(choice)}, json_path)

@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 
 import click
 
-from quietmic.enhance.redact import redact
+from quietmic.cli.lines import one_line
 
 
 class _ToStandardError(logging.Handler):
@@ -16,7 +16,7 @@ class _ToStandardError(logging.Handler):
         """Writes to what is standard error now, which a progress bar may have replaced."""
         prefix = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
         with suppress(OSError):  # a terminal that is gone must not end a run
-            click.echo(f"{prefix}{redact(record.getMessage())}", err=True)
+            click.echo(f"{prefix}{one_line(record.getMessage())}", err=True)
 
 
 _LOGGER = logging.getLogger("quietmic")

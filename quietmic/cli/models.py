@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from quietmic.cli.lines import one_line
 from quietmic.cli.options import json_option
 
 
@@ -21,7 +22,7 @@ def models(json_path: str | None) -> None:
     else:
         click.echo(format_models(rows))
     for model in catalogue.missing:
-        click.echo(model.reason, err=True)
+        click.echo(one_line(model.reason), err=True)
 
 
 def format_models(rows: list[dict[str, Any]]) -> str:

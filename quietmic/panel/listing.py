@@ -8,19 +8,18 @@ from typing import Any
 
 from quietmic.devices.sound import Sound
 from quietmic.enhance.errors import QuietmicError
-from quietmic.enhance.processes import worker_pool
+from quietmic.enhance.processes import map_in_processes
 
 
 def offer_devices() -> dict[str, Any]:
     """Microphones and loudspeakers, whether there can be a virtual microphone, and why there is nothing."""
     try:
-        with worker_pool(1, "spawn") as pool:
-            return pool.submit(_list_devices).result()
+        return next(map_in_processes(_list_devices, ["the list of sound devices"], 1, "spawn"))
     except Exception as error:  # whatever the sound system does, files can be enhanced
         return {"inputs": [], "outputs": [], "virtual": False, "about": str(error) or type(error).__name__}
 
 
-def _list_devices() -> dict[str, Any]:
+def _list_devices(job: str) -> dict[str, Any]:
     sound = Sound.find()
     try:
         devices, about = sound.list_devices(), ""
