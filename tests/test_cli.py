@@ -201,3 +201,23 @@ def test_options_that_are_gathered_become_one_argument() -> None:
 
     assert [parameter.name for parameter in shown.params] == ["first", "left", "right", "last"]
     assert CliRunner().invoke(shown, ["--right", "5"]).output == "[1, (2, (1, 5)), 4]\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["scenes", "--classes", "rain", "--classes", "wind"],
+        ["denoise", "-o", "clean", "--out", "other", "noisy.wav"],
+        ["bench", "--seconds", "2", "--model", "tcn-tiny", "--seconds", "3"],
+    ],
+)
+def test_an_option_that_takes_one_value_is_refused_twice(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(arguments) == 2
+    assert "is given 2 times, but takes one value" in capsys.readouterr().err
+
+
+def test_options_of_several_values_and_flags_may_stand_twice(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["evaluate", "--fast", "--fast", "--model", "none-a", "--model", "none-b", "nowhere"]) == 2
+    assert "times" not in capsys.readouterr().err

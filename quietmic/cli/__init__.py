@@ -51,6 +51,27 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(module, name.replace("-", "_"))
         return command
 
+    def resolve_command(
+        self, context: click.Context, arguments: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Finds the command; an option whose first value would be dropped for its second is refused."""
+        name, command, rest = super().resolve_command(context, arguments)
+        if command is not None:
+            _refuse_repeated(click.Context(command, parent=context, info_name=name), rest)
+        return name, command, rest
+
+
+def _refuse_repeated(context: click.Context, arguments: list[str]) -> None:
+    try:
+        _, _, given = context.command.make_parser(context).parse_args(list(arguments))
+    except click.UsageError:
+        return  # the command says it better
+    for option in given:
+        takes_one = isinstance(option, click.Option) and not (option.multiple or option.is_flag or option.count)
+        if takes_one and given.count(option) > 1:
+            name, times = option.opts[-1], given.count(option)
+            raise click.BadOptionUsage(name, f"{name} is given {times} times, but takes one value.", context)
+
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
