@@ -134,10 +134,10 @@ def _trim(rir: list[list[np.ndarray]], arrival: np.ndarray, mics_m: np.ndarray, 
     return Room(responses, direct, mics_m, rt60)
 
 
-def early_part(response: np.ndarray, direct: int, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
+def early_part(response: np.ndarray, direct: int, sample_rate: int = SAMPLE_RATE, early_s: float = EARLY_S) -> np.ndarray:
     """The direct sound and the first 50 ms of reflections of one response [n_taps]: what the target is made with."""
     early = response.copy()
-    early[direct + int(EARLY_S * sample_rate) :] = 0
+    early[direct + int(early_s * sample_rate) :] = 0
     return early
 
 

@@ -25,6 +25,7 @@ class MixConfig:
     diffuse: float = 0.5
     clean: float = 0.03
     noise_only: float = 0.04
+    early_ms: float = 50.0
     late_start: float = 0.0
     moving: float = 0.0
     dry: float = 0.08
@@ -44,7 +45,7 @@ class MixConfig:
 
 def no_augmentation(config: MixConfig) -> MixConfig:
     """Settings without distortions and rarities, so that validation hears plain scenes."""
-    off = [f.name for f in fields(MixConfig) if f.type is float and f.name not in ("segment_s", "diffuse")]
+    off = [f.name for f in fields(MixConfig) if f.type is float and f.name not in ("segment_s", "diffuse", "early_ms")]
     values: dict[str, Any] = dict.fromkeys(off, 0.0)
     return replace(config, **values)
 

@@ -228,8 +228,8 @@ class SceneSource:
             direct = int(np.argmax(np.abs(response)))
         else:
             arrival = int(np.argmax(np.abs(responses[-1, 0, : FRACTIONAL_DELAY + ACROSS])))
-            early[1] = early_part(responses[-1, 0], arrival, self.sample_rate)
-        early[0] = early_part(responses[0, 0], direct, self.sample_rate)
+            early[1] = early_part(responses[-1, 0], arrival, self.sample_rate, self.config.early_ms / 1000)
+        early[0] = early_part(responses[0, 0], direct, self.sample_rate, self.config.early_ms / 1000)
         return responses, early, room.mics_m[mics], rt60_s
 
     def _draw_move(self, rng: np.random.Generator, noises: np.ndarray, early: np.ndarray) -> tuple[float, float]:

@@ -9,9 +9,9 @@ from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.served import MAX_MICS
 from quietmic.models.mixtures.source import MixConfig
 from quietmic.models.networks.registry import check_family
-from quietmic.models.training.losses import Perceptual
+from quietmic.models.training.losses import Weights
 
-NAMES = {int: "whole number", float: "number", str: "text", tuple: "list", dict: "table"}
+NAMES = {bool: "true or false", int: "whole number", float: "number", str: "text", tuple: "list", dict: "table"}
 
 
 @dataclass(frozen=True)
@@ -43,19 +43,15 @@ class TrainConfig:
     pesq_weight: float = 0.0
     stoi_weight: float = 0.0
     perceptual_every: int = 1
+    over_attenuation: float = 0.0
+    teacher_where_better: bool = False
     mics: tuple[int, ...] = (1,)
     seed: int = 0
 
-    @property
-    def perceptual(self) -> Perceptual:
-        """The weights of the terms that follow PESQ and STOI."""
-        return Perceptual(self.pesq_weight, self.stoi_weight)
-
-    def perceptual_at(self, step: int) -> Perceptual:
-        """The perceptual terms of a step; they cost as much as the network, so few steps bear them for all."""
-        if step % self.perceptual_every:
-            return Perceptual()
-        return Perceptual(self.perceptual_every * self.pesq_weight, self.perceptual_every * self.stoi_weight)
+    def weights_at(self, step: int) -> Weights:
+        """The weights of a step; perceptual terms cost as much as the network, so few steps bear them for all."""
+        every = 0 if step % self.perceptual_every else self.perceptual_every
+        return Weights(every * self.pesq_weight, every * self.stoi_weight, self.over_attenuation)
 
 
 def read_config(path: Path | None, model: str) -> TrainConfig:

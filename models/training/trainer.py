@@ -17,7 +17,7 @@ from quietmic.models.mixtures.source import SceneSource
 from quietmic.models.networks.beam import beam_or_reference
 from quietmic.models.networks.files import load_plain, save_whole
 from quietmic.models.networks.registry import build
-from quietmic.models.networks.spectra import analysis
+from quietmic.models.networks.spectra import analysis, synthesis
 from quietmic.models.training.config import TrainConfig
 from quietmic.models.training.losses import band_loss, spectra_loss
 from quietmic.models.training.parallel import Team
@@ -124,8 +124,8 @@ class Trainer:
     def _loss(self, batch: Batch) -> Tensor:
         noisy, chosen = analysis(batch.noisy, self.stft), self._choose()  # [B, M, F, T, 2]
         enhanced, freqs = self._forward(noisy, self.beam(noisy, chosen), chosen), self._frequencies(chosen)
-        perceptual = self.config.perceptual_at(self.step)
-        loss = spectra_loss(enhanced, batch.target, batch.noisy[:, 0], self.stft, freqs, perceptual)
+        weights = self.config.weights_at(self.step)
+        loss = spectra_loss(enhanced, batch.target, batch.noisy[:, 0], self.stft, freqs, weights)
         return loss + self._distillation(batch, enhanced, freqs)
 
     def _choose(self) -> Chosen:
@@ -172,7 +172,18 @@ class Trainer:
         if self.teacher is None or not self.config.teacher_weight or batch.noisy.shape[1] > 1:
             return torch.zeros((), device=self.device)
         waves = torch.from_numpy(self.teacher(batch.noisy[:, 0].cpu().numpy())).to(self.device)
+        if self.config.teacher_where_better:
+            waves = self._where_better(waves, batch, enhanced, freqs)
         return self.config.teacher_weight * band_loss(enhanced, waves, batch.noisy[:, 0], self.stft, freqs)
+
+    @torch.no_grad()
+    def _where_better(self, waves: Tensor, batch: Batch, enhanced: Tensor, freqs: Tensor | None) -> Tensor:
+        """The teacher's audio [B, n_samples], the clean target where the network has the smaller error."""
+        chosen = slice(None) if freqs is None else freqs
+        taught, wanted = (analysis(wave, self.stft)[:, chosen] for wave in (waves, batch.target))
+        better = (taught - wanted).square().sum(-1) < (enhanced.detach()[:, :, : wanted.shape[2]] - wanted).square().sum(-1)
+        mixed = synthesis(torch.where(better[..., None], taught, wanted), self.stft)
+        return nn.functional.pad(mixed, (0, waves.shape[1] - mixed.shape[1]))
 
     @torch.no_grad()
     def one_microphone_mask(self, noisy: Tensor, chosen: Chosen) -> Tensor:
