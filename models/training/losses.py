@@ -128,8 +128,8 @@ def wave_loss(enhanced: Tensor, target: Tensor, noisy: Tensor, over_attenuation:
         window = torch.hann_window(n_fft, device=enhanced.device)
         pair = torch.cat([enhanced / scale, target / scale])
         spectra = torch.stft(pair, n_fft, hop, window=window, return_complex=True) / (n_fft * 3 / 8) ** 0.5
-        spectra = torch.view_as_real(spectra)
-        spectral = spectral + spectral_loss(*spectra.chunk(2), over_attenuation).mean() / len(RESOLUTIONS)
+        given, wanted = torch.view_as_real(spectra).chunk(2)
+        spectral = spectral + spectral_loss(given, wanted, over_attenuation).mean() / len(RESOLUTIONS)
     return SPECTRAL_WEIGHT * spectral + SNR_WEIGHT * negative_snr(enhanced, target, noisy).mean()
 
 
