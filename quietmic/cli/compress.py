@@ -168,7 +168,11 @@ def compare_criteria(
 @scenes_option
 @rows_option
 @click.option(
-    "--over", type=click.Choice(["r", "beta", "thresh", "share", "ratios"]), required=True, help="What changes."
+    "--over",
+    type=click.Choice(["r", "beta", "thresh", "share", "ratios"]),
+    required=True,
+    metavar="NAME",
+    help="What changes: r, beta, thresh, share or ratios.",
 )
 @click.option("--values", required=True, metavar="X,X", help="Those it takes.")
 @seeds_option
