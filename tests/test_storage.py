@@ -1,7 +1,6 @@
 """Files in storage: memory, and an S3 server on loopback whose connections are cut."""
 
 import contextlib
-import importlib.util
 import socket
 import threading
 import urllib.request
@@ -328,11 +327,3 @@ def test_a_web_server_that_does_not_answer_is_no_missing_file(
     assert told.startswith(f"Error: {address}: the storage gives an error: ")
     assert "check its address" in told
     assert told.count("\n") == 1
-
-
-def test_storage_that_needs_another_package_names_it() -> None:
-    """Google's said to install the extra, which does not hold it."""
-    if importlib.util.find_spec("gcsfs"):
-        pytest.skip("it is installed here")
-    with pytest.raises(QuietmicError, match="gcsfs"):
-        find_location("gs://bucket/a.wav").exists()
