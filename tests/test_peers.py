@@ -198,3 +198,10 @@ def test_dpdfnet_runs_on_weights_that_are_there(tmp_path, monkeypatch):
     signal = voice(0.5)
     enhanced = find_peer("dpdfnet2").enhance(signal)
     assert enhanced[160:7680] == pytest.approx(signal[160:7680], abs=1e-5)
+
+
+def test_a_peer_whose_package_is_missing_says_what_to_install(monkeypatch):
+    """`listen` and `report` ended with a traceback where only some of the packages were there."""
+    monkeypatch.setitem(sys.modules, "dpdfnet", None)
+    with pytest.raises(QuietmicError, match=r"dpdfnet2 needs dpdfnet: pip install 'quietmic\[peers\]'"):
+        find_peer("dpdfnet2")

@@ -12,6 +12,7 @@ import soundfile
 import torch
 from corpus import SMALL_ROOMS, make_data, make_source, write_corpus
 
+from quietmic import cli
 from quietmic.enhance.errors import QuietmicError
 from quietmic.models.mixtures.pack import pack_folder
 from quietmic.models.mixtures.rooms import RoomCache
@@ -303,3 +304,13 @@ def test_scenes_to_score_may_be_of_any_format_and_layout(tmp_path: Path) -> None
     (tmp_path / "clean_testset_wav" / "a.ogg").unlink()
     with pytest.raises(QuietmicError, match="no pair"):
         next(read_scenes(tmp_path))
+
+
+@pytest.mark.parametrize("option", [("--minutes", "nan"), ("--minutes", "-1"), ("--minutes", "inf"), ("--rooms", "0")])
+def test_numbers_that_make_no_sense_are_wrong_use(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: tuple[str, str]
+) -> None:
+    """No number of minutes and no room at all were tracebacks."""
+    arguments = ["train", "--model", "tcn", "--speech", str(tmp_path), "--noise", str(tmp_path), "-o", "run"]
+    assert cli.main([*arguments, *(() if "--minutes" in option else ("--minutes", "1")), *option]) == 2
+    assert option[0] in capsys.readouterr().err

@@ -40,7 +40,9 @@ def sources_options(required: bool = False) -> Decorator:
         speech_option(required),
         noise_option(required),
         click.option("--measured", type=folder_in, help="Folder of measured room responses."),
-        click.option("--rooms", default=1600, show_default=True, help="Rooms to simulate, once."),
+        click.option(
+            "--rooms", type=click.IntRange(min=1), default=1600, show_default=True, help="Rooms to simulate, once."
+        ),
         click.option("--config", type=path_in, help="TOML file of the training; see recipes/train-*.toml."),
         click.option(
             "--cache", type=path_type, default=Path("runs/cache"), show_default=True,

@@ -54,6 +54,8 @@ def make_plan(out: Path, minutes: float, device: str, valid: Path | None, first:
     from quietmic.models.training.run import choose_device
     from quietmic.models.training.train import RunPlan
 
+    if not 0 <= minutes < float("inf"):  # not NaN either
+        raise click.BadParameter(f"{minutes}, but it must be a number of minutes", param_hint="--minutes")
     return RunPlan(out, minutes, choose_device(device), valid=valid, first=first)
 
 
