@@ -20,7 +20,7 @@ from quietmic.compression.criteria.context import Context, Decision
 from quietmic.compression.criteria.gates import GateSchedule
 from quietmic.compression.criteria.masks import prune_columns
 from quietmic.compression.criteria.table import find_criterion
-from quietmic.compression.factor.lowrank import choose_ranks, factor, ranks_for_budget
+from quietmic.compression.factor.lowrank import choose_ranks, factor, ranks_for_budget, uncalled_layers
 from quietmic.compression.factor.quantize import share_weights, sparse_bytes
 from quietmic.compression.finetune import distilled, finetune
 from quietmic.compression.fresh import drawn_anew
@@ -311,12 +311,12 @@ class _Run:
         if self.masks:
             self._note("not factored", ("single weights are zero, which factors would fill again",))
             return
-        if low.by == "thresh" or (budget and budget.kind == "units"):
-            budget = None
+        budget = None if low.by == "thresh" or (budget and budget.kind == "units") else budget
+        whole = uncalled_layers(self.model, self.example_inputs)
         if budget:
-            ranks = ranks_for_budget(self.model, partial(self.meter.spent, budget=budget), 1.0, low.gates)
+            ranks = ranks_for_budget(self.model, partial(self.meter.spent, budget=budget), 1.0, low.gates, whole)
         else:
-            ranks = choose_ranks(self.model, low.thresh, low.gates)
+            ranks = choose_ranks(self.model, low.thresh, low.gates, whole)
         self.model = fold_norms(self.model, self.example_inputs, set(ranks))
         self.model, self.factored = factor(self.model, ranks)
         if budget and self.meter.spent(self.model, budget) > 1:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from nets.lm import LanguageModel
+from nets.odd import Chain
 from nets.vgg import Vgg
 from torch import nn
 
@@ -18,6 +19,7 @@ from quietmic.compression.factor.lowrank import (
     ranks_for_budget,
     saves,
     svd_low_rank,
+    uncalled_layers,
 )
 from quietmic.compression.factor.lowrank_conv import factor_conv, factor_pointwise, factor_spatial, factor_tucker2
 from quietmic.compression.structure.rnn import split_layers
@@ -146,3 +148,25 @@ def test_linear_layer_keeps_its_bias():
     x = torch.randn(3, 5)
     assert factored[0].bias is None
     assert torch.allclose(factored(x), layer(x), atol=1e-6)
+
+
+class Standardised(nn.Conv1d):
+    """A convolution that works on its weights first."""
+
+    def forward(self, x):
+        return nn.functional.conv1d(x, self.weight / self.weight.std((1, 2), keepdim=True), self.bias)
+
+
+def test_only_layers_that_multiply_by_their_weights_are_factored():
+    """A standardised convolution became two, each standardised by itself: other outputs, without a word. Attention and
+    prototypes that are compared with features read the matrix of a layer, which was gone."""
+    model = nn.Sequential(Standardised(16, 16, 1), nn.Conv1d(16, 16, 1))
+    assert choose_ranks(model, 0.9).keys() == {"1"}
+    x = torch.randn(2, 5, 16)
+    prototypes = Chain(
+        lambda net, x: nn.functional.linear(net.a(x), nn.functional.normalize(net.p.weight)),
+        a=nn.Linear(16, 16), p=nn.Linear(16, 16),
+    )  # fmt: skip
+    assert choose_ranks(prototypes, 0.9, whole=uncalled_layers(prototypes, x)).keys() == {"a"}
+    attention = Chain(lambda net, x: net.a(*[net.q(x)] * 3)[0], a=nn.MultiheadAttention(16, 2), q=nn.Linear(16, 16))
+    assert choose_ranks(attention, 0.9, whole=uncalled_layers(attention, x)).keys() == {"q"}

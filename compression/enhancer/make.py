@@ -1,6 +1,6 @@
 """A compressed enhancer with everything that is shipped of it: ONNX files, cards, checkpoint, picture, record."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -77,8 +77,8 @@ def make_enhancer(
     draw_result(result, out.with_suffix(".png"))
     timed = [*(Path(file["path"]) for file in files.values()), *([parent.onnx] if parent.onnx else [])]
     rtfs = [hop_s / HOP_S for hop_s in hop_times(timed, TIMED_S)]
-    energies = hop_energies(timed, TIMED_S)
-    joules: list[float | None] = [*energies] if energies else [None] * len(timed)
+    measured = hop_energies(timed, TIMED_S)
+    joules: Sequence[float | None] = [None] * len(timed) if measured is None else measured
     before = metrics_of_parent(parent, out, scenes, progress) | {"rtf": rtfs[-1], "joules": joules[-1]}
     for file, rtf, energy in zip(files.values(), rtfs, joules, strict=False):
         file |= {"rtf": rtf, "joules": energy}

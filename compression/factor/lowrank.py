@@ -1,7 +1,7 @@
 """Low rank: matrices replaced by the product of two thin ones, only where that saves multiplications."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,9 @@ from quietmic.compression.factor.factored import FactoredLstm, ReducedInputRnn
 from quietmic.compression.factor.lowrank_conv import factor_conv, tucker2_macs
 from quietmic.compression.structure.rnn import replace
 from quietmic.compression.structure.swap import owners
+from quietmic.models.networks.run import Example, evaluating, example, run
+
+KINDS = (nn.Linear, nn.LSTM, nn.GRU, nn.Conv1d, nn.Conv2d)  # what can be factored
 
 
 @dataclass(frozen=True)
@@ -114,19 +117,22 @@ def factor_gates(rnn: nn.LSTM, ranks: list[int]) -> FactoredLstm:
 Ranks = dict[str, list[int]]  # layer -> ranks; what rebuilds a factored network
 
 
-def choose_ranks(model: nn.Module, thresh: float, gates: bool = False) -> Ranks:
+def choose_ranks(model: nn.Module, thresh: float, gates: bool = False, whole: Collection[str] = ()) -> Ranks:
     """Ranks of all layers where singular values below `thresh` times the largest are dropped, and that saves.
 
-    Layers that share weights stay whole.
+    Layers that share weights stay whole, and those of a class of their own that computes otherwise.
 
     Args:
         thresh: relative to the largest singular value of each matrix, 0..1.
         gates: LSTMs gate by gate, with the cell written out, in place of the input weights alone.
+        whole: further layers that stay so, as `uncalled_layers`.
     """
     ranks: Ranks = {}
     shared = shared_layers(model)
     for path, module in model.named_modules():
-        if path in shared:  # two factors beside a matrix that the other layer still needs
+        if path in shared or path in whole:  # two factors beside a matrix that somebody else still needs
+            continue
+        if not multiplies(module):
             continue
         if isinstance(module, nn.Linear):
             rank = rank_by_threshold(module.weight, thresh)
@@ -145,6 +151,27 @@ def choose_ranks(model: nn.Module, thresh: float, gates: bool = False) -> Ranks:
             if conv_ranks:
                 ranks[path] = conv_ranks
     return ranks
+
+
+def multiplies(module: nn.Module) -> bool:
+    """Whether a layer does with its weights what PyTorch's own of its kind does: a subclass may standardise them first,
+    or do anything else that two factors would not."""
+    own: Any = type(module)
+    return any(
+        own.forward is kind.forward and getattr(own, "_conv_forward", None) is getattr(kind, "_conv_forward", None)
+        for kind in KINDS if isinstance(module, kind)
+    )  # fmt: skip
+
+
+def uncalled_layers(model: nn.Module, inputs: Example) -> set[str]:
+    """Layers that a forward pass does not call, by path: whoever reads their weights wants one matrix."""
+    called: set[nn.Module] = set()
+    handles = [module.register_forward_pre_hook(lambda module, _: called.add(module)) for module in model.modules()]
+    with torch.no_grad(), evaluating(model):
+        run(model, example(inputs, model))
+    for handle in handles:
+        handle.remove()
+    return {path for path, module in model.named_modules() if module not in called}
 
 
 def shared_layers(model: nn.Module) -> set[str]:
@@ -197,8 +224,9 @@ def _plan(module: nn.Module, ranks: list[int]) -> tuple[Callable[[], nn.Module],
 
 
 def ranks_for_budget(
-    model: nn.Module, cost: Callable[[nn.Module], float], budget: float, gates: bool = False, steps: int = 10
-) -> Ranks:
+    model: nn.Module, cost: Callable[[nn.Module], float], budget: float, gates: bool = False,
+    whole: Collection[str] = (), steps: int = 10,
+) -> Ranks:  # fmt: skip
     """Ranks of the least common threshold at which the network costs at most `budget`, by bisection.
 
     Where even a threshold of 1 (rank one) costs more, the ranks of that are returned.
@@ -208,7 +236,6 @@ def ranks_for_budget(
     low, high = 0.0, 1.0
     for _ in range(steps):
         middle = (low + high) / 2
-        low, high = (
-            (low, middle) if cost(factor(model, choose_ranks(model, middle, gates))[0]) <= budget else (middle, high)
-        )
-    return choose_ranks(model, high, gates)
+        ranks = choose_ranks(model, middle, gates, whole)
+        low, high = (low, middle) if cost(factor(model, ranks)[0]) <= budget else (middle, high)
+    return choose_ranks(model, high, gates, whole)
