@@ -123,7 +123,7 @@ class CostModel:
             seconds: signal time that they stand for; MACs are given per second.
             rtf: real-time factor of a list of layers on some machine, for budgets of that kind.
         """
-        self.structure, self.seconds, self._rtf = structure, seconds, rtf
+        self.structure, self.inputs, self.seconds, self._rtf = structure, inputs, seconds, rtf
         self.count = count(model, inputs)
         self._parameters = _parameters(model, structure, {layer.name for layer in self.count.layers})
         _, self._matrix = self._sizes({})

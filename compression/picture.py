@@ -39,7 +39,7 @@ def draw_sweep(rows: Sequence[Row], over: str, path: Path) -> Path:
     from matplotlib import pyplot as plt
 
     table = summary(rows)
-    values = [float(label) for label in table]
+    values = list(table) if over == "ratios" else [float(label) for label in table]
     names = list(next(iter(table.values())))
     figure, axes = plt.subplots(1, len(names), figsize=(3.2 * len(names), 2.8), layout="constrained", squeeze=False)
     for axis, name in zip(axes[0], names, strict=True):
@@ -48,7 +48,7 @@ def draw_sweep(rows: Sequence[Row], over: str, path: Path) -> Path:
         axis.errorbar(values, means, yerr=halves, marker="o", color="#2a6f97", capsize=2)
         axis.set(xlabel=over, title=name.replace("_", " "))
         axis.spines[["top", "right"]].set_visible(False)
-        if over != "r":
+        if over in ("beta", "thresh"):
             axis.set_xscale("log")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)

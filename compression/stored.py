@@ -3,7 +3,8 @@
 import copy
 from pathlib import Path
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from quietmic.compression.checkpoint import state_of
 from quietmic.compression.structure.plain import plain_weights
@@ -28,8 +29,17 @@ def save_network(network: nn.Module, parent: nn.Module, path: Path) -> Path:
         if not inside and not _alike(before.get(name), module):
             exchanged.append(name)
     layers = {name: describe(network.get_submodule(name)) for name in exchanged}
-    save_whole({"layers": layers, "state": state_of(network)}, path)
+    save_whole({"layers": layers, "state": state_of(network), "buffers": _changed_buffers(network, parent)}, path)
     return path
+
+
+def _changed_buffers(network: nn.Module, parent: nn.Module) -> dict[str, Tensor]:
+    """Buffers that no state dictionary holds, where they are not the parent's any more: its class makes those anew."""
+    before, held = dict(parent.named_buffers()), network.state_dict()
+    return {
+        name: value for name, value in network.named_buffers()
+        if name not in held and (name not in before or not torch.equal(before[name], value))
+    }  # fmt: skip
 
 
 def _alike(before: nn.Module | None, after: nn.Module) -> bool:
@@ -59,5 +69,8 @@ def open_network(path: Path, fresh: nn.Module) -> nn.Module:
         name = f"{paths[module]}.{short}".lstrip(".")
         if name in stored["state"] and stored["state"][name].shape != getattr(module, short).shape:
             put_tensor(held, stored["state"][name])
+    for name, value in stored.get("buffers", {}).items():  # files of before have none
+        module_path, _, short = name.rpartition(".")
+        put_tensor([(network.get_submodule(module_path), short)], value)
     network.load_state_dict(stored["state"])
     return network.eval()

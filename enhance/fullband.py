@@ -16,7 +16,7 @@ from quietmic.enhance.arrays import Array, Spectra
 from quietmic.enhance.card import StftConfig
 from quietmic.enhance.resample import low_pass_gain
 from quietmic.enhance.stft import sqrt_hann
-from quietmic.enhance.uppergains import GainState, UpperGains
+from quietmic.enhance.uppergains import GainState, UpperGains, UpperSettings
 
 FRAMES_PER_HOP = 3  # of the upper band for one of the network: a sibilant begins within a few milliseconds
 
@@ -69,8 +69,9 @@ class UpperBand:
         self._rate = sample_rate
         self._window = sqrt_hann(2 * hop).reshape(2, hop)
         freqs = np.fft.rfftfreq(2 * hop, 1 / sample_rate)
-        around = 1 - low_pass_gain(freqs, lower.sample_rate) ** 2
-        self._gains = UpperGains(freqs, 2 * hop, lower)
+        self._first = first = int(np.searchsorted(freqs, UpperSettings().bands_hz[0]))
+        around = 1 - low_pass_gain(freqs[first:], lower.sample_rate) ** 2
+        self._gains = UpperGains(freqs[first:], 2 * hop, lower)
         # How much of what a band takes away each frequency loses: nothing where the network has all of it.
         self._shares = (self._gains.shapes * around).astype(np.float32)
 
@@ -142,8 +143,9 @@ class UpperBand:
         for half, part in enumerate(self._reference(cut, at[:, n_evidence:])):
             np.multiply(part, self._window[half], out=frames[:, half])
         spectra = np.fft.rfft(frames.reshape(n, 2 * hop))
-        taken = self._gains.find(spectra, at[:, :n_evidence], hops, state.gains)
-        spectra *= 1 - ((1 - floor) * taken) @ self._shares
+        upper = spectra[:, self._first :]
+        taken = self._gains.find(upper, at[:, :n_evidence], hops, state.gains)
+        upper *= 1 - ((1 - floor) * taken) @ self._shares
         frames = np.fft.irfft(spectra).reshape(n, 2, hop)
         frames *= self._window
         begins, ends = frames[:, 0], frames[:, 1]

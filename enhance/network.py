@@ -119,7 +119,8 @@ class OnnxNetwork:
         Raises:
             QuietmicError: a file that ONNX Runtime cannot load.
         """
-        return Hop(self, self._hop_session if self._has_hop(n_mics) else self._session, n_mics)
+        single = self._has_hop(n_mics)
+        return Hop(self, self._hop_session if single else self._session, n_mics, single)
 
     def _has_hop(self, n_mics: int) -> bool:
         """Whether there is a graph for one frame of so many microphones; some are for one alone."""
@@ -138,16 +139,17 @@ class Hop:
         beam: [n_freqs]; with one microphone the reference itself.
         enhanced: [n_freqs].
         mask: [n_freqs] speech presence; None where the graph gives none.
+        is_single: the graph is one for single frames, which costs less than that for any number.
     """
 
-    def __init__(self, network: OnnxNetwork, session: ort.InferenceSession, n_mics: int) -> None:
+    def __init__(self, network: OnnxNetwork, session: ort.InferenceSession, n_mics: int, is_single: bool) -> None:
         n_freqs = network.card.stft.n_freqs
         self.noisy = np.zeros((n_mics, n_freqs), np.complex64)
         self.beam = self.noisy[0] if n_mics == 1 else np.zeros(n_freqs, np.complex64)
         self.enhanced = np.zeros(n_freqs, np.complex64)
         gives_mask = any(node.name == "speech_mask" for node in session.get_outputs())
         self.mask = np.zeros(n_freqs, np.float32) if gives_mask else None
-        self._session = session
+        self._session, self.is_single = session, is_single
         self._sets = (network.initial_state(), network.initial_state())
         self._there, self._back = (self._bind(session, *sets) for sets in (self._sets, self._sets[::-1]))
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from copy import deepcopy
 from fractions import Fraction
-from functools import cached_property
 from math import ceil
 from typing import Any
 
@@ -23,7 +22,8 @@ from quietmic.enhance.served import Band, check_served
 from quietmic.enhance.stft import Stft
 from quietmic.enhance.streamstate import StreamState
 
-_CHUNK_FRAMES = 128  # frames per call of the network: a block of a file is one call, larger ones are hardly faster
+_CHUNK_HOPS = 128  # per call of the network: a block of a file is one call, larger ones are hardly faster
+_FEW_HOPS = 3  # one after the other in the graph for one, they take less than together in the graph for any number
 
 
 class Stream:
@@ -83,12 +83,14 @@ class Stream:
         self._spectra = np.zeros((n_mics, card.stft.n_freqs), np.complex64)
         self._hop_at_rate = ceil(card.stft.hop_length * ratio)
         self.beamformer = Beamformer(n_mics, card.stft.n_freqs) if network.uses_beam and n_mics > 1 else None
+        self._hop: Hop | None = None
         self.reset()
 
-    @cached_property
-    def _hop(self) -> Hop:
-        """Opened when the first single hop comes: blocks of a file do without."""
-        return self.network.bind(self.n_mics)
+    def _open_hop(self) -> Hop:
+        """Memory for single hops; it comes with the first of them, as blocks of a file do without."""
+        if self._hop is None:
+            self._hop = self.network.bind(self.n_mics)
+        return self._hop
 
     def warm_up(self) -> None:
         """Opens the graph for single hops and runs it once, so that the first block takes no longer than the others.
@@ -96,7 +98,7 @@ class Stream:
         Raises:
             QuietmicError: a file that ONNX Runtime cannot load.
         """
-        self._hop.run(self.network.initial_state())
+        self._open_hop().run(self.network.initial_state())
 
     def reset(self) -> None:
         """Back to the state of a fresh stream; the attenuation limit stays."""
@@ -204,28 +206,34 @@ class Stream:
         whole = remove_offset(heard, self._onset, state.offset)
         if self._upper and state.upper:
             self._upper.take(samples, heard - whole, state.upper)
-        # The beamformer and the choice of the reference go hop by hop, so several microphones do.
-        n_chunk = hop_length * (_CHUNK_FRAMES if self.n_mics == 1 else 1)
-        parts = [self._enhance(whole[:, i : i + n_chunk]) for i in range(0, n_whole, n_chunk)]
-        enhanced = np.concatenate(parts) if parts else np.zeros(0, np.float32)
+        enhanced = self._enhance(whole) if n_whole else np.zeros(0, np.float32)
         ready = self._resamplers[1].process(enhanced[None])[0] if self._resamplers else enhanced
         return self._upper.join(ready, state.upper) if self._upper and state.upper else ready
 
     def _enhance(self, hops: Array) -> Array:
-        """[n_mics, T * hop_length] at the model's rate -> [T * hop_length]; T = 1 with several microphones."""
-        if hops.shape[1] > self._stft.config.hop_length:
-            return self._enhance_chunk(hops)
-        state, hop = self._state, self._hop
+        """[n_mics, T * hop_length] at the model's rate -> [T * hop_length]."""
+        n_samples, hop_length = hops.shape[1], self._stft.config.hop_length
+        few = _FEW_HOPS if self._hop and self._hop.is_single else 1
+        # The beamformer and the choice of the reference go hop by hop, so several microphones do.
+        alone = self.n_mics > 1 or n_samples <= few * hop_length
+        n_chunk = hop_length if alone else _CHUNK_HOPS * hop_length
+        enhance = self._enhance_hop if alone else self._enhance_chunk
+        parts = [enhance(hops[:, i : i + n_chunk]) for i in range(0, n_samples, n_chunk)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _enhance_hop(self, samples: Array) -> Array:
+        """[n_mics, hop_length] -> [hop_length]."""
+        state, hop = self._state, self._open_hop()
         if state.reference:
-            self._run_array(hops, state.reference)
+            self._run_array(hop, samples, state.reference)
         else:
-            self._stft.analyse_hop(hops, state.stft, hop.noisy)
+            self._stft.analyse_hop(samples, state.stft, hop.noisy)
             state.network = hop.run(state.network)
         return self._stft.synthesise_hop(self._finish(hop.enhanced, hop.noisy[0]), state.stft)
 
-    def _run_array(self, samples: Array, reference: ReferenceState) -> None:
+    def _run_array(self, hop: Hop, samples: Array, reference: ReferenceState) -> None:
         """Analysis and network for one hop [n_mics, hop_length] of several microphones."""
-        state, hop, spectra = self._state, self._hop, self._spectra
+        state, spectra = self._state, self._spectra
         self._stft.analyse_hop(samples, state.stft, spectra)
         index = update_reference(samples, reference)
         hop.noisy[...] = spectra

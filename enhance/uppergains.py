@@ -59,7 +59,8 @@ class GainState:
 _LARGEST_CLUE = 12.0  # a natural logarithm; further off tells no more
 _TINY = 1e-20  # power that tells no more than nothing
 _NOTHING = 1e-30  # far below it, as what the network leaves of the faintest sound is still told
-_SURE = 1e-7  # share of speech, or of noise, that is as good as none
+_SURE = 1e-7  # share of noise that is as good as none
+_LEAST = 0.003  # share of speech, -50 dB: what a network leaves of steady noise below it flickers, and tells nothing
 _SILENCE = -30.0  # logarithm of the power of the loudest band, -130 dBFS, below which nothing teaches
 
 
@@ -78,7 +79,7 @@ class UpperGains:
         """Lays the bands over frequencies.
 
         Args:
-            freqs_hz: [n_freqs] of the spectra to shape, from 0 on.
+            freqs_hz: [n_freqs] of the spectra to shape, rising.
             n_fft: of the transform they come from, under a root of a Hann window.
             lower: the network's analysis.
             settings: those that the head was trained with by default.
@@ -115,18 +116,18 @@ class UpperGains:
         given = _parts(noisy)
         n, n_heard = len(given), self._n_heard
         powers = np.concatenate((_parts(enhanced) * given, given * given)) @ self._heard
-        left = np.maximum(powers[:n], _NOTHING)
-        share = np.minimum(np.maximum(left / (powers[n:] + 2 * _NOTHING), _SURE), 1 - _SURE)
+        left, given = np.maximum(powers[:n], _NOTHING), powers[n:]
+        share = np.minimum(np.maximum(left / (given + 2 * _NOTHING), _LEAST), 1 - _SURE)
         evidence = np.empty((n, self.n_evidence), np.float32)
         np.divide(share, 1 - share, out=evidence[:, :n_heard])
-        np.maximum(left * share, _TINY, out=evidence[:, n_heard:])
+        np.maximum(share * share * given, _TINY, out=evidence[:, n_heard:])
         return np.log(evidence, out=evidence)
 
     def find(self, spectra: NDArray[Any], evidence: Array, hops: list[int], state: GainState) -> Array:
         """What is to be taken away from frames.
 
         Args:
-            spectra: [n, n_freqs] complex64, contiguous.
+            spectra: [n, n_freqs] complex64, each frame contiguous.
             evidence: [n, n_evidence] as `hear` gives it, at the times of the frames.
             hops: where the frames of each hop of the network begin and the last one ends, [n_hops + 1].
             state: advanced.
@@ -165,7 +166,7 @@ class UpperGains:
         return clues, noise
 
     def levels(self, spectra: NDArray[Any]) -> Array:
-        """[n, n_bands] natural logarithms of the power of spectra [n, n_freqs], complex64 and contiguous."""
+        """[n, n_bands] natural logarithms of the power of spectra [n, n_freqs], complex64, each frame contiguous."""
         parts = spectra.view(np.float32)
         return np.log((parts * parts) @ self._means + _TINY)
 

@@ -20,20 +20,19 @@ Layers = tuple[tuple[Array, Array], ...]
 
 def run_head(clues: Array) -> Array:
     """Odds of speech in each band, natural logarithms: [N_BEFORE + n, n_clues] -> [n, n_bands]."""
-    (weights, bias), *hidden, (last_weights, last_bias) = _read_layers()
-    n, n_units = len(clues) - N_BEFORE, len(bias)
-    parts = clues @ weights  # what each frame tells the ones after it, the furthest first, and itself
-    values = bias + parts[:n, :n_units]
-    for k in range(1, N_BEFORE + 1):
-        values += parts[k : k + n, k * n_units : (k + 1) * n_units]
-    for hidden_weights, hidden_bias in hidden:
-        values = np.maximum(values, 0, out=values) @ hidden_weights + hidden_bias
-    return np.maximum(values, 0, out=values) @ last_weights + last_bias
+    n = len(clues) - N_BEFORE
+    values = np.concatenate([clues[k : k + n] for k in range(N_BEFORE + 1)], axis=1)
+    *hidden, (last_weights, last_bias) = _read_layers()
+    for weights, bias in hidden:
+        values = values @ weights
+        values += bias
+        np.maximum(values, 0, out=values)
+    return values @ last_weights + last_bias
 
 
 @lru_cache(maxsize=1)
 def _read_layers() -> Layers:
-    """(weights [n_in, n_out], bias [n_out]) of each layer; the first has those of all its frames side by side."""
+    """(weights [n_in, n_out], bias [n_out]) of each layer; the first hears the frame furthest back first."""
     with np.load(HEAD_FILE) as file:
         count = len(file.files) // 2
         return tuple(

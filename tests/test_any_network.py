@@ -60,7 +60,9 @@ def test_the_cut_network_is_the_gated_one(name):
     assert not kept or n_parameters(done.model) < n_parameters(model)
 
 
-@pytest.mark.parametrize("name", ["attention", "packed sequences", "keyword only", "float64", "bfloat16"])
+@pytest.mark.parametrize(
+    "name", ["attention", "packed sequences", "keyword only", "float64", "bfloat16", "a head in training"]
+)
 @pytest.mark.parametrize("criterion", ["influence", "thinet", "activation-l1"])
 def test_criteria_run_on_any_network(name, criterion):
     torch.manual_seed(0)

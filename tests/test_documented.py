@@ -177,3 +177,10 @@ def test_what_is_wrong_in_the_prose_is_seen(span: str, tmp_path: Path) -> None:
     assert commands_in(tmp_path / "page.md") == [span]
     with pytest.raises(AssertionError):
         check_span(span)
+
+
+def test_published_figures_hold_no_places() -> None:
+    """docs/data told the folders of the machine that measured."""
+    for path in (ROOT / "docs" / "data").glob("*.json"):
+        places = re.findall(r'"(?:/|[A-Z]:\\\\)[^"]*"', path.read_text(encoding="utf-8"))
+        assert not places, f"{path.name}: {places[:3]}"

@@ -19,7 +19,7 @@ from quietmic.enhance.measure.recordings import find_recordings
 from quietmic.enhance.measure.records import read_records, write_record
 from quietmic.enhance.measure.statistics import paired_difference, summarise
 from quietmic.enhance.measure.summary import FIGURE_NAMES, summarise_rows
-from quietmic.enhance.measure.systems import Selection, choose_systems, model_system
+from quietmic.enhance.measure.systems import Selection, choose_systems, describe_system, model_system, recall_system
 from quietmic.enhance.measure.tables import evaluation_tables
 
 
@@ -243,6 +243,14 @@ def test_what_there_is_to_reach_stands_beside_what_was_reached(tmp_path, passthr
     assert [row[0] for row in table.rows] == ["clean target", "reverberant speech"]
 
 
+def test_a_record_names_shipped_models_and_not_where_they_lie():
+    """Figures that were published told the folders of the machine that they came from."""
+    system = model_system("tcn-tiny", 2)
+    described = describe_system(system)
+    assert described["target"] == "tcn-tiny"
+    assert recall_system(described) == system
+
+
 def test_fast_leaves_out_dnsmos_and_nothing_else(tmp_path, passthrough_model):
     recordings = find_recordings(write_pairs(tmp_path / "scenes", n_scenes=1))
     systems = [model_system(str(passthrough_model))]
@@ -283,6 +291,15 @@ def test_the_command_in_a_pool_writes_all_its_files(tmp_path, passthrough_model,
     (record,) = read_records(tmp_path / "out" / "records", "evaluate")
     assert record["figures"]["summary"] == figures["summary"]
     assert record["metric_versions"]["pesq"] and record["data_sha256"] and record["machine"]["cores"]
+
+
+def test_a_package_that_lacks_is_named(tmp_path, passthrough_model, monkeypatch, capsys):
+    """A table full of "not measured" did not say why."""
+    monkeypatch.setattr(evaluation, "metric_versions", lambda: {"revision": "1", "pesq": None, "pystoi": "0.4"})
+    folder = write_pairs(tmp_path / "scenes", n_scenes=1, seconds=1.0)
+    arguments = ["evaluate", str(folder), "--model", str(passthrough_model), "--fast"]
+    assert cli.main([*arguments, "--cache", str(tmp_path / "c"), "--records", str(tmp_path / "r")]) == 0
+    assert 'not measured without pesq: pip install "quietmic[metrics]"' in capsys.readouterr().err
 
 
 def test_wrong_use_is_code_2(tmp_path, passthrough_model, capsys):

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -164,6 +165,12 @@ def accuracy(session):
     return float(np.mean(right))
 
 
+def activations_of(path):
+    """Names of the activations that a graph rounds to 8 bits."""
+    graph = onnx.load(str(path)).graph
+    return [node.input[0] for node in graph.node if node.op_type == "QuantizeLinear"]
+
+
 def test_int8_dynamic_and_static_keep_the_accuracy(tmp_path):
     model = trained_digits().eval()
     export(model, torch.zeros(1, 1, 8, 8), tmp_path / "float.onnx")
@@ -175,6 +182,10 @@ def test_int8_dynamic_and_static_keep_the_accuracy(tmp_path):
     assert static.operators["DequantizeLinear"] > 0
     assert dynamic.left["Conv"] == 3
     assert static.left == {"Conv": 1, "MatMul": 1}  # the first layer and the last are small
+    narrow = dict.fromkeys(activations_of(tmp_path / "static.onnx"), (0.0, 1e-3))
+    quantize_onnx(tmp_path / "float.onnx", tmp_path / "clipped.onnx", "static", feeds[:1], narrow)
+    clipped = onnxruntime.InferenceSession(str(tmp_path / "clipped.onnx"))
+    assert accuracy(clipped) < 0.9 * (1 - digits_error(model))  # what lies outside of the given ranges is lost
     for name in ("static", "dynamic"):
         session = onnxruntime.InferenceSession(str(tmp_path / f"{name}.onnx"))
         assert accuracy(session) > 1 - digits_error(model) - 0.01

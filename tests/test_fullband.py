@@ -178,10 +178,14 @@ def test_silence_stays_silence_and_clipping_stays_within_bounds() -> None:
     assert np.isfinite(output).all() and np.abs(output).max() < 1.5
 
 
-def test_no_tones_and_no_switching_in_noise_alone() -> None:
-    """What is left of a steady noise is as steady: the gain of frames of 11 ms hardly moves, and nothing pops out."""
+@pytest.mark.parametrize("model", ["tcn-small", "tcn-tiny"])
+def test_no_tones_and_no_switching_in_noise_alone(model: str) -> None:
+    """What is left of a steady noise is as steady: the gain of frames of 11 ms hardly moves, and nothing pops out.
+
+    Where tcn-small left a millionth of white noise, how it flickered from band to band opened a fifth of the frames.
+    """
     rate = 48000
-    stream, signal = open_stream("tcn-tiny", sample_rate=rate), noise(1, 4 * 48000) / 3
+    stream, signal = open_stream(model, sample_rate=rate), noise(1, 4 * 48000) / 3
     output = run(stream, signal, rate)[stream.delay :]
     powers = []
     for sound in (signal[0], output):
@@ -189,4 +193,4 @@ def test_no_tones_and_no_switching_in_noise_alone() -> None:
         powers.append((np.abs(np.fft.rfft(frames)[:, 86:214]) ** 2).sum(axis=1))  # 8 to 20 kHz
     gain_db = 10 * np.log10(powers[1] / powers[0])
     assert np.median(gain_db) < -30
-    assert gain_db.std() < 4 and np.mean(gain_db > np.median(gain_db) + 6) < 0.06
+    assert gain_db.std() < 1.5 and np.mean(gain_db > np.median(gain_db) + 6) < 0.01

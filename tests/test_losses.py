@@ -12,12 +12,13 @@ from quietmic.enhance.card import StftConfig
 from quietmic.enhance.measure.metrics import pesq_wb, stoi
 from quietmic.models.networks.spectra import analysis, synthesis
 from quietmic.models.training.losses import (
-    Perceptual,
+    Weights,
     filter_spectrum,
     first_those_kept,
     negative_snr,
     pesq_loss,
     spectra_loss,
+    spectral_loss,
     stoi_loss,
     wave_loss,
 )
@@ -72,8 +73,8 @@ def test_perceptual_terms_add_to_the_loss_of_spectra(recordings: Path) -> None:
     n_samples = synthesis(analysis(noisy, stft), stft).shape[1]
     pair = noisy[:, :n_samples], clean[:, :n_samples]
     plain, pesq, both = (
-        float(spectra_loss(analysis(noisy, stft), clean, noisy, stft, perceptual=weights))
-        for weights in (None, Perceptual(pesq=0.5), Perceptual(0.5, 2.0))
+        float(spectra_loss(analysis(noisy, stft), clean, noisy, stft, weights=weights))
+        for weights in (None, Weights(pesq=0.5), Weights(0.5, 2.0))
     )
     assert pesq - plain == pytest.approx(0.5 * float(pesq_loss(*pair, pair[0])), rel=1e-3)
     assert both - pesq == pytest.approx(2 * float(stoi_loss(*pair, pair[0])), rel=1e-3)
@@ -106,3 +107,20 @@ def test_kept_frames_move_to_the_front_in_order() -> None:
     frames = torch.arange(1.0, 9.0).reshape(2, 4, 1)
     kept = torch.tensor([[False, True, False, True], [True, True, True, False]])
     assert first_those_kept(frames, kept)[..., 0].tolist() == [[2, 4, 0, 0], [5, 6, 7, 0]]
+
+
+def test_speech_that_is_cut_away_counts_more_than_noise_that_is_left() -> None:
+    target = torch.rand(2, 257, 9, 2, generator=torch.Generator().manual_seed(0)) + 0.1
+    plain, weighted = (lambda gain, w=w: spectral_loss(gain * target, target, w) for w in (0.0, 1.0))
+    assert torch.allclose(weighted(1.5), plain(1.5), rtol=1e-6)
+    # of one phase, both parts of the error are equal: the magnitude's share of 0.7 counts once more
+    assert torch.allclose(weighted(0.5), 1.7 * plain(0.5), rtol=1e-4)
+
+
+def test_over_attenuation_counts_on_all_frequencies_and_on_some() -> None:
+    clean = torch.randn(2, 16000, generator=torch.Generator().manual_seed(0))
+    stft, weights = StftConfig(), Weights(over_attenuation=2.0)
+    spectra, freqs = 0.3 * analysis(clean, stft), torch.arange(20, 60)
+    for chosen, part in ((None, spectra), (freqs, spectra[:, freqs])):
+        plain = spectra_loss(part, clean, clean, stft, chosen)
+        assert float(spectra_loss(part, clean, clean, stft, chosen, weights)) > 1.5 * float(plain)

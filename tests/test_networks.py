@@ -293,12 +293,24 @@ def test_a_stream_goes_from_one_graph_to_the_other_and_back(family: str, tmp_pat
     signal = 0.1 * np.random.default_rng(0).standard_normal(256 * 60).astype(np.float32)
     whole = np.concatenate([stream.process(signal), stream.flush()])
     stream.reset()
-    cuts = np.split(signal, np.cumsum([256, 256 * 9, 100, 156, 256 * 20, 256]))
+    cuts = np.split(signal, np.cumsum([256, 256 * 9, 100, 156, 512, 256 * 20, 256]))
     assert np.abs(np.concatenate([*map(stream.process, cuts), stream.flush()]) - whole).max() < 1e-5
     one_graph = tmp_path / "one.onnx"
     one_graph.write_bytes(path.read_bytes())
     stream = Stream(OnnxNetwork(one_graph))
     assert np.abs(np.concatenate([*map(stream.process, cuts), stream.flush()]) - whole).max() < 1e-5
+
+
+def test_a_few_hops_go_one_after_the_other(tmp_path: Path) -> None:
+    """Callers send 20 ms, every fourth time two hops: the graph for any number took as long for those as for five."""
+    path = export(make("tcn"), make_card("tcn"), tmp_path / "network.onnx")
+    stream = Stream(OnnxNetwork(path))
+    stream.warm_up()
+    path.write_bytes(b"")  # the graph for any number can no longer be opened
+    for n_hops in (1, 2, 3):
+        assert len(stream.process(np.zeros(256 * n_hops, np.float32))) == 256 * n_hops
+    with pytest.raises(QuietmicError, match="load"):
+        stream.process(np.zeros(256 * 20, np.float32))
 
 
 def test_graphs_of_two_networks_are_no_pair(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from panel_visitor import Program, Visitor, folder, hear, left_in, page, panel, visitor, wait_until_done
 
 from quietmic import cli
-from quietmic.panel.names import attachment, distinct, safe_ending, shown_name
+from quietmic.panel.names import attachment, distinct, enhanced_name, safe_ending, shown_name
 from quietmic.panel.preview import make_preview
 from quietmic.panel.scratch import scratch_folder
 
@@ -114,6 +114,23 @@ def test_what_is_no_sound_is_told(visitor: Visitor, page: tuple[Any, str]) -> No
     assert visitor.ask("GET", f"/visits/{visit}/files/1/enhanced").status == 404
 
 
+def test_a_sound_without_an_ending_comes_back_as_wav(
+    visitor: Visitor, page: tuple[Any, str], recordings: Path, tmp_path: Path
+) -> None:
+    """It failed, and told where the server keeps its files."""
+    socket, visit = page
+    street = two_seconds(recordings / "mono_street_noisy.wav", tmp_path / "street.wav")
+    visitor.upload(visit, "memo", street)
+    visitor.upload(visit, "letter.txt", b"dear reader")
+    visitor.enhance(visit, 1)
+    visitor.enhance(visit, 2)
+    memo, letter = (wait_until_done(socket, number) for number in (1, 2))
+    assert (memo["state"], memo["output"]) == ("done", "memo-enhanced.wav")
+    enhanced = visitor.ask("GET", f"/visits/{visit}/files/1/enhanced").body
+    assert enhanced == denoised(tmp_path / "street.wav", tmp_path / "a.wav")
+    assert letter["state"] == "failed" and "not audio" in letter["about"][0]
+
+
 def test_a_visit_takes_its_files_with_it(visitor: Visitor, folder: Path) -> None:
     earlier = set(left_in(folder))  # visits that have just ended go a moment later
     with visitor.connect() as socket:
@@ -146,10 +163,12 @@ def test_limits_of_pages_files_and_bytes(visitor: Visitor, page: tuple[Any, str]
     assert visitor.upload(visit, "a.wav", b"x").status == 201
 
 
-def test_names_keep_what_a_person_wrote() -> None:
+def test_names_keep_what_a_person_wrote(tmp_path: Path) -> None:
     assert shown_name("Gespräch mit Ayşe.WAV") == "Gespräch mit Ayşe.WAV"
     assert shown_name("C:\\fakepath\\voice.wav") == shown_name("home/voice.wav") == "voice.wav"
-    assert shown_name("a" * 300 + ".flac") == "a" * 120 + ".flac"
+    assert shown_name("a" * 300 + ".flac") == "a" * 200 + ".flac"
+    for long in ("🎙" * 62 + ".wav", "録" * 82 + ".wav"):  # counted in signs, they could not be taken out of the ZIP
+        (tmp_path / enhanced_name(shown_name(long))).touch()
     assert shown_name("\u202efdp.wav") == "fdp.wav"
     assert (safe_ending("x.WAV"), safe_ending("x.mp4"), safe_ending("x.exe"), safe_ending("x")) == (
         ".wav", ".mp4", ".bin", ".bin",

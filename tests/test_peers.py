@@ -18,6 +18,7 @@ from quietmic.enhance.files import audio
 from quietmic.enhance.measure import metrics
 from quietmic.enhance.measure.peers import EXAMPLES, find_peer, list_peers, run_peer
 from quietmic.enhance.measure.peers.streaming_onnx import StreamingOnnx
+from quietmic.enhance.measure.systems import Selection, report_systems
 
 PACKAGED = {
     "noisereduce": "noisereduce",
@@ -164,6 +165,17 @@ def test_unknown_names_and_missing_files_say_what_to_do(tmp_path):
             find_peer(name)
         assert told.value.exit_code == 2
     assert {path.stem for path in EXAMPLES.glob("*.toml")} <= set(list_peers())
+
+
+def test_without_their_packages_peers_are_left_out(monkeypatch):
+    """`report` and `listen` ended with a traceback where the extra was not installed."""
+    for package in PACKAGED.values():
+        monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.delenv("QUIETMIC_PEERS", raising=False)
+    for name in PACKAGED:
+        with pytest.raises(QuietmicError, match="pip install"):
+            find_peer(name)
+    assert {system.kind for system in report_systems(Selection())} == {"model"}
 
 
 def test_dpdfnet_runs_on_weights_that_are_there(tmp_path, monkeypatch):

@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from test_criteria import conv_case, lstm_case
 
 from quietmic.compression import Budget, Recipe, compress
-from quietmic.compression.compare import for_value, run_rows
 from quietmic.compression.finetune import distilled
 from quietmic.compression.recipe import FineTune, LowRank, Prune, from_dict
 from quietmic.compression.split import SHARES
@@ -295,24 +294,3 @@ class Scores(torch.nn.Module):
 
     def forward(self, x):
         return self.shift.expand(len(x), 3)
-
-
-def test_what_is_swept_has_an_effect():
-    recipe = small(Budget("params", 100), lowrank=LowRank("budget"))
-    assert for_value(recipe, "thresh", 0.3).lowrank == LowRank("thresh", 0.3)
-    assert for_value(recipe, "beta", 0.3).prune.beta == 0.3
-    with pytest.raises(QuietmicError, match="'l1' has no gates"):
-        for_value(replace(recipe, prune=Prune(criterion="l1")), "beta", 0.3)
-
-
-def test_rows_of_other_data_are_made_anew(tmp_path):
-    recipe = small(Budget("params", 300), prune=Prune(criterion="l1"), finetune=FineTune(steps=0))
-    made = []
-
-    def judge(model):
-        made.append(model)
-        return {}
-
-    for identity in ({"data": 1}, {"data": 1}, {"data": 2}):
-        run_rows([("l1", recipe)], lambda recipe: run(conv_case, recipe)[1], judge, tmp_path, identity)
-    assert len(made) == len(list(tmp_path.iterdir())) == 2

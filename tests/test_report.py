@@ -68,6 +68,7 @@ def page(tmp_path_factory, passthrough_model, model_folder) -> Path:
     """A report of two networks and a peer over three scenes."""
     folder = tmp_path_factory.mktemp("report")
     write_pairs(folder / "scenes")
+    shutil.copytree(folder / "scenes" / "clean", folder / "scenes" / "reverberant")
     arguments = ["report", str(folder / "scenes"), "-o", str(folder / "report.html"), "--peer", "noisereduce"]
     arguments += ["--model", str(passthrough_model), "--model", str(model_folder / "tenth.onnx")]
     arguments += ["--cache", str(folder / "cache"), "--records", str(folder / "records")]
@@ -221,6 +222,10 @@ def test_the_page_in_a_browser(browser, page, width, scheme):
     assert len(browser.find_elements("css selector", "#files-table tbody tr")) == 12
     assert len(browser.find_elements("css selector", "#chart circle")) == 2
     assert all(table.find_elements("css selector", "tbody tr") for table in browser.find_elements("tag name", "table"))
+    # What there is to reach stands in sight below the means of the systems, and is not folded away.
+    names = browser.find_elements("css selector", "#quality ~ .scroll td:first-child")
+    shown = [name.text for name in names if name.is_displayed()][:6]
+    assert shown == ["noisy", "passthrough", "gain", "noisereduce", "clean target", "reverberant speech"]
 
 
 def test_another_system_goes_on_at_the_same_place(browser, page):

@@ -10,6 +10,18 @@ from quietmic.compression import Budget, Recipe, compress, open_network, save_ne
 from quietmic.compression.recipe import FineTune, LowRank, Prune
 
 
+class Gained(nn.Module):
+    """A gain for each channel that no state dictionary holds."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.out = conv(3, 64, 3), conv(64, 8)
+        self.register_buffer("gain", torch.linspace(0.5, 2, 64)[:, None], persistent=False)
+
+    def forward(self, x):
+        return self.out(torch.relu(self.a(x) * self.gain))
+
+
 def stored_cases():
     convolutions = nn.Sequential(
         nn.Conv2d(3, 24, 3, padding=1, padding_mode="circular", bias=False), nn.BatchNorm2d(24, eps=0.1), nn.ReLU(),
@@ -22,11 +34,13 @@ def stored_cases():
         "stacked": (stacked, torch.randn(5, 2, 4)),
         "tied": (Tied(), torch.randint(0, 100, (4, 9))),
         "weight norm": (weight_norm, signal()),
+        "gained": (Gained(), signal()),
     }
 
 
-@pytest.mark.parametrize("name", ["convolutions", "stacked", "tied", "weight norm"])
+@pytest.mark.parametrize("name", ["convolutions", "stacked", "tied", "weight norm", "gained"])
 def test_a_network_of_any_class_comes_back_from_its_file(name, tmp_path):
+    """Of "gained" the buffer came back as wide as the parent's, and the network did not run."""
     torch.manual_seed(0)
     model, x = stored_cases()[name]
     budget = Budget("params", 0.6 * n_parameters(model))

@@ -157,6 +157,18 @@ def test_scales_of_norms(name, goes):
     assert (~kept).nonzero().flatten().tolist() == [goes]
 
 
+def test_norms_behind_filters_count_as_their_weights():
+    """Sums of bare weights took unit 0, which its norm makes loud, and left unit 4, which its norm makes quiet."""
+    torch.manual_seed(0)
+    layers = (nn.Conv1d(8, 6, 1), nn.BatchNorm1d(6), nn.ReLU(), nn.Flatten(), nn.Linear(6, 3))
+    model = nn.Sequential(nn.Unflatten(1, (8, 1)), *layers)
+    with torch.no_grad():
+        model[1].weight.copy_(torch.tensor([0.3, 0.5, 0.6, 0.7, 0.8, 0.4])[:, None, None].expand(6, 8, 1))
+        model[2].weight.copy_(torch.tensor([3.0, 1.0, 1.0, 1.0, 0.2, 1.0]))
+    kept = CRITERIA["l1"].decide(context(model, 5)).kept["1"]
+    assert (~kept).nonzero().flatten().tolist() == [4]
+
+
 def test_controls():
     """random: another draw with another seed, the same with the same. scratch: the widths of l1 and fresh weights.
     unstructured: single weights, the smallest of each matrix."""

@@ -1,8 +1,8 @@
 """Measures what must not go wrong: python tools/measure_robustness.py SCENES SPEECH.
 
-Clean and quiet speech (utterances of the split `valid` of SPEECH), the first 200 ms of utterances after two seconds of
-noise, arrays with unequal, dead and late microphones (SCENES, made by `scenes`, four microphones), and ten minutes of
-music or typing before a scene. Writes its part of docs/robustness.md. Minutes.
+Clean speech, quiet, whispered and a child's (utterances of the split `valid` of SPEECH), the first 200 ms of utterances
+after two seconds of noise, arrays with unequal, dead and late microphones (SCENES, made by `scenes`, four microphones),
+and ten minutes of music or typing before a scene. Writes its part of docs/robustness.md. Minutes.
 """
 
 import copy
@@ -16,7 +16,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from scipy.signal import lfilter
+import soxr
+from scipy.signal import istft, lfilter, stft
 
 from quietmic import open_stream
 from quietmic.enhance.arrays import Array
@@ -73,10 +74,40 @@ def utterances(folder: Path, count: int) -> Iterator[Array]:
         yield at_rate(samples[0], rate, RATE)
 
 
-def clean_speech(model: str, folder: Path, level_db: float, count: int) -> dict[str, float]:
-    """Speech without noise at a level, against itself."""
+def as_spoken(speech: Array) -> Array:
+    """Speech [n_samples] as it is."""
+    return speech
+
+
+def whispered(speech: Array) -> Array:
+    """The envelope of each frame's spectrum on noise: no voice, as nobody whispered for these data."""
+    frames = stft(speech, RATE, nperseg=512)[2]
+    cepstrum = np.fft.irfft(np.log(np.abs(frames) + 1e-5), axis=0)
+    cepstrum[30:-29] = 0  # harmonics of a voice
+    noise = stft(np.random.default_rng(0).normal(size=len(speech)), RATE, nperseg=512)[2]
+    envelope = np.exp(np.fft.rfft(cepstrum, axis=0).real)
+    samples = istft(envelope * noise / np.abs(noise).mean(), RATE, nperseg=512)[1]
+    return samples[: len(speech)].astype(np.float32)
+
+
+def as_a_child(speech: Array) -> Array:
+    """Pitch and formants a third higher, and faster by as much."""
+    return soxr.resample(speech, 4 * RATE, 3 * RATE)
+
+
+VOICES = {
+    "clean speech at -26 dBFS": (as_spoken, -26),
+    "clean speech at -45 dBFS": (as_spoken, -45),
+    "clean, whispered, at -45 dBFS": (whispered, -45),
+    "clean, as a child speaks, at -26 dBFS": (as_a_child, -26),
+}
+
+
+def clean_speech(model: str, folder: Path, voice: str, count: int) -> dict[str, float]:
+    """Speech without noise, in a voice and at its level, against itself."""
+    change, level_db = VOICES[voice]
     rows = []
-    for speech in utterances(folder, count):
+    for speech in map(change, utterances(folder, count)):
         speech = speech * np.float32(10 ** ((level_db - active_level(speech)) / 20))
         speech = np.clip(speech, -1, 1)
         rows.append(score(speech, enhance(model, speech[None])))
@@ -167,7 +198,7 @@ def after(model: str, before: Array, pairs: list[tuple[Array, Array]]) -> Iterat
 
 def measure(model: str, scenes: Path, speech: Path, count: int) -> dict[str, dict[str, float]]:
     """Mean scores of a model for every condition."""
-    table = {f"clean speech at {db} dBFS": clean_speech(model, speech, db, count) for db in (-26, -45)}
+    table = {voice: clean_speech(model, speech, voice, count) for voice in VOICES}
     pairs = [
         (audio.read(scene.noisy)[0], audio.read(scene.clean)[0][0])
         for scene in find_recordings(scenes)[:count]
@@ -186,7 +217,7 @@ def measure(model: str, scenes: Path, speech: Path, count: int) -> dict[str, dic
 @click.command()
 @click.argument("scenes", type=click.Path(path_type=Path))
 @click.argument("speech", type=click.Path(path_type=Path))
-@click.option("--model", "models", multiple=True, default=["default"], show_default=True, help="May be repeated.")
+@click.option("--model", "models", multiple=True, default=["tcn-small"], show_default=True, help="May be repeated.")
 @click.option("--count", default=20, show_default=True, help="Utterances and scenes.")
 def main(scenes: Path, speech: Path, models: tuple[str, ...], count: int) -> None:
     """Scores of models on clean SPEECH, on SCENES with broken microphones, and after long music and typing."""

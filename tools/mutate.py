@@ -76,6 +76,8 @@ MUTATIONS = (
     Mutation(f"{CRITERIA}/calibration.py", '"l1": maps.abs().sum(2)', '"l1": maps.sum(2)', "activations without size"),
     Mutation(f"{CRITERIA}/weight_scores.py", "{name: w.abs() for name, w in weights_of(model, slots).items()}, slots)",
              "{name: w for name, w in weights_of(model, slots).items()}, slots)", "l1 without the absolute value"),
+    Mutation(f"{CRITERIA}/weight_scores.py", "folded = fold_norms(model, inputs)", "folded = model",
+             "norms behind filters do not count"),
     Mutation(f"{CRITERIA}/weight_scores.py", "torch.cdist(v, v).sum(1)", "-torch.cdist(v, v).sum(1)",
              "the most unlike filter goes"),
     Mutation(f"{CRITERIA}/weight_scores.py", "(w.abs() >= w.abs().mean())", "(w.abs() < w.abs().mean())",

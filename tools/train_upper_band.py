@@ -129,8 +129,6 @@ def save(layers: list[nn.Linear]) -> int:
     values = {}
     for k, layer in enumerate(layers):
         weights, bias = layer.weight.detach().T.numpy(), layer.bias.detach().numpy()
-        if k == 0:  # those of each frame side by side
-            weights = np.concatenate(np.split(weights, N_BEFORE + 1), axis=1)
         if k == len(layers) - 1:
             weights, bias = factor * weights, factor * bias + summand
         values[f"weights_{k}"], values[f"bias_{k}"] = weights.astype(np.float16), bias.astype(np.float16)

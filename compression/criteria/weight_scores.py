@@ -9,6 +9,8 @@ from quietmic.compression.criteria.influence import sum_units
 from quietmic.compression.finetune import finetune
 from quietmic.compression.structure.groups import Group, Slot, Structure
 from quietmic.compression.structure.rules import NORMS
+from quietmic.models.networks.fold import fold_norms
+from quietmic.models.networks.run import Example
 
 SPARSE_L1 = 1e-5  # weight of the L1 norm of scales in sparse training (Liu and Lei 2022)
 Result = tuple[Scores, tuple[str, ...]]
@@ -25,9 +27,15 @@ def l1_of(group: Group, model: nn.Module) -> Tensor:
     return sum_units(group, {name: w.abs() for name, w in weights_of(model, slots).items()}, slots)
 
 
+def l1_scores(model: nn.Module, structure: Structure, inputs: Example) -> Scores:
+    """Weight sums of all groups, batch norms folded first: what stands behind a filter scales it as its weights do."""
+    folded = fold_norms(model, inputs)
+    return {group.name: l1_of(group, folded) for group in structure.groups}
+
+
 def l1(context: Context) -> Result:
     """Weight sum (Li et al. 2017): filters of small weights go."""
-    return {g.name: l1_of(g, context.model) for g in context.structure.groups}, ()
+    return l1_scores(context.model, context.structure, context.costs.inputs), ()
 
 
 def unit_vectors(group: Group, model: nn.Module) -> Tensor:

@@ -16,7 +16,7 @@ from quietmic.enhance.card import ModelCard
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.measure.ratios import plain_mean, quality_ratio
 from quietmic.enhance.measure.records import write_record
-from quietmic.enhance.measure.speed import hop_times
+from quietmic.enhance.measure.speed import hop_energies, hop_times
 from quietmic.enhance.network import hop_path
 from quietmic.enhance.onnxfile import read_card
 from quietmic.enhance.progress import Progress, silent
@@ -77,9 +77,11 @@ def make_enhancer(
     draw_result(result, out.with_suffix(".png"))
     timed = [*(Path(file["path"]) for file in files.values()), *([parent.onnx] if parent.onnx else [])]
     rtfs = [hop_s / HOP_S for hop_s in hop_times(timed, TIMED_S)]
-    before = metrics_of_parent(parent, out, scenes, progress) | {"rtf": rtfs[-1]}
-    for file, rtf in zip(files.values(), rtfs, strict=False):
-        file |= {"rtf": rtf}
+    energies = hop_energies(timed, TIMED_S)
+    joules: list[float | None] = [*energies] if energies else [None] * len(timed)
+    before = metrics_of_parent(parent, out, scenes, progress) | {"rtf": rtfs[-1], "joules": joules[-1]}
+    for file, rtf, energy in zip(files.values(), rtfs, joules, strict=False):
+        file |= {"rtf": rtf, "joules": energy}
         file |= {"ratios": survey_ratios(parent, result, file, before)}
     figures = result.to_dict() | {"files": files, "rtf_predicted": request.predicted_rtf(result)}
     record = write_record("compress", figures, model=name, parent=parent.name, parent_sha256=parent.sha256)
@@ -128,21 +130,22 @@ def survey_ratios(
     """Compressed over original: parameters, MACs, storage, latency, and quality the other way round.
 
     The plain mean of those that are known stands under "mean" where quality is one of them (see `plain_mean`). Storage,
-    latency and quality need the parent's ONNX file, quality scenes as well; energy is not measured. "index" is the
-    space of a sparse file's indices over that of indices to all weights.
+    latency, energy and quality need the parent's ONNX file, energy counters that may be read, quality scenes as well.
+    "index" is the space of a sparse file's indices over that of indices to all weights.
 
     Args:
-        file: its "path" and "rtf".
-        before: the parent's "rtf" from the same moments, and its metrics where there are any.
+        file: its "path", "rtf" and "joules".
+        before: the parent's "rtf" and "joules" from the same moments, and its metrics where there are any.
     """
     path, ratios = Path(file["path"]), dict[str, float | None](result.ratios())
     if parent.onnx:
         ratios["storage"] = halved_bytes(path) / halved_bytes(parent.onnx)  # a parent may be of before
         ratios["latency"] = file["rtf"] / before["rtf"]
+        ratios["energy"] = file["joules"] / before["joules"] if file["joules"] and before["joules"] else None
         ratios["quality"] = quality_ratio(_gain_db(before), _gain_db(read_card(path).metrics))
     if "index_of_all" in result.storage:
         ratios["index"] = result.storage["index"] / result.storage["index_of_all"]
-    return {**ratios, "mean": plain_mean(ratios), "energy": None}
+    return {**ratios, "mean": plain_mean(ratios)}
 
 
 def _gain_db(metrics: dict[str, Any]) -> float | None:

@@ -10,7 +10,7 @@ from torch import nn
 from quietmic.compression.cost import Budget, CostModel, RtfModel
 from quietmic.compression.criteria.allocate import allocate
 from quietmic.compression.criteria.table import find_criterion
-from quietmic.compression.criteria.weight_scores import l1_of
+from quietmic.compression.criteria.weight_scores import l1_scores
 from quietmic.compression.enhancer.speech import (
     EXAMPLE_S,
     HopSeconds,
@@ -35,6 +35,8 @@ from quietmic.models.networks.inputs import example_inputs
 from quietmic.models.networks.registry import load_network
 from quietmic.models.training.config import read_config
 from quietmic.models.training.sources import Sources, open_source
+
+BATCHES_OF_A_SEED = 10**4  # between the first batches of two seeds: no recipe hears as many
 
 
 @dataclass(frozen=True)
@@ -98,9 +100,10 @@ class Request:
     def compress(
         self, recipe: Recipe, data: SpeechData, progress: Progress, folder: Path | None = None
     ) -> CompressionResult:
-        """One compression of the parent."""
+        """One compression of the parent; every seed has scenes of its own, for scores as for training."""
+        own = data.skip(recipe.seed * BATCHES_OF_A_SEED)
         return compress(
-            self.parent.network, example_inputs, loss, data, recipe, predict=predict, seconds=EXAMPLE_S, rtf=self.rtf,
+            self.parent.network, example_inputs, loss, own, recipe, predict=predict, seconds=EXAMPLE_S, rtf=self.rtf,
             folder=folder, progress=progress, build=fresh_like(self.parent.network),
         )  # fmt: skip
 
@@ -122,7 +125,7 @@ def predict_costs(request: Request) -> dict[str, Any]:
     rows: dict[str, Any] = {"parent": {kind: costs.cost(kind, costs.everything()) for kind in kinds}}
     if recipe.prune.method != "units" or not find_criterion(recipe.prune.criterion).cuts:
         return rows | {"notes": ["nothing is cut by this recipe, and low rank is not predicted"]}
-    scores = {group.name: l1_of(group, model) for group in structure.groups}
+    scores = l1_scores(model, structure, example_inputs)
     kept = allocate(
         scores, costs, recipe.prune_budget(), recipe.prune.ratios, recipe.prune.floor, round_to=recipe.prune.round_to
     )

@@ -25,7 +25,7 @@ from quietmic.models.networks.registry import build
 from quietmic.models.networks.spectra import analysis
 from quietmic.models.networks.structure import changes
 from quietmic.models.training.config import TrainConfig
-from quietmic.models.training.losses import Perceptual, scale_of, spectra_loss
+from quietmic.models.training.losses import Weights, scale_of, spectra_loss
 from quietmic.models.training.precision import bfloat16_where_fast
 from quietmic.models.training.trainer import batches
 
@@ -52,7 +52,7 @@ def fresh_like(network: Any) -> Callable[[], nn.Module] | None:
 class SpeechBatch:
     """Spectra noisy [B, n_mics, F, T, 2] and beam [B, F, T, 2], audio [B, n_samples] for the loss, the units or None.
 
-    `perceptual` weighs terms of the training's loss.
+    `weights` are those of terms of the training's loss.
     """
 
     noisy: Tensor
@@ -60,7 +60,7 @@ class SpeechBatch:
     noisy_wave: Tensor
     target_wave: Tensor
     units: list[Tensor] | None  # of FullSubNet, those of each width that are computed
-    perceptual: Perceptual = field(default_factory=Perceptual)
+    weights: Weights = field(default_factory=Weights)
 
 
 class SpeechData:
@@ -77,7 +77,7 @@ class SpeechData:
                 units = self.parent.draw_units(self.config.unit_share, torch.Generator().manual_seed(step))
             freqs = None if units is None else self.parent.frequencies(units)
             beam = beam_or_reference(noisy, freqs, partial(self._mask, noisy, units))
-            yield SpeechBatch(noisy, beam, batch.noisy[:, 0], batch.target, units, self.config.perceptual_at(step))
+            yield SpeechBatch(noisy, beam, batch.noisy[:, 0], batch.target, units, self.config.weights_at(step))
 
     def skip(self, n: int) -> "SpeechData":
         """The scenes from batch n on, at no cost."""
@@ -118,7 +118,7 @@ def loss(model: nn.Module, batch: SpeechBatch) -> Tensor:
     """The training loss of models/training/losses.py."""
     freqs = None if batch.units is None else model.frequencies(batch.units)
     enhanced = _run(model, batch)
-    return spectra_loss(enhanced, batch.target_wave, batch.noisy_wave, STFT, freqs, batch.perceptual)
+    return spectra_loss(enhanced, batch.target_wave, batch.noisy_wave, STFT, freqs, batch.weights)
 
 
 def predict(model: nn.Module, batch: SpeechBatch) -> Tensor:

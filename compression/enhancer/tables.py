@@ -1,7 +1,6 @@
 """Tables and curves from many compressions of one enhancer: criteria compared, one setting swept."""
 
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -12,48 +11,52 @@ import torch
 from torch import nn
 
 from quietmic.compression.checkpoint import weights_sha256
-from quietmic.compression.compare import Row, for_criterion, for_value, run_rows, summary, to_json, to_markdown
+from quietmic.compression.compare import (
+    Judge,
+    Judged,
+    Row,
+    for_criterion,
+    for_value,
+    paired,
+    run_rows,
+    summary,
+    to_json,
+    to_markdown,
+)
 from quietmic.compression.criteria.table import CRITERIA
 from quietmic.compression.enhancer.request import Parent, Request, find_parent, open_data
-from quietmic.compression.enhancer.speech import HOP_S, STFT, HopSeconds, SpeechData, loss
+from quietmic.compression.enhancer.speech import STFT, HopSeconds, SpeechData, loss
 from quietmic.compression.picture import draw_sweep
 from quietmic.compression.recipe import Recipe
 from quietmic.compression.result import CompressionResult
-from quietmic.enhance.card import ModelCard
 from quietmic.enhance.cluster.connect import Cluster
 from quietmic.enhance.cluster.distribute import run_on_cluster
 from quietmic.enhance.cluster.remote import find_weights
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.hashes import hash_file, hash_files
 from quietmic.enhance.jsonfile import write_json
-from quietmic.enhance.measure.speed import hop_times
 from quietmic.enhance.processes import WorkerDied
 from quietmic.enhance.progress import Progress, silent
-from quietmic.models.export import export
 from quietmic.models.networks.spectra import analysis
 from quietmic.models.training.progress import read_scenes, score_network
 from quietmic.models.training.sources import Sources
 
 
-def judge_by(scenes: Path | None, data: SpeechData, parent: Parent) -> Callable[[nn.Module], dict[str, float]]:
-    """Figures of a network: quality on a scenes folder, RTF on this machine; without scenes the loss on new batches.
+def judge_by(scenes: Path | None, data: SpeechData, parent: Parent) -> Judge:
+    """Figures of a network: quality on a scenes folder; without scenes the loss on new batches.
 
-    Quality is that of the first microphone: means of SI-SDR, STOI and PESQ.
+    Quality is that of the first microphone: SI-SDR, STOI and PESQ of each scene.
     """
 
-    def judge(network: nn.Module) -> dict[str, float]:
+    def judge(network: nn.Module) -> Judged:
         if scenes is None:
             held = iter(SpeechData(data.source, data.config, parent.network, first=2 * 10**6))
             with torch.no_grad():
                 return {"loss": sum(float(loss(network.eval(), next(held))) for _ in range(16)) / 16}
-        card = ModelCard(str(parent.network.family), STFT, 8, 0, None, None, None, 0, 0)
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "candidate.onnx"
-            export(network, card, path)
-            rtf = hop_times([path], 3.0)[0] / HOP_S
         spectra = ((analysis(torch.from_numpy(noisy[None, :1]), STFT), clean) for noisy, clean in read_scenes(scenes))
-        scores = np.nanmean([score_network(network, noisy, noisy[:, 0], clean) for noisy, clean in spectra], axis=0)
-        return dict(zip(("si_sdr", "stoi", "pesq_wb"), scores.tolist(), strict=True)) | {"rtf": rtf}
+        scores = [score_network(network, noisy, noisy[:, 0], clean) for noisy, clean in spectra]
+        by_name = zip(("si_sdr", "stoi", "pesq_wb"), zip(*scores, strict=True), strict=True)
+        return {name: [None if np.isnan(value) else float(value) for value in values] for name, values in by_name}
 
     return judge
 
@@ -177,7 +180,7 @@ def compare_criteria(
 def sweep(
     request: Request,
     over: str,
-    values: Sequence[float],
+    values: Sequence[str],
     seeds: Sequence[int],
     scenes: Path | None,
     out: Path,
@@ -188,7 +191,9 @@ def sweep(
     Returns:
         The path of the Markdown; the figures lie beside it.
     """
-    recipes = [(f"{v:g}", replace(for_value(request.recipe, over, v), seed=seed)) for v in values for seed in seeds]
+    recipes = [
+        (value, replace(for_value(request.recipe, over, value), seed=seed)) for value in values for seed in seeds
+    ]
     rows = _run_table(request, recipes, scenes, out, progress)
     path = _write_table(rows, out / f"sweep-{over}.md", over)
     draw_sweep(rows, over, out / f"sweep-{over}.png")
@@ -198,5 +203,5 @@ def sweep(
 def _write_table(rows: list[Row], path: Path, first: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(to_markdown(rows, first), encoding="utf-8")
-    write_json({"rows": to_json(rows), "summary": summary(rows)}, path.with_suffix(".json"))
+    write_json({"rows": to_json(rows), "summary": summary(rows), "paired": paired(rows)}, path.with_suffix(".json"))
     return path

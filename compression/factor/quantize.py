@@ -13,7 +13,7 @@ Weights take 7 of the 8 bits (`reduce_range`): x86 processors with AVX2 but with
 import copy
 import tempfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,11 @@ class _Feeds:
 
 
 def quantize_onnx(
-    source: Path, target: Path, mode: str, feeds: Iterable[dict[str, np.ndarray]] | None = None
+    source: Path,
+    target: Path,
+    mode: str,
+    feeds: Iterable[dict[str, np.ndarray]] | None = None,
+    ranges: Mapping[str, tuple[float, float]] | None = None,
 ) -> Quantized:
     """Writes an int8 form of an ONNX file; inputs, outputs and metadata stay as they are.
 
@@ -61,6 +65,8 @@ def quantize_onnx(
         target: written whole or not at all.
         mode: "dynamic", or "static" (ranges from `feeds`, per channel; LSTMs dynamic all the same).
         feeds: inputs by name, real frames with the states that belong to them; for "static".
+        ranges: least and largest value of activations by name in place of those that the feeds show; what lies
+            outside is clipped.
 
     Raises:
         QuietmicError: static without feeds.
@@ -81,6 +87,7 @@ def quantize_onnx(
                 str(ready), str(middle), _Feeds(feeds or ()), quant_format=QuantFormat.QDQ, per_channel=True,
                 op_types_to_quantize=list(STATIC_OPERATORS), activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8, reduce_range=True, nodes_to_exclude=_small_nodes(onnx.load(str(ready))),
+                extra_options={"TensorQuantOverrides": _overrides(ranges or {})},
             )  # fmt: skip
             ready, dynamic = middle, ["LSTM"]
         quantize_dynamic(
@@ -95,6 +102,11 @@ def quantize_onnx(
     kinds = Counter(node.op_type for node in model.graph.node)
     int8 = {k: n for k, n in kinds.items() if "Integer" in k or "quantize" in k.lower()}
     return Quantized(mode, source.stat().st_size, target.stat().st_size, int8, _left_float(model))
+
+
+def _overrides(ranges: Mapping[str, tuple[float, float]]) -> dict[str, list[dict[str, Any]]]:
+    """Ranges in the form in which ONNX Runtime takes them."""
+    return {name: [{"rmin": np.float32(low), "rmax": np.float32(high)}] for name, (low, high) in ranges.items()}
 
 
 def _left_float(model: Any) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Coupled groups of units, found from the network itself by one forward pass with labels (`labels.py`).
+"""Coupled groups of units, found from the network itself by a forward pass with labels (`labels.py`).
 
 A group is a set of units that lie in the same slots: the channels of a convolution with its norm and all that read
 them, every layer of a residual stream, the hidden units of an LSTM with its four gates and its consumers. A unit goes
@@ -16,6 +16,11 @@ from quietmic.compression.structure.plain import refuse_parametrized
 from quietmic.compression.structure.trace import Trace
 from quietmic.enhance.errors import QuietmicError
 from quietmic.models.networks.run import Example
+
+WIDTHS = (  # of layers of all kinds
+    "in_features", "out_features", "in_channels", "out_channels", "num_features", "num_channels", "num_parameters",
+    "input_size", "hidden_size", "embedding_dim",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -128,7 +133,8 @@ def find_groups(model: nn.Module, example_inputs: Example) -> "Structure":
         for (_, axis), (module, name, role, values) in trace.found.items()
     ]
     groups = _gather(slots)
-    return Structure(groups, tuple(slots), trace.blocks, _left_alone(trace, groups))
+    found = Structure(groups, tuple(slots), trace.blocks, _left_alone(trace, groups))
+    return found.without(_unsure(trace, groups))
 
 
 def _units(roots: Tensor) -> Tensor:
@@ -161,6 +167,19 @@ def _gather(slots: list[Slot]) -> tuple[Group, ...]:
     return tuple(groups)
 
 
+def _unsure(trace: Trace, groups: tuple[Group, ...]) -> dict[str, str]:
+    """Groups as wide as a layer that did not run, each with that layer: cut, the network would fail where it runs."""
+    unsure: dict[str, str] = {}
+    for module in trace.unrun:
+        widths = {value for name in WIDTHS if isinstance(value := getattr(module, name, None), int)}
+        reason = (
+            f"layer '{trace.paths[module]}', which the example inputs do not run, may have to do with its units: give "
+            "example inputs that run it, or take it out of the network"
+        )
+        unsure |= {group.name: reason for group in groups if group.n_units in widths}
+    return unsure
+
+
 def _left_alone(trace: Trace, groups: tuple[Group, ...]) -> tuple[str, ...]:
     """Reasons for people why something is not cut."""
     makers = {slot.module for group in groups for slot in group.slots if slot.role == "out"}
@@ -171,10 +190,13 @@ def _left_alone(trace: Trace, groups: tuple[Group, ...]) -> tuple[str, ...]:
         if role != "pass" or bool((forest.roots(values) > FIXED).any())
     }  # fmt: skip
     outputs = {trace.paths[module] for module, _, role, _ in trace.found.values() if role == "out"}
+    unrun = set(trace.unrun)
     for path, module in trace.model.named_modules():
         if next(module.parameters(recurse=False), None) is None:
             continue
-        if path not in seen:
+        if module in unrun:
+            reasons.append(f"layer '{path}' ({type(module).__name__}) is not run by the example inputs")
+        elif path not in seen:
             reasons.append(f"layer '{path}' ({type(module).__name__}) is of a kind that is not cut")
         elif path not in makers and path in outputs:
             reasons.append(f"the outputs of layer '{path}' are outputs of the network or fixed by its inputs")

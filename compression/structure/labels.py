@@ -73,6 +73,7 @@ class Labels(TorchDispatchMode):
         unknown: operations that froze the units they met, by name.
         tangled: labels of the activations where units lie along several axes.
         parameters: bare parameters and buffers.
+        touched: ids of tensors that an operation took, those of parameters among them.
         bind: called with (parameter, labels) when a bare parameter meets units element by element.
         start: called with a bare parameter that is moved about; gives it labels where it can.
     """
@@ -84,6 +85,7 @@ class Labels(TorchDispatchMode):
         self.tangled: list[Tensor] = []
         self.bind, self.start = bind, start
         self.parameters: WeakIdKeyDictionary = WeakIdKeyDictionary()
+        self.touched: set[int] = set()
         self.inside: list[str] = []  # layers with a rule of their own that are running now
         self._labels: WeakIdKeyDictionary = WeakIdKeyDictionary()
         self._written: dict[int, tuple[StorageWeakRef, Tensor]] = {}  # memory that was written piece by piece
@@ -150,6 +152,7 @@ class Labels(TorchDispatchMode):
 
     def _propagate(self, func: Any, name: str, args: tuple, kwargs: dict, result: Any) -> None:
         inputs = [t for t in tree_flatten((args, kwargs))[0] if isinstance(t, Tensor)]
+        self.touched.update(map(id, inputs))
         outputs = [t for t in tree_flatten(result)[0] if isinstance(t, Tensor)]
         if name in MOVES and any(t in self.parameters for t in inputs):
             self._start_parameters(inputs)

@@ -10,7 +10,7 @@ from quietmic.compression.structure.forest import FIXED, NONE, is_none, same, se
 from quietmic.compression.structure.labels import Labels
 from quietmic.compression.structure.rnn import StackedRnn
 from quietmic.compression.structure.rules import LEAVES, rule
-from quietmic.models.networks.run import Example, evaluating, example, outputs_of, run
+from quietmic.models.networks.run import Example, evaluating, example, outputs_of, run, training
 
 
 class Trace:
@@ -35,6 +35,7 @@ class Trace:
         }
         self.labels = Labels(self._bind, self._start)
         self.found: dict[tuple[int, int], tuple[nn.Module, str, str, Tensor]] = {}
+        self._entered: set[nn.Module] = set()
         self._residual: dict[nn.Module, bool] = {}
         self._stacks: list[tuple[Tensor, Tensor]] = []  # labels of a stacked state, and those that stand for them
         for module, name in self.owners.values():
@@ -44,11 +45,22 @@ class Trace:
         try:
             with torch.inference_mode(), evaluating(model):
                 self._run(example(example_inputs, model))
+                if self.unrun:
+                    self._run_in_training(example_inputs)
                 self._couple_stacks()
                 settle(self.labels.forest, self.labels.tangled)
         finally:
             for handle in handles:
                 handle.remove()
+
+    @property
+    def unrun(self) -> tuple[nn.Module, ...]:
+        """Layers with weights that no operation has met: what they read at other inputs is not known."""
+        return tuple(
+            module for module in self.model.modules()
+            if isinstance(module, LEAVES) and module not in self._entered
+            and (own := [id(value) for value in module.parameters()]) and self.labels.touched.isdisjoint(own)
+        )  # fmt: skip
 
     @property
     def blocks(self) -> tuple[str, ...]:
@@ -78,6 +90,17 @@ class Trace:
             result = run(self.model, inputs)
         for value in outputs_of(result):
             self.labels.forest.fix(self.labels.get(value))
+
+    def _run_in_training(self, inputs: Example) -> None:
+        """Once more as in training, where heads may run that serve the loss alone; statistics stay as they were."""
+        before = [(value, value.clone()) for value in self.model.buffers()]
+        try:
+            with torch.random.fork_rng(devices=[]), training(self.model):
+                self._run(example(inputs, self.model))
+        except Exception:  # what a forward may want in training, and the example does not have
+            self.labels.inside.clear()
+        for value, was in before:
+            value.copy_(was)
 
     def _couple_stacks(self) -> None:
         """Layers of a stack have one width where somebody reads their stacked states, else widths of their own."""
@@ -115,6 +138,7 @@ class Trace:
 
         def enter(module: nn.Module, args: tuple, kwargs: dict) -> None:
             self.labels.inside.append(self.paths[module])
+            self._entered.add(module)
 
         def leave(module: nn.Module, args: tuple, kwargs: dict, output: Any) -> None:
             self.labels.inside.pop()

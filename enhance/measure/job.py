@@ -9,7 +9,7 @@ from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files import audio
 from quietmic.enhance.measure import metrics
 from quietmic.enhance.measure.rates import at_rate
-from quietmic.enhance.measure.recognition import WORD_NAMES, word_error
+from quietmic.enhance.measure.recognition import WORD_ERROR, word_error
 from quietmic.enhance.measure.recordings import Recording
 from quietmic.enhance.measure.summary import Row
 from quietmic.enhance.measure.systems import NOISY, System, run_system
@@ -39,13 +39,13 @@ class Job:
     key: str
 
 
-def ceilings_of(recording: Recording, fast: bool) -> list[tuple[System, Path]]:
+def ceilings_of(recording: Recording, fast: bool, words: str) -> list[tuple[System, Path]]:
     """What a system is to be held against beside the noisy input, and the file of it.
 
-    The clean target is what a perfect system gives, of which DNSMOS alone has to be measured; the reverberant speech is
-    what one gives that takes the noise away and leaves the room.
+    The clean target is what a perfect system gives, of which DNSMOS and word error alone have to be measured; the
+    reverberant speech is what one gives that takes the noise away and leaves the room.
     """
-    clean = [(CLEAN, recording.clean)] if recording.clean and not fast else []
+    clean = [(CLEAN, recording.clean)] if recording.clean and (words or not fast) else []
     return clean + ([(REVERBERANT, recording.reverberant)] if recording.clean and recording.reverberant else [])
 
 
@@ -66,27 +66,21 @@ def evaluate_job(job: Job) -> Row:
     seconds = noisy.shape[1] / sample_rate
     rtf = None if job.system.kind == NOISY or not seconds else elapsed_s / seconds
     measured = metrics.measure(clean, enhanced, metrics.METRIC_RATE, job.fast)
-    return {"seconds": seconds, "pool_rtf": rtf} | measured | wideband | _measure_words(job, clean, enhanced)
+    return {"seconds": seconds, "pool_rtf": rtf} | measured | wideband | _measure_words(job, enhanced)
 
 
-def _measure_words(job: Job, clean: Array | None, enhanced: Array) -> Row:
-    """Word error, keyed by WORD_NAMES; that of the clean recording stands with the noisy one."""
-    figures: Row = dict.fromkeys(WORD_NAMES)
-    if job.words:
-        figures["wer"] = word_error(job.words, enhanced, metrics.METRIC_RATE)
-        if job.system.kind == NOISY and clean is not None:
-            figures["wer_clean"] = word_error(job.words, clean, metrics.METRIC_RATE)
-    return figures
+def _measure_words(job: Job, heard: Array) -> Row:
+    return {WORD_ERROR: word_error(job.words, heard, metrics.METRIC_RATE) if job.words else None}
 
 
 def _measure_ceiling(job: Job) -> Row:
-    """Measures of one that is a file: its DNSMOS, and where it is not the clean target itself, the others."""
-    path = dict(ceilings_of(job.recording, False))[job.system]
+    """Measures of one that is a file: DNSMOS, word error, and where it is not the clean target itself, the others."""
+    path = dict(ceilings_of(job.recording, job.fast, job.words))[job.system]
     samples, sample_rate = audio.read_undamaged(path)
     reference = None if job.system == CLEAN else _read_clean(job.recording.clean, metrics.METRIC_RATE)
     reference, heard = _cut(reference, at_rate(samples[0], sample_rate, metrics.METRIC_RATE))
     measured = metrics.measure(reference, heard, metrics.METRIC_RATE, job.fast)
-    return {"seconds": samples.shape[1] / sample_rate, "pool_rtf": None} | measured
+    return {"seconds": samples.shape[1] / sample_rate, "pool_rtf": None} | measured | _measure_words(job, heard)
 
 
 def try_job(job: Job) -> Row | QuietmicError:

@@ -22,7 +22,7 @@ from quietmic.enhance.jsonfile import write_json
 from quietmic.enhance.measure import metrics
 from quietmic.enhance.measure.job import CEILING, Job, absolute_job, ceilings_of, try_job
 from quietmic.enhance.measure.metrics import metric_versions
-from quietmic.enhance.measure.recognition import WORD_NAMES, WORDS_FACT, recogniser_versions
+from quietmic.enhance.measure.recognition import WORD_ERROR, WORDS_FACT, recogniser_versions
 from quietmic.enhance.measure.recordings import Recording, find_recordings, pair_folders
 from quietmic.enhance.measure.records import DEFAULT_FOLDER, write_record
 from quietmic.enhance.measure.statistics import SEED
@@ -143,15 +143,16 @@ def _plan(
     for recording, info in known:
         words = str(recording.facts.get(WORDS_FACT, "")) if recogniser else ""
         files = hash_file(recording.noisy) + (hash_file(recording.clean) if recording.clean else "")
+        spoken = [recogniser, words] if words else []
         more = [f"wideband {WIDEBAND_REVISION}"] if info.sample_rate > metrics.METRIC_RATE else []
-        more += [recogniser, words] if words else []
+        more += spoken
         for system in systems:
             if system.n_mics <= info.n_channels:
                 text = "\n".join([files, system.kind, system.fingerprint, str(system.n_mics), versions, *more])
                 jobs.append(Job(recording, system, fast, words, sha256(text.encode()).hexdigest()))
-        for system, path in ceilings_of(recording, fast):
-            text = "\n".join([system.label, hash_file(path), hash_file(recording.clean or path), versions])
-            jobs.append(Job(recording, system, fast, "", sha256(text.encode()).hexdigest()))
+        for system, path in ceilings_of(recording, fast, words):
+            text = "\n".join([system.label, hash_file(path), hash_file(recording.clean or path), versions, *spoken])
+            jobs.append(Job(recording, system, fast, words, sha256(text.encode()).hexdigest()))
     return jobs
 
 
@@ -249,7 +250,7 @@ def _read_cached(cache: Path, job: Job) -> Row | None:
 def _label(row: Row, job: Job) -> Row:
     """The names come first as columns, and once more because a manifest's columns may have the same names."""
     names = {"scene": job.recording.name, "system": job.system.label}
-    unmeasured = dict.fromkeys(WIDEBAND_NAMES + WORD_NAMES)  # in rows that were kept before these measures were there
+    unmeasured = dict.fromkeys((*WIDEBAND_NAMES, WORD_ERROR))  # in rows that were kept before these measures were there
     return names | job.recording.facts | names | {"mics_used": job.system.n_mics} | unmeasured | row
 
 
@@ -275,12 +276,15 @@ def run_evaluation(
         clean: folder of the clean files, under the same names.
     """
     recordings = pair_folders(folder, clean) if clean else find_recordings(folder)
+    versions = metric_versions()
+    if lacking := [package for package, number in versions.items() if number is None]:
+        logger.warning('not measured without %s: pip install "quietmic[metrics]"', ", ".join(lacking))
     result = evaluate(recordings, systems, options)
     facts = {
         "data": str(folder),
         "data_sha256": hash_files(_files_of(recordings)),
         "seed": SEED,
-        "metric_versions": metric_versions(),
+        "metric_versions": versions,
     }
     path = write_record("evaluate", result, options.records, **facts)
     return {"kind": "evaluate", **facts, "figures": result, "path": str(path)}

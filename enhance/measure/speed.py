@@ -7,6 +7,7 @@ and ratios come from the same moments.
 import os
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 
 from quietmic.enhance.arrays import Array
 from quietmic.enhance.cluster.cores import usable_cores
+from quietmic.enhance.measure.energy import POWERCAP, energy_of
 from quietmic.enhance.measure.machine import describe_machine, package_versions
 from quietmic.enhance.measure.peers import find_peer, run_peer
 from quietmic.enhance.measure.probe import probe
@@ -81,6 +83,20 @@ def hop_times(models: Sequence[Path], seconds: float) -> list[float]:
     """
     live, _ = _interleave([_live_run(model_system(str(path)), clock=time.process_time) for path in models], [], seconds)
     return [median(t for part in hops for t in part) for hops in live]
+
+
+def hop_energies(models: Sequence[Path], seconds: float, powercap: Path = POWERCAP) -> list[float] | None:
+    """Energy in J that this machine takes for so much audio live with each model; None where it may not be read.
+
+    They take turns as in `hop_times`; see `energy_of`.
+    """
+    if energy_of(lambda: None, powercap) is None:
+        return None
+    runs = [run for path in models if (run := _live_run(model_system(str(path))))]
+    for run in runs:
+        run(0.5)
+    rounds = [[energy_of(partial(run, seconds / N_ROUNDS), powercap) for run in runs] for _ in range(N_ROUNDS)]
+    return [sum(joules or 0.0 for joules in own) for own in zip(*rounds, strict=True)]
 
 
 def _interleave(

@@ -5,14 +5,14 @@ from collections.abc import Callable
 from typing import Any
 
 from quietmic.enhance.measure.metrics import METRIC_NAMES
-from quietmic.enhance.measure.recognition import WORD_NAMES
+from quietmic.enhance.measure.recognition import WORD_ERROR
 from quietmic.enhance.measure.statistics import paired_difference, summarise
 from quietmic.enhance.measure.systems import NOISY
 from quietmic.enhance.measure.wideband import WIDEBAND_NAMES
 
 GAIN_NAMES = ("si_sdr_gain", "pesq_wb_gain", "stoi_gain", "ovrl_gain")
-PAIRED_NAMES = (*METRIC_NAMES, "wer")
-FIGURE_NAMES = METRIC_NAMES + WIDEBAND_NAMES + WORD_NAMES + GAIN_NAMES
+PAIRED_NAMES = (*METRIC_NAMES, WORD_ERROR)
+FIGURE_NAMES = (*METRIC_NAMES, *WIDEBAND_NAMES, WORD_ERROR, *GAIN_NAMES)
 SPLIT_NAMES = ("si_sdr", "si_sdr_gain", "stoi", "pesq_wb", "ovrl")
 _MAX_SNR_GROUPS = 8  # more distinct values of the input SNR than this are binned by 5 dB
 

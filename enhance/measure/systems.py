@@ -10,7 +10,7 @@ import numpy as np
 
 from quietmic.enhance.arrays import Array
 from quietmic.enhance.card import ModelCard
-from quietmic.enhance.catalogue import find_model, list_models
+from quietmic.enhance.catalogue import WEIGHTS, find_model, list_models
 from quietmic.enhance.cluster.remote import find_weights
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.hashes import hash_once
@@ -107,11 +107,15 @@ def run_system(system: System, samples: Array, sample_rate: int) -> Array:
 
 
 def describe_system(system: System) -> dict[str, Any]:
-    """A system as plain data for JSON, from which `recall_system` makes it again."""
+    """A system as plain data for JSON, from which `recall_system` makes it again.
+
+    A shipped model goes by its name: where it lies is nobody's business, and elsewhere on another machine.
+    """
+    is_shipped = system.kind == "model" and Path(system.target).parent == WEIGHTS
     return {
         "label": system.label,
         "kind": system.kind,
-        "target": system.target,
+        "target": system.label.split(",")[0] if is_shipped else system.target,
         "n_mics": system.n_mics,
         "fingerprint": system.fingerprint,
         "weights": str(system.weights) if system.weights else None,

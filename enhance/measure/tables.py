@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from quietmic.enhance.measure.recognition import WORD_ERROR
 from quietmic.enhance.measure.summary import paired_figures
 from quietmic.enhance.measure.systems import NOISY
 from quietmic.enhance.measure.wideband import WIDEBAND_NAMES
@@ -25,8 +26,7 @@ HEADINGS = {
     "si_sdr_whole": ("SI-SDR dB, whole band", 2),
     "lsd_high": ("LSD dB, 8-20 kHz", 2),
     "lsd_whole": ("LSD dB, whole band", 2),
-    "wer": ("word error", 3),
-    "wer_clean": ("word error", 3),
+    WORD_ERROR: ("word error", 3),
     "stoi_gain": ("STOI gain", 4),
     "pesq_wb_gain": ("PESQ-WB gain", 3),
     "ovrl_gain": ("OVRL gain", 3),
@@ -93,7 +93,17 @@ def markdown(tables: list[Table]) -> str:
 
 def evaluation_tables(result: dict[str, Any]) -> list[Table]:
     """An evaluation as tables: means with intervals, medians, splits and paired differences."""
-    tables = [*_short_table(result), *summary_tables(result), _median_table(result)]
+    return leading_tables(result) + detail_tables(result)
+
+
+def leading_tables(result: dict[str, Any]) -> list[Table]:
+    """What is read first: the best of many systems, the means, and what there is to reach."""
+    return [*_short_table(result), *summary_tables(result)]
+
+
+def detail_tables(result: dict[str, Any]) -> list[Table]:
+    """What is looked up: medians, splits and paired differences."""
+    tables = [_median_table(result)]
     for fact, groups in result["splits"].items():
         tables += [_split_table(fact, groups, name) for name in SPLIT_COLUMNS]
     if result["paired"]:
@@ -150,24 +160,27 @@ def summary_tables(result: dict[str, Any]) -> list[Table]:
 
 
 def _word_table(result: dict[str, Any]) -> list[Table]:
-    """Word error of the noisy, the enhanced and the clean recordings, and what each changes; none without words."""
-    if not result["summary"].get(NOISY, {}).get("wer", {}).get("n"):
+    """Word error of the recordings, noisy and enhanced, what each changes, and what there is to reach; if measured."""
+    if not result["summary"].get(NOISY, {}).get(WORD_ERROR, {}).get("n"):
         return []
     rows = []
-    for system, figures in result["summary"].items():
-        change = paired_figures(result["rows"], system, NOISY)["wer"]
-        told = "" if system == NOISY else format_interval(change, "wer", signed=True)
-        rows.append([system, str(figures["wer"]["n"]), format_interval(figures["wer"], "wer"), told])
-    clean = result["summary"][NOISY]["wer_clean"]
-    if clean["n"]:
-        rows.append(["clean", str(clean["n"]), format_interval(clean, "wer"), ""])
+    for system, figures in (result["summary"] | result.get("ceilings", {})).items():
+        errors = figures[WORD_ERROR]
+        changed = system in result["summary"] and system != NOISY
+        change = paired_figures(result["rows"], system, NOISY)[WORD_ERROR] if changed else None
+        told = format_interval(change, WORD_ERROR, signed=True) if change else ""
+        rows.append([system, str(errors["n"]), format_interval(errors, WORD_ERROR), told])
     title = "Word error of a recogniser, errors for each word said: mean [95% bootstrap interval]"
-    return [Table(title, ["", "files", "word error", "against noisy"], rows)]
+    return [Table(title, ["", "files", HEADINGS[WORD_ERROR][0], "against noisy"], rows)]
 
 
 def _ceiling_table(result: dict[str, Any]) -> list[Table]:
-    """What a perfect system would score, and one that leaves the room's echo; none where that is not known."""
-    ceilings = result.get("ceilings")
+    """What a perfect system would score, and one that leaves the room's echo; those of which a measure is known."""
+    ceilings = {
+        name: figures
+        for name, figures in result.get("ceilings", {}).items()
+        if any(figures[column]["n"] for column in SUMMARY_COLUMNS)
+    }
     return [_table_of_means("What there is to reach: mean [95% bootstrap interval]", ceilings)] if ceilings else []
 
 

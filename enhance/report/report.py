@@ -15,7 +15,16 @@ from quietmic.enhance.measure.speed import run_bench
 from quietmic.enhance.measure.speed_tables import bench_markdown, bench_tables, machine_text
 from quietmic.enhance.measure.summary import input_snr_db
 from quietmic.enhance.measure.systems import NOISY, System, recall_system
-from quietmic.enhance.measure.tables import HEADINGS, Table, evaluation_tables, format_figure, markdown, write_csv
+from quietmic.enhance.measure.tables import (
+    HEADINGS,
+    Table,
+    detail_tables,
+    evaluation_tables,
+    format_figure,
+    leading_tables,
+    markdown,
+    write_csv,
+)
 from quietmic.enhance.progress import Progress
 from quietmic.enhance.report.answer import find_answer
 from quietmic.enhance.report.listening import colour_name, listening_card
@@ -65,7 +74,8 @@ def write_report(
         highlights=highlights(figures, bench["figures"] if bench else None),
         tables=tables,
         kinds={system["label"]: colour_name(system["kind"], system) for system in figures["systems"]},
-        quality_tables=evaluation_tables(figures),
+        leading_tables=leading_tables(figures),
+        detail_tables=detail_tables(figures),
         bench_tables=bench_tables(bench["figures"]) if bench else [],
         machine=machine_text(bench) if bench else None,
         cards=_cards(evaluation),

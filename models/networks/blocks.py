@@ -3,6 +3,8 @@
 A state is what a layer remembers of the past; zeros at the start of a stream.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -26,7 +28,7 @@ class RunningLevel(nn.Module):
         """power [B, T], state [B, 2] (mean, weight) -> level [B, T], state."""
         time = torch.arange(power.shape[1], device=power.device, dtype=power.dtype)
         lag = time[:, None] - time[None, :]
-        window = torch.where(lag >= 0, self.decay ** lag.clamp_min(0.0), torch.zeros_like(lag))
+        window = torch.tril(torch.exp(lag.clamp_min(0.0) * math.log(self.decay)))
         past = self.decay ** (time + 1)
         mean = (1 - self.decay) * power @ window.T + past * state[:, :1]
         weight = 1 - past * (1 - state[:, 1:])
@@ -53,9 +55,9 @@ def complex_mask(mask: Tensor, spectrum: Tensor) -> Tensor:
     return torch.stack([real, imag], dim=-1)
 
 
-def presence(mask: Tensor) -> Tensor:
-    """Speech presence [B, F, T] in 0..1 that a complex mask [B, 2, F, T] speaks of: its magnitude."""
-    return mask.square().sum(dim=1).add(1e-12).sqrt().clamp(max=1.0)
+def presence(real: Tensor, imag: Tensor) -> Tensor:
+    """Speech presence [B, F, T] in 0..1 that a complex mask speaks of: its magnitude."""
+    return (real.square() + imag.square()).add(1e-12).sqrt().clamp(max=1.0)
 
 
 class CausalConv2d(nn.Module):

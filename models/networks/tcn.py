@@ -98,14 +98,17 @@ class Tcn(nn.Module):
 
     def forward(self, noisy: Tensor, beam: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
         """noisy [B, n_mics, F, T, 2], beam [B, F, T, 2] -> enhanced [B, F, T, 2], presence [B, F, T], state."""
-        reference, beam = (x.permute(0, 3, 1, 2) for x in (noisy[:, 0], beam))  # [B, F, T, 2] -> [B, 2, F, T]
+        reference = noisy[:, 0]
         change = beam - reference
-        heard, masked = reference + self.HEARD * change, reference + self.MASKED * change
+        heard, masked = (reference + share * change for share in (self.HEARD, self.MASKED))
+        real, imag = heard.unbind(dim=3)  # [B, F, T]: products whose innermost axis is two would be slow
+        power = real.square() + imag.square()
         new: State = {}
-        level, new["level"] = self.level(heard.square().sum(dim=1).mean(dim=1), state["level"])
-        spectrum = heard * torch.rsqrt(level + POWER_FLOOR)[:, None, None]
-        power = spectrum.square().sum(dim=1, keepdim=True) + MAGNITUDE_FLOOR
-        x = torch.cat([spectrum, power.sqrt()], dim=1) * power ** ((COMPRESSION - 1) / 2)
+        level, new["level"] = self.level(power.mean(dim=1), state["level"])
+        scale = torch.rsqrt(level + POWER_FLOOR)[:, None]
+        power = power * scale.square() + MAGNITUDE_FLOOR
+        gain = (power.log() * ((COMPRESSION - 1) / 2)).exp()  # half the time of a power in ONNX Runtime
+        x = torch.stack([real * scale, imag * scale, power.sqrt()], dim=1) * gain[:, None]
         levels = []
         for i, layer in enumerate(self.encoder):
             x, new[f"encoder{i}"] = layer(x, state[f"encoder{i}"])
@@ -116,6 +119,6 @@ class Tcn(nn.Module):
         x = self.unsqueeze(x).unflatten(1, (-1, self._freqs()[-1]))
         for i in reversed(range(len(self.decoder))):
             x = self.decoder[i](x + self.skips[i](levels[i]))
-        real = x[:, 0] * masked[:, 0] - x[:, 1] * masked[:, 1]
-        imag = x[:, 0] * masked[:, 1] + x[:, 1] * masked[:, 0]
-        return torch.stack([real, imag], dim=-1), presence(x), new
+        mask, (real, imag) = x.unbind(dim=1), masked.unbind(dim=3)
+        enhanced = [mask[0] * real - mask[1] * imag, mask[0] * imag + mask[1] * real]
+        return torch.stack(enhanced, dim=-1), presence(*mask), new

@@ -9,7 +9,7 @@ from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.served import MAX_MICS
 from quietmic.models.mixtures.source import MixConfig
 from quietmic.models.networks.registry import check_family
-from quietmic.models.training.losses import Perceptual
+from quietmic.models.training.losses import Weights
 
 NAMES = {int: "whole number", float: "number", str: "text", tuple: "list", dict: "table"}
 
@@ -20,7 +20,8 @@ class TrainConfig:
 
     unit_share: of FullSubNet's units, drawn anew for every step (1 = all of them). mics: numbers of microphones, one
     drawn for each batch with equal odds. pesq_weight, stoi_weight: of the terms that need all units, used every
-    `perceptual_every` steps with as many times the weight. decay_minutes: at the end of --minutes the learning rate
+    `perceptual_every` steps with as many times the weight. over_attenuation: how much more magnitudes below the clean
+    ones count than those above. decay_minutes: at the end of --minutes the learning rate
     falls to zero for so long, half of the run at most. planned_hours: of audio, over which the learning rate falls
     along a cosine to zero, whatever the number of sittings; 0 = it does not. earlier: share of the scenes before which
     the network heard another sound, up to 20 dB louder or quieter, as in a stream that has run for long.
@@ -43,19 +44,14 @@ class TrainConfig:
     pesq_weight: float = 0.0
     stoi_weight: float = 0.0
     perceptual_every: int = 1
+    over_attenuation: float = 0.0
     mics: tuple[int, ...] = (1,)
     seed: int = 0
 
-    @property
-    def perceptual(self) -> Perceptual:
-        """The weights of the terms that follow PESQ and STOI."""
-        return Perceptual(self.pesq_weight, self.stoi_weight)
-
-    def perceptual_at(self, step: int) -> Perceptual:
-        """The perceptual terms of a step; they cost as much as the network, so few steps bear them for all."""
-        if step % self.perceptual_every:
-            return Perceptual()
-        return Perceptual(self.perceptual_every * self.pesq_weight, self.perceptual_every * self.stoi_weight)
+    def weights_at(self, step: int) -> Weights:
+        """The weights of a step; perceptual terms cost as much as the network, so few steps bear them for all."""
+        every = 0 if step % self.perceptual_every else self.perceptual_every
+        return Weights(every * self.pesq_weight, every * self.stoi_weight, self.over_attenuation)
 
 
 def read_config(path: Path | None, model: str) -> TrainConfig:

@@ -19,18 +19,24 @@ FILTER_TAPS = 4096  # by then the responses of PESQ's filters have fallen below 
 
 
 @dataclass(frozen=True)
-class Perceptual:
-    """Weights of the terms that follow PESQ and STOI; both need all frequencies."""
+class Weights:
+    """Weights of the terms that follow PESQ and STOI, which need all frequencies, and of speech that is cut away."""
 
     pesq: float = 0.0
     stoi: float = 0.0
+    over_attenuation: float = 0.0
 
 
-def spectral_loss(enhanced: Tensor, target: Tensor) -> Tensor:
-    """Error [B] of compressed spectra [B, F, T, 2]: magnitudes and complex values (Braun and Tashev 2020)."""
+def spectral_loss(enhanced: Tensor, target: Tensor, over_attenuation: float = 0.0) -> Tensor:
+    """Error [B] of compressed spectra [B, F, T, 2]: magnitudes and complex values (Braun and Tashev 2020).
+
+    Magnitudes below the target's count `over_attenuation` times more (Wang et al. 2020, VoiceFilter-Lite).
+    """
     spectrum, magnitude = compress(enhanced)
     wanted_spectrum, wanted_magnitude = compress(target)
     error = MAGNITUDE_SHARE * (magnitude - wanted_magnitude).square()
+    if over_attenuation:
+        error = error + over_attenuation * MAGNITUDE_SHARE * (wanted_magnitude - magnitude).clamp_min(0).square()
     error = error + (1 - MAGNITUDE_SHARE) * (spectrum - wanted_spectrum).square().sum(dim=-1)
     return error.mean(dim=(1, 2))
 
@@ -114,7 +120,7 @@ def filter_spectrum(wave: Tensor, a: Tensor, b: Tensor, clamp: bool = False) -> 
     return torch.fft.irfft(torch.fft.rfft(wave, n_fft) * response.to(torch.complex64), n_fft)[..., :n_samples]
 
 
-def wave_loss(enhanced: Tensor, target: Tensor, noisy: Tensor) -> Tensor:
+def wave_loss(enhanced: Tensor, target: Tensor, noisy: Tensor, over_attenuation: float = 0.0) -> Tensor:
     """The loss of audio [B, n_samples]; `noisy` is the reference microphone."""
     scale = scale_of(target, noisy)[:, None]
     spectral = torch.zeros((), device=enhanced.device)
@@ -122,14 +128,14 @@ def wave_loss(enhanced: Tensor, target: Tensor, noisy: Tensor) -> Tensor:
         window = torch.hann_window(n_fft, device=enhanced.device)
         pair = torch.cat([enhanced / scale, target / scale])
         spectra = torch.stft(pair, n_fft, hop, window=window, return_complex=True) / (n_fft * 3 / 8) ** 0.5
-        spectra = torch.view_as_real(spectra)
-        spectral = spectral + spectral_loss(*spectra.chunk(2)).mean() / len(RESOLUTIONS)
+        given, wanted = torch.view_as_real(spectra).chunk(2)
+        spectral = spectral + spectral_loss(given, wanted, over_attenuation).mean() / len(RESOLUTIONS)
     return SPECTRAL_WEIGHT * spectral + SNR_WEIGHT * negative_snr(enhanced, target, noisy).mean()
 
 
 def spectra_loss(
     enhanced: Tensor, target: Tensor, noisy: Tensor, stft: StftConfig, freqs: Tensor | None = None,
-    perceptual: Perceptual | None = None,
+    weights: Weights | None = None,
 ) -> Tensor:  # fmt: skip
     """The loss that networks are trained by; all training and compression goes through here.
 
@@ -142,15 +148,15 @@ def spectra_loss(
         noisy: audio of the reference microphone [B, n_samples].
         stft: of the network.
         freqs: [n], where a network was trained on some of them.
-        perceptual: weights of the terms that need all frequencies.
+        weights: of the terms that few runs have; none by default.
     """
+    weights = weights or Weights()
     if freqs is not None:
-        return band_loss(enhanced, target, noisy, stft, freqs)
-    weights = perceptual or Perceptual()
+        return band_loss(enhanced, target, noisy, stft, freqs, weights.over_attenuation)
     wave = synthesis(enhanced, stft)
     n_samples = wave.shape[1]
     pair = target[:, :n_samples], noisy[:, :n_samples]
-    loss = wave_loss(wave, *pair)
+    loss = wave_loss(wave, *pair, weights.over_attenuation)
     if weights.pesq:
         loss = loss + weights.pesq * pesq_loss(wave, *pair)
     if weights.stoi:
@@ -158,10 +164,13 @@ def spectra_loss(
     return loss
 
 
-def band_loss(enhanced: Tensor, target: Tensor, noisy: Tensor, stft: StftConfig, freqs: Tensor | None = None) -> Tensor:
+def band_loss(
+    enhanced: Tensor, target: Tensor, noisy: Tensor, stft: StftConfig, freqs: Tensor | None = None,
+    over_attenuation: float = 0.0,
+) -> Tensor:  # fmt: skip
     """The loss of the network's own spectra [B, n, T, 2] at `freqs` [n], or at all, against audio [B, n_samples]."""
     chosen = slice(None) if freqs is None else freqs
     target, noisy = (analysis(wave, stft)[:, chosen] for wave in (target, noisy))
     scale = scale_of(target, noisy)[:, None, None, None]
-    spectral = spectral_loss(enhanced / scale, target / scale).mean()
+    spectral = spectral_loss(enhanced / scale, target / scale, over_attenuation).mean()
     return SPECTRAL_WEIGHT * spectral + SNR_WEIGHT * negative_snr(enhanced, target, noisy).mean()

@@ -124,8 +124,8 @@ class Trainer:
     def _loss(self, batch: Batch) -> Tensor:
         noisy, chosen = analysis(batch.noisy, self.stft), self._choose()  # [B, M, F, T, 2]
         enhanced, freqs = self._forward(noisy, self.beam(noisy, chosen), chosen), self._frequencies(chosen)
-        perceptual = self.config.perceptual_at(self.step)
-        loss = spectra_loss(enhanced, batch.target, batch.noisy[:, 0], self.stft, freqs, perceptual)
+        weights = self.config.weights_at(self.step)
+        loss = spectra_loss(enhanced, batch.target, batch.noisy[:, 0], self.stft, freqs, weights)
         return loss + self._distillation(batch, enhanced, freqs)
 
     def _choose(self) -> Chosen:

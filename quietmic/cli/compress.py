@@ -29,17 +29,12 @@ def parse_amount(context: click.Context, parameter: click.Parameter, value: str 
         raise click.BadParameter(f"'{value}' is no amount: write 810000, 810k or 0.81M") from None
 
 
-def parse_numbers(context: click.Context, parameter: click.Parameter, value: str) -> tuple[float, ...]:
-    """Numbers from a list such as "0,0.5,1"."""
-    try:
-        return tuple(float(part) for part in value.split(","))
-    except ValueError:
-        raise click.BadParameter("give numbers with commas between them") from None
-
-
 def parse_seeds(context: click.Context, parameter: click.Parameter, value: str) -> tuple[int, ...]:
     """Whole numbers from a list such as "0,1"."""
-    return tuple(int(number) for number in parse_numbers(context, parameter, value))
+    try:
+        return tuple(int(part) for part in value.split(","))
+    except ValueError:
+        raise click.BadParameter("give whole numbers with commas between them") from None
 
 
 def make_budget(params: float | None, macs: float | None, rtf: float | None) -> "Budget | None":
@@ -172,12 +167,18 @@ def compare_criteria(
 @request_options
 @scenes_option
 @rows_option
-@click.option("--over", type=click.Choice(["r", "beta", "thresh"]), required=True, help="What changes.")
-@click.option("--values", callback=parse_numbers, required=True, metavar="X,X", help="Those it takes.")
+@click.option(
+    "--over",
+    type=click.Choice(["r", "beta", "thresh", "share", "ratios"]),
+    required=True,
+    metavar="NAME",
+    help="What changes: r, beta, thresh, share or ratios.",
+)
+@click.option("--values", required=True, metavar="X,X", help="Those it takes.")
 @seeds_option
 @json_option
 def sweep(
-    request: "Request", scenes: Path | None, out: Path, over: str, values: tuple[float, ...], seeds: tuple[int, ...],
+    request: "Request", scenes: Path | None, out: Path, over: str, values: str, seeds: tuple[int, ...],
     json_path: str | None,
 ) -> None:  # fmt: skip
     """Compress a parent with one setting changed step by step: a table and curves."""
@@ -185,7 +186,7 @@ def sweep(
     from quietmic.compression.enhancer import tables
 
     with progress_bar() as bar:
-        path = tables.sweep(request, over, values, seeds, scenes, out, bar)
+        path = tables.sweep(request, over, values.split(","), seeds, scenes, out, bar)
     show_table(path, json_path)
 
 

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from quietmic.enhance.files.formats import is_audio_name
 
-_LONGEST = 120  # characters; with what is added still a name that every system takes
+_LONGEST = 200  # bytes, of the 255 that file systems take: what is added has room
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]')
 _ENDING = re.compile(r"\.[a-z0-9]{1,5}")
 
@@ -17,18 +17,23 @@ def shown_name(given: str) -> str:
     last = re.split(r"[/\\]", given)[-1]
     kept = "".join(sign for sign in _FORBIDDEN.sub("", last) if unicodedata.category(sign) not in ("Cf", "Cs", "Co"))
     stem, ending = Path(kept).stem, Path(kept).suffix
-    return f"{stem[:_LONGEST].strip('. ') or 'sound'}{ending[:10]}"
+    short = stem.encode()[:_LONGEST].decode(errors="ignore")
+    return f"{short.strip('. ') or 'sound'}{ending[:10]}"
 
 
 def safe_ending(name: str) -> str:
     """The ending of a name where it is that of a known format, else ".bin": the contents tell what it is then."""
-    ending = Path(name).suffix.lower()
-    return ending if _ENDING.fullmatch(ending) and is_audio_name(Path(f"sound{ending}")) else ".bin"
+    return _known_ending(name) or ".bin"
 
 
-def enhanced_name(name: str, ending: str) -> str:
+def enhanced_ending(name: str) -> str:
+    """The ending that the enhanced file gets: that of the name, where a format is known by it, else ".wav"."""
+    return Path(name).suffix if _known_ending(name) else ".wav"
+
+
+def enhanced_name(name: str) -> str:
     """What the enhanced file is called when it is given back."""
-    return f"{Path(name).stem}-enhanced{ending}"
+    return f"{Path(name).stem}-enhanced{enhanced_ending(name)}"
 
 
 def attachment(name: str) -> str:
@@ -49,3 +54,8 @@ def distinct(names: list[str]) -> list[str]:
         taken.add(name.casefold())
         found.append(name)
     return found
+
+
+def _known_ending(name: str) -> str:
+    ending = Path(name).suffix.lower()
+    return ending if _ENDING.fullmatch(ending) and is_audio_name(Path(f"sound{ending}")) else ""

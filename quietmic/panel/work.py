@@ -12,7 +12,7 @@ from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files.audio import AudioReader
 from quietmic.enhance.files.batch import FileResult, Options
 from quietmic.enhance.files.run import BatchOptions, plan_batch, run_batch
-from quietmic.panel.names import enhanced_name
+from quietmic.panel.names import enhanced_ending, enhanced_name
 from quietmic.panel.preview import Preview, make_preview
 from quietmic.panel.visits import Item, Visit
 from quietmic.panel.wishes import FileWish
@@ -59,7 +59,7 @@ class Work:
         def run() -> tuple[FileResult, Path, Preview | None]:
             on_progress(0.0)
             loop.call_soon_threadsafe(step, "enhancing")
-            target = item.folder / f"enhanced{item.source.suffix}"
+            target = item.folder / f"enhanced{enhanced_ending(item.name).lower()}"
             result = enhance_source(item.source, target, wish, on_progress)
             if result.status != "enhanced":
                 return result, target, None
@@ -79,7 +79,7 @@ class Work:
             step("failed")
             return
         item.target, item.sound, item.preview = target, item.folder / SOUND, preview
-        item.output = enhanced_name(item.name, Path(item.name).suffix)
+        item.output = enhanced_name(item.name)
         item.about = result.warnings
         step("done", 1.0)
 

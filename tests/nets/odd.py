@@ -109,6 +109,18 @@ def image() -> Tensor:
     return torch.randn(2, 3, 8, 8)
 
 
+def branch(net: Any, x: Tensor) -> Tensor:
+    """One layer or another by what is heard; the example is loud."""
+    h = torch.relu(net.b(torch.relu(net.a(x))))
+    return net.out(torch.relu(net.loud(h) if float(x.abs().max()) > 1e-3 else net.quiet(h)))
+
+
+def head_in_training(net: Any, x: Tensor) -> Tensor:
+    h = torch.relu(net.norm(net.a(x)))
+    y = net.out(torch.relu(net.b(h)))
+    return y + net.head(h) if net.training else y
+
+
 def two_layers(net: Any, x: Tensor) -> Tensor:
     return net.out(torch.relu(net.a(x)))
 
@@ -189,5 +201,14 @@ ODD = {
     "bfloat16": Odd(
         lambda: nn.Sequential(conv(3, 8), nn.GroupNorm(2, 8), conv(8, 2)).bfloat16(), lambda: signal().bfloat16(),
         {"0": 4},
+    ),
+    "a branch by what is heard": Odd(
+        lambda: Chain(branch, a=conv(3, 12), b=conv(12, 8), loud=conv(8, 10), quiet=conv(8, 10), out=conv(10, 2)),
+        signal, {"a": 12}, "layer 'quiet', which the example inputs do not run, may have to do with its units",
+    ),
+    "a head in training": Odd(
+        lambda: Chain(head_in_training, a=conv(3, 8), norm=nn.BatchNorm1d(8), b=conv(8, 10), out=conv(10, 2),
+                      head=conv(8, 2)),
+        signal, {"a": 8, "b": 10},
     ),
 }  # fmt: skip

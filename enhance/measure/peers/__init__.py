@@ -102,19 +102,16 @@ def find_peer(name: str, weights: Path | None = None) -> Peer:
             exit_code=2,
         )
     module_name, _, class_name = target.partition(":")
-    needs = f"peer {name} needs {{}}: pip install 'quietmic[peers]'"
     try:
         kind = getattr(importlib.import_module(module_name), class_name)
+        if not isinstance(kind, type) or not issubclass(kind, Peer) or isabstract(kind):
+            message = f"peer {name}: {class_name} must be a class that derives from {__name__}.Peer"
+            raise QuietmicError(message, exit_code=2)
+        return kind()  # which is where a peer imports its package
     except ModuleNotFoundError as error:
-        raise QuietmicError(needs.format(error.name)) from error
+        raise QuietmicError(f"peer {name} needs {error.name}: pip install 'quietmic[peers]'") from error
     except (AttributeError, ValueError) as error:
         raise QuietmicError(f"peer {name}: {module_name} has no {class_name}", exit_code=2) from error
-    if not isinstance(kind, type) or not issubclass(kind, Peer) or isabstract(kind):
-        raise QuietmicError(f"peer {name}: {class_name} must be a class that derives from {__name__}.Peer", exit_code=2)
-    try:
-        return kind()
-    except ModuleNotFoundError as error:  # those that are named here import their package when they are made
-        raise QuietmicError(needs.format(error.name)) from error
 
 
 def _fit(samples: Array, n_samples: int) -> Array:
