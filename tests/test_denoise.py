@@ -182,8 +182,6 @@ def test_wrong_use(denoise: Run, tmp_path: Path, model_folder: Path, capsys: pyt
         ([good, "-o", tmp_path / "x.wav", "--channels", "one"], "channel numbers"),
         ([good, "-o", tmp_path / "x.wav", "--attenuation-limit", "-3"], "range"),
         ([good, "-o", tmp_path / "x.wav", "--jobs", "0"], "range"),
-        ([good, "-o", tmp_path / "x.wav", "--model", "nonsense"], "no model named"),
-        ([good, "-o", tmp_path / "x.wav", "--model", tmp_path / "none.onnx"], "no model file"),
     ]:
         before = good.read_bytes()
         assert denoise(*arguments) == 2, arguments
@@ -191,6 +189,10 @@ def test_wrong_use(denoise: Run, tmp_path: Path, model_folder: Path, capsys: pyt
         assert message in error
         assert good.read_bytes() == before
         assert not (tmp_path / "x").exists()
+    for model, message in (("nonsense", "no model named"), (str(tmp_path / "none.onnx"), "no model file")):
+        assert cli.main(["denoise", str(good), "-o", str(tmp_path / "x.wav"), "--model", model]) == 2
+        assert message in capsys.readouterr().err
+        assert not (tmp_path / "x.wav").exists()
     assert cli.main(["nonsense"]) == 2
     assert cli.main(["--help"]) == 0
 

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import make_models
 import numpy as np
 import pytest
 from sound_server import (
@@ -53,12 +52,10 @@ def level(samples: Array) -> float:
 @on_either
 def test_what_the_others_say_is_taken_out(server: SoundServer) -> None:
     """The loudspeaker is heard by the microphone, faint and late; what is said into it stays."""
-    model = server.folder / "same.onnx"
-    make_models.make_gain(model, 1.0)
     server.pactl("load-module", "module-loopback", "source=speaker.monitor", "sink=mic", "latency_msec=30")
     wait_until(lambda: bool(server.listed("sink-inputs")))
     server.pactl("set-sink-input-volume", str(server.listed("sink-inputs")[0]["index"]), "-12dB")
-    app = start(server, "--virtual-mic", "--always-on", "--echo-cancel", "--model", str(model))
+    app = start(server, "--virtual-mic", "--always-on", "--echo-cancel", gain=1.0)
     app.wait_for("->")
     paths = server.record("quietmic"), server.record("mic.monitor")
     n = 20 * SAMPLE_RATE

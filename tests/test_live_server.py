@@ -40,10 +40,10 @@ def voice() -> Array:
     return np.convolve(0.02 * envelope * rng.standard_normal(n), np.hanning(31), "same").astype(np.float32)
 
 
-def start(server: SoundServer, *arguments: str, name: str = "report") -> Application:
-    """Starts `live` on the server; the test model halves the sound."""
-    model, report = server.folder / "half.onnx", server.folder / f"{name}.json"
-    make_models.make_gain(model, 0.5)
+def start(server: SoundServer, *arguments: str, name: str = "report", gain: float = 0.5) -> Application:
+    """Starts `live` on the server with a model that has a gain alone."""
+    model, report = server.folder / "gain.onnx", server.folder / f"{name}.json"
+    make_models.make_gain(model, gain)
     program = [sys.executable, str(ROOT / "app.py"), "live", "--band", "narrow"]  # the voices here are of 16 kHz
     command = [*program, "--model", str(model), "--no-ui", "--json", str(report)]
     process = subprocess.Popen([*command, *arguments], env=server.environment, stderr=subprocess.PIPE, text=True)
@@ -86,9 +86,7 @@ def test_the_virtual_microphone_carries_the_voice(server: SoundServer, voice: Ar
 @on_pipewire
 def test_a_mono_listener_hears_the_same_level(server: SoundServer) -> None:
     """PipeWire made a mono recording of the two-channel microphone 3 dB louder."""
-    model = server.folder / "same.onnx"
-    make_models.make_gain(model, 1.0)
-    app = start(server, "--virtual-mic", "--always-on", "--model", str(model))
+    app = start(server, "--virtual-mic", "--always-on", gain=1.0)
     app.wait_for("->")
     tone = 0.25 * np.sin(2 * np.pi * 440 * np.arange(SAMPLE_RATE) / SAMPLE_RATE)
     recording, heard = server.record("quietmic"), server.record("mic.monitor")
