@@ -12,6 +12,7 @@ import re
 import subprocess
 import termios
 import time
+from abc import ABC, abstractmethod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ _SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ of Linux
 _CONNECT_S = 5.0
 
 
-class Pipe:
+class Pipe(ABC):
     """One of the tools with its pipe, in the shape of both a stream of PortAudio and a ring of the worker.
 
     Attributes:
@@ -138,9 +139,9 @@ class Pipe:
             return 0
         return int.from_bytes(buffer, "little")
 
+    @abstractmethod
     def _n_by_tool(self, fill: int) -> int:
         """Samples that the tool has given or taken since the start."""
-        raise NotImplementedError
 
     @property
     def latency(self) -> float:
