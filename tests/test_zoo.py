@@ -8,6 +8,7 @@ import copy
 import io
 import json
 import os
+import signal
 from pathlib import Path
 
 import onnxruntime
@@ -29,6 +30,7 @@ from quietmic.models.networks.run import example, outputs_of, run
 
 CUT = 1e-5  # of the largest output: the network cut and the network gated
 ONNX = 1e-4  # the network and its graph
+YARDSTICK_S = 120  # what Torch-Pruning may take; most networks take it seconds
 
 pytestmark = [
     pytest.mark.zoo, pytest.mark.filterwarnings("ignore"),  # of exports by tracing, of another toolkit
@@ -68,10 +70,12 @@ def n_parameters(model):
 
 
 def by_torch_pruning(model, inputs):
-    """Parameters that Torch-Pruning leaves at half of the channels; None where it does not get through."""
+    """Parameters that Torch-Pruning leaves at half of the channels; None where it does not get through in time."""
     pruning = pytest.importorskip("torch_pruning")
     model = copy.deepcopy(model)
     last = [layer for name, layer in model.named_modules() if name == "out" or _makes_classes(layer)]
+    before = signal.signal(signal.SIGALRM, _too_long)
+    signal.alarm(YARDSTICK_S)
     try:
         expected = outputs(model, inputs)
         pruner = pruning.pruner.MagnitudePruner(
@@ -82,7 +86,14 @@ def by_torch_pruning(model, inputs):
         assert [value.shape for value in outputs(model, inputs)] == [value.shape for value in expected]
     except Exception:  # whatever it may raise on a network that it does not know
         return None
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
     return n_parameters(model)
+
+
+def _too_long(number, frame):
+    raise TimeoutError(f"not done in {YARDSTICK_S} s")
 
 
 def _makes_classes(layer):
