@@ -11,8 +11,8 @@ from quietmic.compression.cost import Budget, CostModel
 from quietmic.compression.criteria.allocate import allocate
 from quietmic.compression.criteria.weight_scores import l1_of
 from quietmic.compression.enhancer import timing
-from quietmic.compression.enhancer.speech import EXAMPLE_S, STFT, rtf_model
-from quietmic.compression.enhancer.timing import measure_hop_costs
+from quietmic.compression.enhancer.speech import EXAMPLE_S, HOP_S, STFT, rtf_model
+from quietmic.compression.enhancer.timing import fit_costs, measure_hop_costs
 from quietmic.compression.structure.groups import find_groups
 from quietmic.compression.structure.surgery import cut
 from quietmic.enhance.card import ModelCard
@@ -41,6 +41,20 @@ def test_a_budget_of_time_is_measured_on_this_machine(tmp_path, monkeypatch, cap
     assert 0.0078 <= rows["cut"]["rtf"] <= 0.008 < rows["parent"]["rtf"]
 
 
+def test_weights_beyond_what_caches_keep_cost_more():
+    """What a machine of known costs takes for nine networks is found again, and told for one between them."""
+    points = [(1e6 * m, 1e6 * b) for m, b in
+              [(8, 24), (7, 17), (5, 16), (5, 12), (3, 10), (3, 7), (1, 4), (1, 2), (0.2, 0.5)]]  # fmt: skip
+
+    def seconds(macs, weights):
+        return 1e-4 + 5e-11 * macs + 2e-11 * weights + 4e-11 * max(weights - 10e6, 0)
+
+    costs = fit_costs(points, [seconds(*point) for point in points])
+    assert costs.near_bytes == 10e6
+    for macs, weights in [(6e6, 20e6), (2e6, 9e6)]:
+        assert costs.hop_seconds(macs, 0, weights) == pytest.approx(seconds(macs, weights), rel=1e-6)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ["tcn", "fullsubnet"])
 def test_half_of_the_time_is_half_of_the_time(family, tmp_path):
@@ -56,4 +70,5 @@ def test_half_of_the_time_is_half_of_the_time(family, tmp_path):
     before, after = hop_times([export(m, card, tmp_path / f"{name}.onnx") for name, m in models.items()], 20.0)
     predicted, measured = costs.cost("rtf", kept) / whole, after / before
     print(f"\n{family}: {hop_costs}, predicted x {predicted:.3f}, measured x {measured:.3f}")
+    print(f"predicted {HOP_S * costs.cost('rtf', kept):.6f} s, measured {after:.6f} s")
     assert measured == pytest.approx(predicted, rel=0.15)
