@@ -1,5 +1,6 @@
 """Pictures: what stays of each group and matrix, and curves of a sweep."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def draw_sweep(rows: Sequence[Row], over: str, path: Path) -> Path:
     figure, axes = plt.subplots(1, len(names), figsize=(3.2 * len(names), 2.8), layout="constrained", squeeze=False)
     for axis, name in zip(axes[0], names, strict=True):
         means = [table[label][name][0] for label in table]
-        halves = [0.0 if table[label][name][1] != table[label][name][1] else table[label][name][1] for label in table]
+        halves = [0.0 if math.isnan(half := table[label][name][1]) else half for label in table]
         axis.errorbar(values, means, yerr=halves, marker="o", color="#2a6f97", capsize=2)
         axis.set(xlabel=over, title=name.replace("_", " "))
         axis.spines[["top", "right"]].set_visible(False)

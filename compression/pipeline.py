@@ -287,7 +287,7 @@ class _Run:
         self.heard += steps
 
     def _lstm_masks(self) -> None:
-        """The seed's column masks; the row "pruned" is prune alone, nothing removed."""
+        """Column masks (`criteria/masks.py`); the row "pruned" is prune alone, nothing removed."""
         prune, tune = self.recipe.prune, self.recipe.finetune
         notes: list[str] = []
 

@@ -21,7 +21,7 @@ QUANTIZE = ("none", "dynamic", "static")
 class Prune:
     """Which units go, and how fast."""
 
-    method: str = "units"  # "units": remove; "lstm-masks": the seed's column masks; "none"
+    method: str = "units"  # "units": remove; "lstm-masks": column masks as in Lai 2022; "none"
     criterion: str = "influence"
     ratios: str | Mapping[str, float] = "auto"  # "auto", "uniform", "global", "learned", or fractions by name pattern
     floor: float = 0.1  # least fraction of each group that stays
@@ -40,7 +40,7 @@ class LowRank:
 
     by: str = "none"  # "thresh": drop singular values below it; "budget": the largest ranks that the budget allows
     thresh: float = 0.1  # relative to the largest singular value of each matrix
-    gates: bool = False  # LSTMs gate by gate with the cell written out (the seed's form), not their inputs alone
+    gates: bool = False  # LSTMs gate by gate with the cell written out (as in Lai 2022), not their inputs alone
     share: float | str = 0.15  # by "budget": fraction of the cost that low rank takes off after pruning, or "search"
 
 
@@ -226,21 +226,3 @@ def read_recipe(path: str | Path) -> Recipe:
     except tomllib.TOMLDecodeError as error:
         raise QuietmicError(f"{path} is not TOML: {error}", exit_code=2) from None
     return from_dict({"name": path.stem} | values)
-
-
-def to_toml(recipe: Recipe) -> str:
-    """The recipe as a TOML file."""
-
-    def text(value: Any) -> str:
-        if isinstance(value, bool):
-            return "true" if value else "false"
-        if isinstance(value, Mapping):
-            return "{ " + ", ".join(f'"{k}" = {text(v)}' for k, v in value.items()) + " }"
-        return f'"{value}"' if isinstance(value, str) else repr(value)
-
-    values = recipe.to_dict()
-    tables = {k: v for k, v in values.items() if isinstance(v, dict)}
-    lines = [f"{k} = {text(v)}" for k, v in values.items() if k not in tables]
-    for name, table in tables.items():
-        lines += ["", f"[{name}]", *(f"{k} = {text(v)}" for k, v in table.items())]
-    return "\n".join(lines) + "\n"

@@ -1,0 +1,1 @@
+"""Networks, the scenes they learn from, their training, and how they become files; needs torch."""

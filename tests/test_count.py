@@ -17,7 +17,6 @@ def test_vgg16():
     figures = count(Vgg(), (IMAGE,))
     assert figures.parameters == 14_728_266
     assert figures.macs == 313_201_664
-    assert round(figures.macs_with_bias_and_norm / 1e6, 3) == 314.031
 
 
 def test_bottleneck_resnet_and_resnet56():

@@ -5,17 +5,26 @@ from test_criteria import conv_case
 from test_pipeline import run, small
 
 from quietmic.compression import Budget
-from quietmic.compression.recipe import LowRank, Prune, from_dict, read_recipe, to_toml
+from quietmic.compression.recipe import LowRank, Prune, Recipe, from_dict, read_recipe
 from quietmic.enhance.errors import QuietmicError
 
 
-def test_recipes_survive_toml(tmp_path):
+def test_a_recipe_survives_a_card():
     budget = Budget("macs", 5e7, Budget("params", 1e6))
     recipe = small(budget, prune=Prune(ratios={"encoder.*": 0.5}), lowrank=LowRank("thresh", 0.05))
-    path = tmp_path / "mine.toml"
-    path.write_text(to_toml(recipe))
-    assert read_recipe(path) == recipe
     assert from_dict(recipe.to_dict()) == recipe
+
+
+def test_a_recipe_is_what_its_file_says(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        "n_calibration = 3\n[prune.ratios]\n'encoder.*' = 0.5\n[lowrank]\nby = 'thresh'\nthresh = 0.05\n"
+        "[budget]\nkind = 'macs'\nvalue = 5e7\n[budget.also]\nkind = 'params'\nvalue = 1e6\n"
+    )
+    assert read_recipe(path) == Recipe(
+        "mine", Prune(ratios={"encoder.*": 0.5}), LowRank("thresh", 0.05), n_calibration=3,
+        budget=Budget("macs", 5e7, Budget("params", 1e6)),
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(

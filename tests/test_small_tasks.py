@@ -167,7 +167,7 @@ def fresh(build: Callable[[], torch.nn.Module], steps: int) -> float:
 
 @pytest.mark.slow
 def test_rows_of_the_seeds_language_model_tables():
-    """Prune, prune + SVD (the seed's recipe), units + SVD, and LSTM with projection and GRU of the same size."""
+    """Prune, prune + SVD (the recipe of Lai 2022), units + SVD, and LSTM with projection and GRU of the same size."""
     parent, given, x = trained_lm(0, 800), text_task(0), (torch.zeros(1, 4, dtype=torch.long),)
     n_symbols = library_text()[2]
 

@@ -1,11 +1,11 @@
 """Learned gates: a small learner per group turns the influence of its units into gates that become binary in training.
 
 Gates E = sigmoid(beta * e) stand on the units while the network is fine-tuned; beta starts small and grows until gates
-are on or off (seed: Lai 2022, equations of chapter 3; AutoPruner, Luo and Wu 2020). The loss is that of the task plus
+are on or off (Lai 2022, equations of chapter 3; AutoPruner, Luo and Wu 2020). The loss is that of the task plus
 
     sum over groups of lambda_l * (mean(E_l) - r_l)^2,
 
-r_l being the fraction of units to keep. (The seed writes ||E_l - T_l||^2 with T_l a number of channels; word by word
+r_l being the fraction of units to keep. (Lai writes ||E_l - T_l||^2 with T_l a number of channels; word by word
 that subtracts a count from numbers between 0 and 1, so we read it as AutoPruner writes it, with r_l = T_l / C_l.)
 lambda_l = 5 * |k - r_l| while k >= r_l, else 0, where k = 1 - B_l / C_l and B_l counts the gates that are off. "Off"
 means below 0.05: with 0.5 the soft gates of the start would count as off at once and switch lambda off. A group's

@@ -79,6 +79,16 @@ def batch_influences(model: nn.Module, structure: Structure, task: Task) -> dict
     return {name: torch.stack(values) for name, values in rows.items()}
 
 
+def mean_influences(model: nn.Module, task: Task) -> dict[str, Tensor]:
+    """Size of every weight's influence, averaged over the calibration batches: parameter -> its shape."""
+    batches = task.calibration()
+    means: dict[str, Tensor] = {}
+    for batch in batches:
+        for name, value in mask_gradients(model, task, batch).items():
+            means[name] = means.get(name, 0) + value.abs() / len(batches)
+    return means
+
+
 def smooth(old: dict[str, Tensor] | None, new: dict[str, Tensor], momentum: float = 0.9) -> dict[str, Tensor]:
     """Running mean of influences over batches: a single batch is noisy."""
     if old is None:

@@ -11,7 +11,7 @@ from quietmic.compression.criteria.calibration import watch
 from quietmic.compression.criteria.context import Context, Decision
 from quietmic.compression.criteria.data_scores import influence_static
 from quietmic.compression.criteria.gates import OFF, GateSchedule, GateTarget, pull_each, pull_total, train_gates
-from quietmic.compression.criteria.influence import mask_gradients, sum_units
+from quietmic.compression.criteria.influence import mean_influences, sum_units
 from quietmic.compression.structure.groups import Group, Slot
 from quietmic.compression.structure.surgery import Kept, gated_weights
 from quietmic.models.networks.run import evaluating
@@ -65,12 +65,9 @@ def _read(kept: Kept, logits: dict[str, Tensor]) -> Decision:
 
 def influence(context: Context) -> Decision:
     """Learned gates on mask gradients; widths by influence per unit of cost (see gates.py)."""
-    model, task = context.model, context.task
     static, _ = influence_static(context)
-    start: dict[str, Tensor] = {f"gate:{name}": score for name, score in static.items()}
-    for batch in task.calibration():
-        for name, value in mask_gradients(model, task, batch).items():
-            start[name] = start.get(name, 0) + value.abs() / len(task.calibration())
+    gates = {f"gate:{name}": score for name, score in static.items()}
+    start = mean_influences(context.model, context.task) | gates
 
     def features(group: Group) -> Callable[[dict[str, Tensor]], Tensor]:
         def read(influences: dict[str, Tensor]) -> Tensor:

@@ -1,6 +1,6 @@
-"""The seed's LSTM pruning: eight mask vectors per layer, column by column; nothing is removed, the rank falls.
+"""LSTM pruning of Lai 2022 (chapter 4): eight mask vectors per layer, column by column; nothing is removed.
 
-Each of W_x{i,f,g,o} and W_h{i,f,g,o} gets one learned gate per column (Lai 2022, chapter 4). Columns multiplied by
+Each of W_x{i,f,g,o} and W_h{i,f,g,o} gets one learned gate per column. Columns multiplied by
 gates near zero make a matrix nearly low rank, which the SVD of `lowrank.factor_gates` then turns into time.
 """
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from quietmic.compression.criteria.allocate import best
 from quietmic.compression.criteria.gates import GateSchedule, GateTarget, pull_each, train_gates
-from quietmic.compression.criteria.influence import mask_gradients
+from quietmic.compression.criteria.influence import mean_influences
 from quietmic.compression.structure.surgery import Gates
 from quietmic.compression.task import Task
 from quietmic.enhance.errors import QuietmicError
@@ -66,7 +66,7 @@ def prune_columns(
 
     Args:
         ratio: fraction of the columns to keep, the same in each matrix.
-        schedule: of the training (a beta of 0.15 was best for the seed's LSTM).
+        schedule: of the training (a beta of 0.15 was best for the LSTM of Lai 2022).
 
     Returns:
         Masks as multiplied in (0 for columns that went), and notes.
@@ -79,10 +79,7 @@ def prune_columns(
         raise QuietmicError(
             "the network has no LSTM of one direction: set prune.method = 'units' in the recipe", exit_code=2
         )
-    start: dict[str, Tensor] = {}
-    for batch in task.calibration():
-        for name, value in mask_gradients(model, task, batch).items():
-            start[name] = start.get(name, 0) + value.abs() / len(task.calibration())
+    start = mean_influences(model, task)
     for mask, parameter, gate in names:
         start[f"gate:{mask}"] = start[parameter].chunk(4)[gate].sum(0)
     targets = [

@@ -134,7 +134,7 @@ def rtf_model(hop_seconds: HopSeconds, n_operators: int | None = None) -> RtfMod
     """Real-time factor of a network run frame by frame, from a machine's cost of one hop.
 
     Args:
-        hop_seconds: devices' cost table; app.py hands it in.
+        hop_seconds: cost of a board (devices/boards.toml) or of this machine (timing.py).
         n_operators: of the graph; estimated from the layers where it is not known.
     """
 

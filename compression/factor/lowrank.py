@@ -54,7 +54,7 @@ def svd_low_rank(weight: Tensor, rank: int) -> tuple[Tensor, Tensor]:
 def rank_by_threshold(weight: Tensor, thresh: float) -> int:
     """Number of singular values that are at least `thresh` times the largest one; at least 1.
 
-    (The seed leaves open whether its threshold is absolute; relative to the largest, it does not depend on scale.)
+    (Lai 2022 leaves open whether its threshold is absolute; relative to the largest, it does not depend on scale.)
     """
     s = torch.linalg.svdvals(weight.detach())
     return max(1, int((s >= thresh * s[0]).sum()))

@@ -55,7 +55,7 @@ class Scene:
 
     speech [n_samples]; point_noises [N_NOISES, n_samples] (zeros where unused); waves [n_waves, n_samples] of the
     diffuse part; responses [1 + N_NOISES, n_mics, MAX_TAPS]; early [2, MAX_TAPS] at the reference; wave_delays
-    [n_waves, n_mics] in seconds; mic_gains, mic_delays_s [n_mics]; equaliser [n_points] in dB; the rest are scalars
+    [n_waves, n_mics] in seconds; mic_gains, mic_delays_s [n_mics]; equaliser_db [n_points]; the rest are scalars
     (clip: fraction of the peak, 1 = none; low_pass_hz: 0 = none; sensor_db: below the noisy level, -inf = none).
 
     A talker who moves leaves the first place for the last one at `leaves_s` and is there after `moves_s` (leaves_s inf:

@@ -33,7 +33,6 @@ class LayerCount:
     kind: str  # class name
     parameters: int
     macs: int  # multiply-accumulates of the matrix products, all calls together
-    outputs: int  # output elements, all calls together
     calls: int  # how often the layer ran; a recurrent layer counts once per step
 
 
@@ -45,14 +44,6 @@ class Count:
     macs: int
     layers: tuple[LayerCount, ...]
     not_counted: tuple[str, ...] = ()  # layers with matrices in which no product was seen
-
-    @property
-    def macs_with_bias_and_norm(self) -> int:
-        """MACs plus three operations for each output element of a convolution (bias 1, batch norm 2).
-
-        Some papers count so: VGG-16 on CIFAR-10 has 313.20M MACs and 314.03M operations.
-        """
-        return self.macs + sum(3 * layer.outputs for layer in self.layers if layer.kind.startswith("Conv"))
 
 
 def layer_macs(module: Any, inputs: tuple[Any, ...], output: Tensor) -> tuple[int, int] | None:
@@ -124,7 +115,7 @@ def count(model: nn.Module, inputs: Example) -> Count:
         the sum.
     """
     products = _Products()
-    macs, outputs, calls = products.macs, Counter[str](), Counter[str]()
+    macs, calls = products.macs, Counter[str]()
     modules = dict(model.named_modules())
     own = {name for name, m in modules.items() if next(m.parameters(recurse=False), None) is not None}
 
@@ -142,7 +133,6 @@ def count(model: nn.Module, inputs: Example) -> Count:
             counted = layer_macs(module, args or tuple(kwargs.values()), first)
             spent, steps = counted or (0, 1)
             macs[name] += spent
-            outputs[name] += first.numel() if isinstance(first, Tensor) else 0
             calls[name] += steps
 
         return add
@@ -158,13 +148,10 @@ def count(model: nn.Module, inputs: Example) -> Count:
         for handle in handles:
             handle.remove()
     layers = tuple(
-        LayerCount(
-            name, type(m).__name__, sum(p.numel() for p in m.parameters(recurse=False)), macs[name], outputs[name],
-            calls[name],
-        )
+        LayerCount(name, type(m).__name__, sum(p.numel() for p in m.parameters(recurse=False)), macs[name], calls[name])
         for name, m in modules.items()
         if name in calls and (name in own or macs[name])
-    )  # fmt: skip
+    )
     total = sum(macs.values())
     return Count(sum(p.numel() for p in model.parameters()), total, layers, _not_counted(modules, layers))
 

@@ -11,8 +11,6 @@ from torch import Tensor, nn
 
 from quietmic.models.networks.hop import HopFeatures, Inputs, State, pack_level, unpack_level
 
-ROWS = 4  # of the table that units look into: real part, imaginary part, magnitude, what the full-band part says
-
 
 class FullSubNetHop(nn.Module):
     """A `FullSubNet` for one signal and one frame; the same values to rounding.
@@ -80,7 +78,10 @@ class FullSubNetHop(nn.Module):
 
 
 class _Band(nn.Module):
-    """The units of one width: the whole table [4 * F] -> their filters [n_units, .]."""
+    """The units of one width: the whole table [4 * F] -> their filters [n_units, .].
+
+    Its four rows are real part, imaginary part, magnitude, and what the full-band part says.
+    """
 
     def __init__(self, band: nn.Module, n_freqs: int) -> None:
         super().__init__()

@@ -7,7 +7,7 @@ from typing import Any
 
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.served import MAX_MICS
-from quietmic.models.mixtures.source import MixConfig
+from quietmic.models.mixtures.scene import MixConfig
 from quietmic.models.networks.registry import check_family
 from quietmic.models.training.losses import Weights
 

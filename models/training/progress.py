@@ -60,8 +60,8 @@ class TrainLog:
 
     def __init__(self, folder: Path, minutes: float, progress: Progress) -> None:
         self._minutes, self._progress = minutes, progress
-        self._path, self._losses = folder / "log.csv", [0.0]
-        self._losses.clear()
+        self._path = folder / "log.csv"
+        self._losses: list[float] = []
         if not self._path.exists():
             self._write(COLUMNS)
         self._first_minutes: float | None = None
@@ -154,8 +154,8 @@ def score_network(network: Any, noisy: Tensor, beam: Tensor, clean: np.ndarray) 
     clean = clean[: len(enhanced)]
     scores = (
         metrics.si_sdr(clean, enhanced),
-        metrics.stoi(clean, enhanced, 16000),
-        metrics.pesq_wb(clean, enhanced, 16000),
+        metrics.stoi(clean, enhanced, metrics.METRIC_RATE),
+        metrics.pesq_wb(clean, enhanced, metrics.METRIC_RATE),
     )
     return tuple(np.nan if s is None else s for s in scores)  # type: ignore[return-value]
 

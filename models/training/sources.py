@@ -6,7 +6,7 @@ from typing import Any
 
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.progress import Progress, silent
-from quietmic.models.mixtures.pack import Pack, pack_folder
+from quietmic.models.mixtures.pack import SAMPLE_RATE, Pack, pack_folder
 from quietmic.models.mixtures.rooms import RoomCache, build_rooms
 from quietmic.models.mixtures.source import SceneSource, read_measured
 from quietmic.models.training.config import TrainConfig
@@ -62,6 +62,6 @@ def describe_pack(pack: Pack) -> dict[str, Any]:
     licences: dict[str, set[str]] = {}
     for source, licence in zip(pack.column("source", "unnamed"), pack.column("licence", "unknown"), strict=True):
         licences.setdefault(source, set()).add(licence)
-    hours = float(pack.lengths.sum() / 16000 / 3600)
+    hours = float(pack.lengths.sum() / SAMPLE_RATE / 3600)
     name = "sha256_sampled" if pack.is_sampled else "sha256"
     return {"hours": hours, name: pack.sha256, "sources": {s: sorted(v) for s, v in sorted(licences.items())}}

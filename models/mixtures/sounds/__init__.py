@@ -1,0 +1,1 @@
+"""Noises that are made in training: generators by name, and what they are built of."""
