@@ -15,13 +15,11 @@ from quietmic.compression.factor.lowrank import (
     factor_gates,
     factor_linear,
     factor_rnn_input,
-    rank_by_threshold,
     ranks_for_budget,
-    saves,
-    svd_low_rank,
     uncalled_layers,
 )
 from quietmic.compression.factor.lowrank_conv import factor_conv, factor_pointwise, factor_spatial, factor_tucker2
+from quietmic.compression.factor.svd import rank_by_threshold, saves, svd_low_rank
 from quietmic.compression.structure.rnn import split_layers
 from quietmic.models.networks.count import count
 

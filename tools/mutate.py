@@ -29,7 +29,7 @@ TESTS = {  # file -> tests of that part, those first that look at it most closel
     "gates": ("criteria", "what_goes"), "learned": ("what_goes", "criteria", "pipeline"),
     "allocate": ("what_goes", "allocate", "pipeline"), "cost": ("allocate", "any_network"),
     "schedules": ("pipeline",), "forest": ("any_network",), "rules": ("any_network",), "surgery": ("any_network",),
-    "check": ("any_network",), "lowrank": ("lowrank",), "lowrank_conv": ("lowrank",), "quantize": ("any_network",),
+    "check": ("any_network",), "svd": ("lowrank",), "lowrank_conv": ("lowrank",), "quantize": ("any_network",),
     "finetune": ("pipeline",), "count": ("any_network",),
 }  # fmt: skip
 FAST = "not resnet and not mobilenet"  # large networks take longest, and the small ones see the same
@@ -126,8 +126,8 @@ MUTATIONS = (
              "setattr(module, key, nn.Parameter(value.clone()))",
              "shared weights part in surgery"),
     Mutation(f"{STRUCTURE}/check.py", "return _difference(expected, actual)", "return None", "cuts are not compared"),
-    Mutation(f"{FACTOR}/lowrank.py", "s >= thresh * s[0]", "s >= thresh", "threshold in absolute terms"),
-    Mutation(f"{FACTOR}/lowrank.py", "root[:, None] * v[:rank]", "root[:, None] * v[-rank:]",
+    Mutation(f"{FACTOR}/svd.py", "s >= thresh * s[0]", "s >= thresh", "threshold in absolute terms"),
+    Mutation(f"{FACTOR}/svd.py", "root[:, None] * v[:rank]", "root[:, None] * v[-rank:]",
              "factors of the wrong singular vectors"),
     Mutation(f"{FACTOR}/lowrank_conv.py", "return split if _error(conv, split) < _error(conv, tucker) else tucker",
              "return tucker if _error(conv, split) < _error(conv, tucker) else split", "the worse of two factors"),

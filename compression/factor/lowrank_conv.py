@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from quietmic.compression.factor.svd import svd_low_rank
+
 
 class FactoredConv(nn.Sequential):
     """Convolutions in a row that stand for one; it states the sizes of the one, which others may read."""
@@ -29,15 +31,9 @@ def _conv_like(conv: Any, weight: Tensor, bias: Tensor | None, **settings: Any) 
     return new
 
 
-def _svd(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    u, s, v = torch.linalg.svd(matrix, full_matrices=False)
-    root = s[:rank].sqrt()
-    return u[:, :rank] * root, root[:, None] * v[:rank]
-
-
 def factor_pointwise(conv: Any, rank: int) -> FactoredConv:
     """A 1 x 1 convolution as two; the first takes stride and padding, the second the bias."""
-    b, a = _svd(conv.weight.detach().flatten(1), rank)
+    b, a = svd_low_rank(conv.weight.flatten(1), rank)
     ones = (1,) * len(conv.kernel_size)
     first = _conv_like(conv, a.view(*a.shape, *ones), None, stride=conv.stride, padding=conv.padding)
     return FactoredConv(conv, first, _conv_like(conv, b.view(*b.shape, *ones), conv.bias))
@@ -75,7 +71,7 @@ def factor_spatial(conv: nn.Conv2d, rank: int) -> FactoredConv:
     """
     weight = conv.weight.detach()
     n_out, n_in, height, width = weight.shape
-    b, a = _svd(weight.permute(1, 2, 0, 3).reshape(n_in * height, n_out * width), rank)
+    b, a = svd_low_rank(weight.permute(1, 2, 0, 3).reshape(n_in * height, n_out * width), rank)
     column = b.T.reshape(rank, n_in, height, 1)
     row = a.reshape(rank, n_out, 1, width).transpose(0, 1)
     (s0, s1), (p0, p1), (d0, d1) = conv.stride, conv.padding, conv.dilation
