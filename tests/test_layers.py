@@ -10,6 +10,7 @@ import pytest
 
 import quietmic
 from quietmic.cli import COMMANDS
+from quietmic.enhance.measure.systems import STREAM_SOURCES
 
 ROOT = Path(__file__).resolve().parent.parent
 TRAINING = {"torch", "torchaudio", "onnx", "pyroomacoustics"}
@@ -194,6 +195,22 @@ def test_no_circles() -> None:
 def test_run_time_never_imports_training(package: str) -> None:
     for path in files(package):
         assert not TRAINING & {name.split(".")[0] for name in imports(path)}, path
+
+
+# What a stream imports and what makes no sample: names, checks, and cards, which stand in a model's hash.
+NO_SAMPLES = {"arrays", "card", "catalogue", "errors", "hashes", "onnxfile", "served", "streamstate"}
+
+
+def test_all_that_makes_samples_makes_cached_figures_stale() -> None:
+    """offset.py and samples.py were missing: a change of theirs would have left what an evaluation had kept."""
+    waiting, found = ["quietmic.enhance.stream"], set[str]()
+    while waiting:
+        module = waiting.pop()
+        found.add(module)
+        names = {module_of(name) for name in imports(MODULES[module])}
+        waiting += [name for name in names if name and name.startswith("quietmic.enhance.") and name not in found]
+    made = {f"{module.removeprefix('quietmic.enhance.')}.py" for module in found}
+    assert made - {f"{name}.py" for name in NO_SAMPLES} == {name for name in STREAM_SOURCES if name.endswith(".py")}
 
 
 # Loaded only where a command runs, so they may import what they draw or describe.

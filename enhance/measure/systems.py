@@ -23,9 +23,9 @@ from quietmic.enhance.stream import Stream
 
 NOISY = "noisy"
 # What decides a model's output beside its file: a change in one of these makes cached figures stale.
-_STREAM_SOURCES = (
-    "beamform.py", "fullband.py", "network.py", "reference.py", "resample.py", "stft.py", "stream.py", "uppergains.py",
-    "upperhead.npz", "upperhead.py",
+STREAM_SOURCES = (
+    "beamform.py", "fullband.py", "network.py", "offset.py", "reference.py", "resample.py", "samples.py", "stft.py",
+    "stream.py", "uppergains.py", "upperhead.npz", "upperhead.py",
 )  # fmt: skip
 
 
@@ -159,7 +159,7 @@ def _model_facts(path: Path, card: ModelCard) -> tuple[tuple[str, Any], ...]:
 @lru_cache(maxsize=1)
 def _source_hash() -> str:
     digest = sha256()
-    for name in _STREAM_SOURCES:
+    for name in STREAM_SOURCES:
         digest.update((Path(__file__).parent.parent / name).read_bytes())
     return digest.hexdigest()[:16]
 
