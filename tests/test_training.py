@@ -28,7 +28,8 @@ from quietmic.models.training import progress
 from quietmic.models.training.clock import Clock
 from quietmic.models.training.config import TrainConfig, read_config
 from quietmic.models.training.parallel import Team
-from quietmic.models.training.run import describe_start
+from quietmic.models.training.run import describe_start, run_training
+from quietmic.models.training.sources import Sources
 from quietmic.models.training.train import FEWEST_NORM_BATCHES, RunPlan, measure_norms, open_start, train
 from quietmic.models.training.trainer import Trainer, batches
 
@@ -153,6 +154,16 @@ def test_what_a_run_started_from_is_told(tmp_path: Path) -> None:
     assert told == {"audio_hours": 3.0, "steps": 7, "teacher": "peer"}
     save_network(network, tmp_path / "second.pt", {"audio_hours": 1.0, "steps": 2, "started_from": told})
     assert describe_start(tmp_path / "second.pt")["started_from"]["started_from"] == told
+
+
+def test_a_teacher_of_no_weight_is_refused(tmp_path: Path) -> None:
+    """The card named it all the same: most recipes say teacher_weight = 0."""
+    (tmp_path / "mine.toml").write_text("teacher_weight = 0.0\n")
+    where = Sources(tmp_path / "speech", tmp_path / "noise", config=tmp_path / "mine.toml")
+    plan = RunPlan(tmp_path / "run", 1.0, torch.device("cpu"))
+    with pytest.raises(QuietmicError, match="would teach nothing"):
+        run_training("tcn", where, plan, tmp_path / "peer.onnx")
+    assert not (tmp_path / "run").exists()
 
 
 def test_beam_of_chosen_units_is_that_of_all() -> None:

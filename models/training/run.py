@@ -52,11 +52,13 @@ def run_training(
         The path of the averaged weights, and that of the record, which only the first process writes.
 
     Raises:
-        QuietmicError: another run works in the folder, or as `train` and `open_source`.
+        QuietmicError: another run works in the folder, a teacher of no weight, or as `train` and `open_source`.
     """
     config = read_config(where.config, model)
     if config.model != model:
         raise QuietmicError(f"{where.config} is for the network '{config.model}', not '{model}'.", exit_code=2)
+    if teacher and not config.teacher_weight:
+        raise QuietmicError(f"{where.config}: teacher_weight is 0, so {teacher} would teach nothing.", exit_code=2)
     team = open_team(plan.device)
     with one_run(plan.folder) if team.leads else nullcontext():
         path, summary, facts = _run(config, where, plan, teacher, team, progress)
