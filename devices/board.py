@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from quietmic.devices.geometry import BOARDS_FILE
+from quietmic.devices.microphones import BOARDS_FILE
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.measure.machine import read_cpuinfo
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from quietmic.devices.board import Board
-from quietmic.devices.geometry import find_array
+from quietmic.devices.microphones import find_array
 from quietmic.enhance.errors import QuietmicError
 
 
@@ -67,7 +67,7 @@ def live_options(
     Args:
         board: profile of this machine.
         channels: microphones; None = those of the array, else the first.
-        array: name or geometry file.
+        array: name, or file of one.
         latency: "auto", "low", "high" or a number of seconds.
         jitter_ms: buffering, milliseconds; None = measured.
         others: fields of LiveOptions.

@@ -140,7 +140,7 @@ def device_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--input", "input_name", metavar="DEV", help="Microphone: index or part of its name."),
         click.option("--output", "output_name", metavar="DEV", help="Loudspeaker: index or part of its name."),
         click.option("--channels", callback=parse_channels, metavar="0,1,...", help="Input channels: microphones."),
-        click.option("--array", metavar="NAME", help="Array: a name of devices/boards.toml, or a geometry file."),
+        click.option("--array", metavar="NAME", help="Array: a name of devices/boards.toml, or a file of one."),
         click.option("--virtual-mic", "virtual_microphone", is_flag=True, help="Be a microphone 'quietmic' (Linux)."),
     )
     for option in reversed(options):

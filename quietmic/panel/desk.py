@@ -12,8 +12,8 @@ from typing import Any
 
 from quietmic.devices.board import Board
 from quietmic.devices.engine import Candidate
-from quietmic.devices.geometry import list_arrays
 from quietmic.devices.live import Refresh, run_live
+from quietmic.devices.microphones import list_arrays
 from quietmic.devices.options import live_options
 from quietmic.devices.session import Session
 from quietmic.enhance.errors import QuietmicError
