@@ -181,6 +181,6 @@ def test_what_is_wrong_in_the_prose_is_seen(span: str, tmp_path: Path) -> None:
 
 def test_published_figures_hold_no_places() -> None:
     """docs/data told the folders of the machine that measured."""
-    for path in (ROOT / "docs" / "data").glob("*.json"):
+    for path in (ROOT / "docs" / "data").rglob("*.json"):
         places = re.findall(r'"(?:/|[A-Z]:\\\\)[^"]*"', path.read_text(encoding="utf-8"))
         assert not places, f"{path.name}: {places[:3]}"

@@ -65,6 +65,12 @@ def test_a_dead_link_is_seen(tmp_path: Path) -> None:
     assert dead_links(page) == ["gone.md", "p.png", "other.md#same-2", "#nowhere", "lost.md"]
 
 
+def test_the_list_of_data_tells_of_all_that_lies_there() -> None:
+    told = re.findall(r"`([\w.*-]+)/?`", (ROOT / "docs" / "data" / "README.md").read_text(encoding="utf-8"))
+    for path in (ROOT / "docs" / "data").iterdir():
+        assert path.name == "README.md" or any(path.match(pattern) for pattern in told), path.name
+
+
 def test_every_page_is_linked_from_the_readme_or_the_list_of_pages() -> None:
     lists = [ROOT / "README.md", ROOT / "docs" / "README.md"]
     linked = {(page.parent / link.partition("#")[0]).resolve() for page in lists for link in links(page)}

@@ -58,8 +58,6 @@ def most_stationary_pair() -> tuple[Array, Array, int]:
             noise = (noisy[0] - clean)[: clean.size // 512 * 512].reshape(-1, 512)
             levels_db = 10 * np.log10((noise**2).mean(axis=1) + 1e-10)
             candidates.append((levels_db.std(), noisy[0], clean, rate))
-    if not candidates:
-        pytest.skip("recordings/ holds no pair yet")
     return min(candidates, key=lambda item: item[0])[1:]
 
 

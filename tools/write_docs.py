@@ -4,6 +4,7 @@
   `evaluate --json`) and docs/data/speed.json (`bench --json`)
 - docs/models.md: the table of all models, from their cards
 - docs/sounds/, docs/pictures/: one of the recordings, noisy and enhanced by the default model
+- docs/data/quality.json: the same, less what docs/figures.md shows of it
 
 Run it after a model, its card or one of the two files has changed.
 """
@@ -12,6 +13,7 @@ import json
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -23,20 +25,38 @@ from PIL import Image
 from quietmic import open_stream
 from quietmic.enhance.catalogue import list_models
 from quietmic.enhance.files import audio
+from quietmic.enhance.jsonfile import write_json
 from quietmic.enhance.report.model_table import compared_markdown, models_markdown, write_into
 from quietmic.enhance.report.spectrogram import save_spectrograms
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
+QUALITY, SPEED = DOCS / "data" / "quality.json", DOCS / "data" / "speed.json"
 RECORDING = ROOT / "recordings" / "mono_street_noisy.wav"
 COLOURS = 32  # of the picture: more make it larger and no clearer
+DIGITS = 6  # of a published figure: two more than any table shows
+DERIVED = ("splits", "paired")  # of an evaluation: made of its rows, and shown in docs/figures.md
+
+
+def thin_out(quality: dict[str, Any]) -> dict[str, Any]:
+    """An evaluation as it is published: a quarter of the bytes that a new measurement adds to the history."""
+    return {key: _rounded(value) for key, value in quality.items() if key not in DERIVED}
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_rounded(part) for part in value]
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
 
 
 def write_tables(shown: list[str]) -> None:
     """The tables of README.md and docs/models.md."""
     entries = list_models()
     named = {entry.name: entry for entry in entries}
-    quality, speed = (json.loads((DOCS / "data" / name).read_text()) for name in ("quality.json", "speed.json"))
+    quality, speed = (json.loads(path.read_text()) for path in (QUALITY, SPEED))
+    write_json(thin_out(quality), QUALITY)
     write_into(ROOT / "README.md", "figures", compared_markdown([named[name] for name in shown], quality, speed))
     write_into(DOCS / "models.md", "models", models_markdown(entries))
 
