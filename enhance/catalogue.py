@@ -34,7 +34,7 @@ class ModelEntry:
         sha256: of the file.
         card: read from the file.
         is_default: what "default" stands for.
-        has_hop_graph: streams run a graph of their own; without it a live hop costs 1.4 to 2.7 times as much.
+        has_hop_graph: streams run a graph of their own; without it a live hop costs about twice as much.
     """
 
     name: str

@@ -36,5 +36,5 @@ def format_models(rows: list[dict[str, Any]]) -> str:
             f"{row['macs_per_second'] / 1e6:8.0f} {row['bytes'] / 1e6:6.2f} {row['max_mics']:4} "
             f"{'fast' if row['hop_graph'] else 'slow':>5}  {row['parent'] or '-'}"
         )
-    note = "slow: no graph for single hops, so that live it takes 1.4 to 2.7 times as long as with one"
+    note = "slow: no graph for single hops, so that live it takes about twice as long as with one"
     return "\n".join([*lines, "* = default", *([note] if not all(row["hop_graph"] for row in rows) else [])])
