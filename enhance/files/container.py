@@ -237,7 +237,7 @@ def _mpeg(stream: BinaryIO, n_bytes: int) -> Layout | None:
         return Layout((Part(0, n_bytes),), is_counted=False)
     length = mp3.length_header(stream, at, header)
     if length is None or not length.n_frames:
-        head = mp3.unbounded_frame(stream, at, header)
+        head = mp3.unbounded_frame(stream, at)
         start = at if length is None else at + header.n_bytes
         guess = (end - at) * 8 * header.sample_rate // max(1, mp3.scan_bit_rates(stream, at, end)[0])
         return Layout((Part(start, n_bytes, head=head, n_samples=guess),), is_counted=False)

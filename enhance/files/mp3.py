@@ -159,8 +159,11 @@ def length_header(stream: BinaryIO, at: int, header: FrameHeader) -> LengthHeade
     return LengthHeader(at + position, n_frames, n_bytes, name == b"Info")
 
 
-def unbounded_frame(stream: BinaryIO, at: int, header: FrameHeader) -> bytes:
-    """A frame without sound that says that more frames follow than ever will: decoders then go on to the end."""
+def unbounded_frame(stream: BinaryIO, at: int) -> bytes:
+    """A frame without sound, of the kind of the one at `at`, that tells of more frames than there ever are.
+
+    Decoders then go on to the end.
+    """
     stream.seek(at)
     head = bytearray(stream.read(4))
     head[1] |= 1  # no checksum

@@ -14,7 +14,7 @@ def comparison_tables(figures: dict[str, Any], bench: dict[str, Any] | None) -> 
     """Quality beside cost of every system; compressed models against their parents where both were evaluated."""
     speed = {system["label"]: system for system in bench["systems"]} if bench else {}
     tables = [_method_table(figures, speed)]
-    if parents := _parent_rows(figures, speed, bench):
+    if parents := _parent_rows(figures, bench):
         headings = ["", "SI-SDR dB", "STOI", "PESQ-WB", "parameters kept", "RTF live, ratio", "quality, ratio", "mean"]
         tables.append(Table("Compressed against parent: paired mean [95% interval]", headings, parents))
     return tables
@@ -78,9 +78,7 @@ def _method_table(figures: dict[str, Any], speed: dict[str, dict[str, Any]]) -> 
     return Table("Means over all recordings; real-time factor one hop at a time, one thread", headings, rows)
 
 
-def _parent_rows(
-    figures: dict[str, Any], speed: dict[str, dict[str, Any]], bench: dict[str, Any] | None
-) -> list[list[str]]:
+def _parent_rows(figures: dict[str, Any], bench: dict[str, Any] | None) -> list[list[str]]:
     systems = {system["label"]: system for system in _compared(figures)}
     ratios = {(r["first"], r["second"]): r["live"]["mean"] for r in bench["ratios"]} if bench else {}
     rows = []

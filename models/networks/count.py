@@ -33,7 +33,6 @@ class LayerCount:
     kind: str  # class name
     parameters: int
     macs: int  # multiply-accumulates of the matrix products, all calls together
-    calls: int  # how often the layer ran; a recurrent layer counts once per step
 
 
 @dataclass(frozen=True)
@@ -46,31 +45,25 @@ class Count:
     not_counted: tuple[str, ...] = ()  # layers with matrices in which no product was seen
 
 
-def layer_macs(module: Any, inputs: tuple[Any, ...], output: Tensor) -> tuple[int, int] | None:
-    """MACs and number of calls of one run of a known layer with weights; None for others.
+def layer_macs(module: Any, inputs: tuple[Any, ...], output: Tensor) -> int:
+    """MACs of one run of a known layer with weights; 0 for others.
 
     A convolution spends one MAC per output element and input of its window, a transposed one per input element and
     element of its window; biases, norms and element-wise gates are not counted. Groups are in the weight's shape.
     """
     if isinstance(module, CONVOLUTIONS):
-        return output.numel() * module.weight[0].numel(), 1
+        return output.numel() * module.weight[0].numel()
     if isinstance(module, TRANSPOSED):
-        return inputs[0].numel() * module.weight[0].numel(), 1
+        return inputs[0].numel() * module.weight[0].numel()
     if isinstance(module, nn.Linear):
-        return output.numel() * module.in_features, 1
+        return output.numel() * module.in_features
     if isinstance(module, RNNS):
-        packed = isinstance(inputs[0], PackedSequence)
-        given = inputs[0].data if packed else inputs[0]
+        given = inputs[0].data if isinstance(inputs[0], PackedSequence) else inputs[0]
         rows = given.numel() // module.input_size  # sequences times steps
-        weights = sum(p.numel() for name, p in module.named_parameters() if name.startswith("weight"))
-        steps = (
-            len(inputs[0].batch_sizes) if packed else given.shape[1 if module.batch_first and given.dim() == 3 else 0]
-        )
-        return rows * weights, int(steps)
+        return rows * sum(p.numel() for name, p in module.named_parameters() if name.startswith("weight"))
     if hasattr(module, "step_macs"):  # a recurrent cell that is written out: what one step of one sequence takes
-        steps = inputs[0].shape[1 if module.batch_first else 0]
-        return inputs[0].shape[0] * inputs[0].shape[1] * module.step_macs, int(steps)
-    return None
+        return int(inputs[0].shape[0] * inputs[0].shape[1] * module.step_macs)
+    return 0
 
 
 KNOWN = (*CONVOLUTIONS, *TRANSPOSED, nn.Linear, *RNNS)
@@ -115,7 +108,7 @@ def count(model: nn.Module, inputs: Example) -> Count:
         the sum.
     """
     products = _Products()
-    macs, calls = products.macs, Counter[str]()
+    macs, ran = products.macs, set[str]()
     modules = dict(model.named_modules())
     own = {name for name, m in modules.items() if next(m.parameters(recurse=False), None) is not None}
 
@@ -130,10 +123,8 @@ def count(model: nn.Module, inputs: Example) -> Count:
             products.running.pop()
             first = output[0] if isinstance(output, tuple) else output
             first = first.data if isinstance(first, PackedSequence) else first
-            counted = layer_macs(module, args or tuple(kwargs.values()), first)
-            spent, steps = counted or (0, 1)
-            macs[name] += spent
-            calls[name] += steps
+            macs[name] += layer_macs(module, args or tuple(kwargs.values()), first)
+            ran.add(name)
 
         return add
 
@@ -148,9 +139,9 @@ def count(model: nn.Module, inputs: Example) -> Count:
         for handle in handles:
             handle.remove()
     layers = tuple(
-        LayerCount(name, type(m).__name__, sum(p.numel() for p in m.parameters(recurse=False)), macs[name], calls[name])
+        LayerCount(name, type(m).__name__, sum(p.numel() for p in m.parameters(recurse=False)), macs[name])
         for name, m in modules.items()
-        if name in calls and (name in own or macs[name])
+        if name in ran and (name in own or macs[name])
     )
     total = sum(macs.values())
     return Count(sum(p.numel() for p in model.parameters()), total, layers, _not_counted(modules, layers))

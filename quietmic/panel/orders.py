@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from quietmic.enhance.errors import QuietmicError
+from quietmic.enhance.served import MAX_MICS
 from quietmic.panel.wishes import read_limit
 
 _LONGEST = 300  # characters of a device's name
-_MOST_CHANNELS = 8
 _STEERING = ("bypass", "mute", "record", "limit")
 
 
@@ -89,6 +89,6 @@ def _channels(value: object) -> tuple[int, ...] | None:
     if value is None:
         return None
     numbers = value if isinstance(value, list) and all(type(each) is int for each in value) else []
-    if 0 < len(numbers) <= _MOST_CHANNELS and min(numbers) >= 0 and len(set(numbers)) == len(numbers):
+    if 0 < len(numbers) <= MAX_MICS and min(numbers) >= 0 and len(set(numbers)) == len(numbers):
         return tuple(numbers)
-    raise QuietmicError(f"channels are up to {_MOST_CHANNELS} different numbers from 0 on", exit_code=2)
+    raise QuietmicError(f"channels are up to {MAX_MICS} different numbers from 0 on", exit_code=2)
