@@ -14,7 +14,7 @@ from documents import PAGES, ROOT, Block, blocks, spans
 
 from quietmic import cli
 
-CALL = re.compile(r"^quietmic (.+)|(?:^| )app\.py (.+)")  # as one types it, or behind torchrun and the like
+CALL = re.compile(r"^quietmic (.+)|(?:^| )(?:app\.py|-- quietmic) (.+)")  # as one types it, or behind torchrun, kubectl
 TOOL = re.compile(r"^python tools/(\w+\.py)(.*)")
 FOREIGN = (  # other programs' commands and files, which nothing here can check
     "sudo ", "git clone ", "python3 -m venv ", "echo ", "journalctl ", "dask ", "helm ", "pip install dask-",
