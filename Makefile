@@ -1,6 +1,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
-ROOMS := quietmic/__init__.py quietmic/cli quietmic/integrations quietmic/panel enhance models compression devices
+PACKAGES := quietmic/__init__.py quietmic/cli quietmic/integrations quietmic/panel enhance models compression devices
 
 .PHONY: demo test test-slow mutate zoo test-agents soak test-arm fuzz check clean
 
@@ -43,7 +43,7 @@ check: .venv/test.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	mkdir -p build/typed/quietmic
-	ln -sfn $(foreach room,$(ROOMS),$(CURDIR)/$(room)) build/typed/quietmic/
+	ln -sfn $(foreach package,$(PACKAGES),$(CURDIR)/$(package)) build/typed/quietmic/
 	cd build/typed && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml
 
 clean:

@@ -1,4 +1,4 @@
-"""Who imports whom: packages, their rooms from the lowest to the highest, no circles, and no training at run time."""
+"""Who imports whom: packages, their folders from the lowest up, no circles, and no training at run time."""
 
 import ast
 import subprocess
@@ -21,9 +21,9 @@ ALLOWED = {
     "models": {"quietmic.models", "quietmic.enhance"},
     "compression": {"quietmic.compression", "quietmic.enhance", "quietmic.models"},
 }
-# A room imports from itself and from those before it, never from a later one; "" is what lies at a package's top and is
-# not named on its own. Two rooms of one line do not know each other.
-ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
+# A folder imports from itself and from those before it, never from a later one; "" is what lies at a package's top and
+# is not named on its own. Two folders of one line do not know each other.
+FOLDERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "enhance": (("",), ("cluster",), ("files",), ("measure",), ("report",)),
     "devices": (("server",), ("",)),
     "models": (("networks",), ("mixtures",), ("training",), ("",)),
@@ -100,27 +100,28 @@ def test_packages_import_only_what_lies_below(package: str) -> None:
 
 
 def floor_of(package: str, module: str) -> tuple[int, str]:
-    """Number and name of the room that a module of a package lies in."""
+    """Number and name of the folder that a module of a package lies in."""
     parts = module.split(".")[2:]
-    floors = {room: floor for floor, rooms in enumerate(ROOMS[package]) for room in rooms}
-    # Without a room: the package's own __init__, or a module at its top.
-    room = parts[0] if parts and parts[0] in floors else ""
-    assert room or len(parts) < 2, f"{module} is in no room that this test knows"
-    return floors[room], room
+    floors = {folder: floor for floor, folders in enumerate(FOLDERS[package]) for folder in folders}
+    # Without a folder: the package's own __init__, or a module at its top.
+    folder = parts[0] if parts and parts[0] in floors else ""
+    assert folder or len(parts) < 2, f"{module} is in no folder that this test knows"
+    return floors[folder], folder
 
 
-@pytest.mark.parametrize("package", ROOMS)
-def test_no_room_imports_from_a_later_one(package: str) -> None:
+@pytest.mark.parametrize("package", FOLDERS)
+def test_no_folder_imports_from_a_later_one(package: str) -> None:
     for path in files(package):
         module = name_of(path)
         if module == f"quietmic.{package}":
-            continue  # gives what the package is for, whatever room it lies in
-        floor, room = floor_of(package, module)
+            continue  # gives what the package is for, whatever folder it lies in
+        floor, folder = floor_of(package, module)
         for name in imports(path):
             target = module_of(name)
             if target and target.startswith(f"quietmic.{package}."):
-                other, other_room = floor_of(package, target)
-                assert (other, other_room) == (floor, room) or other < floor, f"{module} ({room}) imports {target}"
+                other, other_folder = floor_of(package, target)
+                allowed = (other, other_folder) == (floor, folder) or other < floor
+                assert allowed, f"{module} ({folder}) imports {target}"
 
 
 def test_only_the_command_line_and_app_import_the_command_line() -> None:
@@ -236,7 +237,7 @@ def test_modules_of_commands_are_no_libraries_for_each_other() -> None:
         assert not others & COMMAND_MODULES, module
 
 
-def test_one_room_knows_audio_files() -> None:
+def test_one_folder_knows_audio_files() -> None:
     for package in ("enhance", "devices", "models"):
         for path in files(package):
             libraries = {"soundfile", "mutagen"} & {name.split(".")[0] for name in imports(path)}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("enhance", "devices", "models", "compression", "quietmic")
+PACKAGES = ("enhance", "devices", "models", "compression", "quietmic")
 FOLDERS = ("tests", "tools", "examples")
 FILES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
 PRIVATE = re.compile(r"(^|\.)_[A-Za-z]\w*$")
@@ -75,7 +75,7 @@ def test_files_stay_short(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 330
 
 
-LIBRARY = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
+LIBRARY = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 
 
 @pytest.mark.parametrize("path", LIBRARY, ids=lambda path: path.relative_to(ROOT).as_posix())

@@ -22,7 +22,7 @@ import pytest
 import torch  # noqa: F401
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("quietmic", "enhance", "models", "compression", "tests", "pyproject.toml")  # what the tests need, no weights
+PARTS = ("quietmic", "enhance", "models", "compression", "tests", "pyproject.toml")  # what the tests need, no weights
 TESTS = {  # file -> tests of that part, those first that look at it most closely
     "influence": ("influence", "what_goes"), "data_scores": ("what_goes",), "calibration": ("what_goes",),
     "weight_scores": ("what_goes",), "reconstruct": ("what_goes", "criteria", "any_network"),
@@ -141,7 +141,7 @@ MUTATIONS = (
 
 def copy_checkout(target: Path) -> None:
     """The parts of the checkout that the tests of compression need."""
-    for name in ROOMS:
+    for name in PARTS:
         source = ROOT / name
         if source.is_dir():
             shutil.copytree(source, target / name, ignore=shutil.ignore_patterns("__pycache__", "weights", "*.onnx"))

@@ -41,7 +41,7 @@ class Steering(Protocol):
 
 
 @dataclass(frozen=True)
-class Room:
+class Services:
     """What the routes work with.
 
     Attributes:
@@ -83,9 +83,9 @@ def load_assets() -> dict[str, Response]:
     }
 
 
-def make_routes(room: Room) -> list[Route | WebSocketRoute]:
+def make_routes(services: Services) -> list[Route | WebSocketRoute]:
     """All that can be asked for."""
-    pages = Pages(room)
+    pages = Pages(services)
     one = "/visits/{visit}/files/{number:int}"
     return [
         Route("/", pages.asset, methods=["GET"]),
@@ -103,9 +103,9 @@ def make_routes(room: Room) -> list[Route | WebSocketRoute]:
 class Pages:
     """The answers to all that can be asked for."""
 
-    def __init__(self, room: Room) -> None:
+    def __init__(self, services: Services) -> None:
         """Reads the parts of the page."""
-        self._room, self._assets = room, load_assets()
+        self._services, self._assets = services, load_assets()
         self._running: set[asyncio.Task[None]] = set()
 
     async def asset(self, request: Request) -> Response:
@@ -119,27 +119,27 @@ class Pages:
         """The connection of a page: what happens goes there, what is steered comes from there."""
         await socket.accept()
         try:
-            visit = self._room.visits.connect(socket.query_params.get("visit", ""))
+            visit = self._services.visits.connect(socket.query_params.get("visit", ""))
         except QuietmicError as error:
             await socket.send_json({"error": str(error)})
             await socket.close(1013)
             return
-        visit.outbox.put({"visit": visit.key, "models": list(self._room.models), **self._room.desk.greeting()})
+        visit.outbox.put({"visit": visit.key, "models": list(self._services.models), **self._services.desk.greeting()})
         for item in visit.items.values():
             visit.outbox.put({"file": item.to_dict()})
         sender = asyncio.create_task(_send_all(socket, visit))
         try:
             async for text in socket.iter_text():
                 try:
-                    self._room.desk.obey(read_object(text))
+                    self._services.desk.obey(read_object(text))
                 except QuietmicError as error:
                     visit.outbox.put({"error": str(error)})
         finally:
             sender.cancel()
-            self._room.visits.disconnect(visit)
+            self._services.visits.disconnect(visit)
 
     def _visit(self, request: Request) -> Visit:
-        visit = self._room.visits.find(request.path_params["visit"])
+        visit = self._services.visits.find(request.path_params["visit"])
         if visit is None:
             raise Refusal(404, "this page has been away for too long: load it anew")
         return visit
@@ -152,7 +152,7 @@ class Pages:
 
     async def upload(self, request: Request) -> Response:
         """Takes a file in; how it is enhanced is asked for afterwards."""
-        visit, options = self._visit(request), self._room.options
+        visit, options = self._visit(request), self._services.options
         length = request.headers.get("content-length", "")
         if not length.isdecimal() or len(length) > 15 or "transfer-encoding" in request.headers:
             raise Refusal(411, "an upload has to say how long it is")
@@ -168,7 +168,7 @@ class Pages:
             await receive(request.stream(), n_bytes, item.source)
         except (QuietmicError, ClientDisconnect, OSError) as error:
             visit.items.pop(item.number, None)
-            self._room.work.remove_item(item)
+            self._services.work.remove_item(item)
             raise Refusal(400, str(error) or "the upload broke off: send the file again") from error
         item.state = "uploaded"
         return JSONResponse(item.to_dict(), 201)
@@ -181,7 +181,7 @@ class Pages:
             body += piece
             if len(body) > _MAX_JSON:
                 raise Refusal(413, "that is too long")
-        wish = file_wish(read_object(body), self._room.models)
+        wish = file_wish(read_object(body), self._services.models)
         if item.state not in _AT_REST:
             raise Refusal(409, "this file is still at work")
         item.state = "waiting"
@@ -190,7 +190,7 @@ class Pages:
             if not item.is_gone:
                 visit.outbox.put({"file": item.to_dict()})
 
-        task = asyncio.create_task(self._room.work.enhance(item, wish, tell))
+        task = asyncio.create_task(self._services.work.enhance(item, wish, tell))
         self._running.add(task)  # else it may be collected before it is done
         task.add_done_callback(self._running.discard)
         return JSONResponse(item.to_dict(), 202)
@@ -199,7 +199,7 @@ class Pages:
         """Takes a file away."""
         item = self._item(request)
         self._visit(request).items.pop(item.number)
-        self._room.work.remove_item(item)
+        self._services.work.remove_item(item)
         return Response(status_code=204)
 
     async def give(self, request: Request) -> Response:
@@ -229,7 +229,7 @@ class Pages:
     async def give_recording(self, request: Request) -> Response:
         """What a live run has recorded."""
         name = request.path_params["name"]
-        path = self._room.desk.recordings().get(name)  # looked up: no name of a request ever becomes a path
+        path = self._services.desk.recordings().get(name)  # looked up: no name of a request ever becomes a path
         if path is None:
             raise Refusal(404, "there is no such recording")
         return FileResponse(path, headers={"content-disposition": attachment(name)}, media_type="audio/flac")

@@ -33,13 +33,13 @@ def run_panel(options: PanelOptions, desk: Desk, announce: Callable[[str], None]
             from starlette.applications import Starlette
 
             from quietmic.panel.guard import Guard
-            from quietmic.panel.routes import Refusal, Room, make_routes, refused
+            from quietmic.panel.routes import Refusal, Services, make_routes, refused
             from quietmic.panel.visits import Visits
 
             visits = Visits(folder / "visits", options, work.remove)
             desk.open(folder / "recordings", models, lambda message: _show(server, visits, message))
             handlers = {Refusal: refused, QuietmicError: refused}
-            routes = make_routes(Room(options, visits, work, desk, models))
+            routes = make_routes(Services(options, visits, work, desk, models))
             return Guard(Starlette(routes=routes, exception_handlers=handlers), options)
 
         server = Server(make_app, options)
