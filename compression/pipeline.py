@@ -134,8 +134,9 @@ class _Run:
         )  # fmt: skip
 
     def _note(self, name: str, notes: tuple[str, ...] = ()) -> None:
-        """Writes down the figures of the network as it stands."""
+        """Writes down the figures of the network as it stands, and first what they do not count."""
         figures = count(self.model, self.example_inputs)
+        notes += tuple(f"products of layer '{n}' are not counted" for n in figures.not_counted if not self.steps)
         n_parameters = figures.parameters - sum(int((mask == 0).sum()) for mask in self.masks.values())
         loss = self.task.mean_loss(self.model) if self.task.data is not None else float("nan")
         now, macs = time.monotonic(), figures.macs / self.seconds
@@ -165,8 +166,7 @@ class _Run:
 
     def _structure(self) -> Structure:
         """What can be cut from the network as it stands; groups whose cut was tried and failed are named."""
-        found = find_groups(self.model, self.example_inputs)
-        return self._cuttable(fit_groups(self.model, found, self.example_inputs))
+        return self._cuttable(fit_groups(self.model, find_groups(self.model, self.example_inputs), self.example_inputs))
 
     def _costs(self, structure: Structure) -> CostModel:
         return CostModel(self.model, structure, self.example_inputs, self.seconds, self.rtf)

@@ -166,7 +166,11 @@ def test_what_cannot_be_counted_is_named():
         def forward(self, x):
             return x + self.table.cumsum(0)[:1]
 
-    assert count(nn.Sequential(Lookup()), torch.randn(2, 5)).not_counted == ("0 (Lookup)",)
+    model, x = nn.Sequential(Lookup(), nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 2)), torch.randn(2, 5)
+    assert count(model, x).not_counted == ("0 (Lookup)",)
+    result = compress(model, x, square, [x], recipe(Budget("params", 60)))
+    assert result.steps[0].notes == ("products of layer '0 (Lookup)' are not counted",)  # nobody was told
+    assert not any("not counted" in note for note in result.steps[1].notes)
 
 
 def test_modes_of_submodules_are_left_alone():
