@@ -18,7 +18,7 @@ from quietmic.models.mixtures.rooms import build_rooms
 from quietmic.models.training.parallel import Team
 
 LOOPBACK = next(name for _, name in socket.if_nameindex() if name.startswith("lo"))  # a host name may lead nowhere
-SCRIPT = Path(__file__).parent.parent / "tools" / "share_training.py"
+SCRIPT = Path(__file__).with_name("share_training.py")
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
-"""Shows that processes share a batch as one would train it: python tools/share_training.py DATA OUT MODEL STEPS.
+"""Shows that processes share a batch as one would train it: python tests/share_training.py DATA OUT MODEL STEPS.
 
-Run alone, and by `python -m torch.distributed.run --standalone --nproc-per-node 2 tools/share_training.py ...`, it
+Run alone, and by `python -m torch.distributed.run --standalone --nproc-per-node 2 tests/share_training.py ...`, it
 writes the same losses (tests/test_parallel.py compares them). A second run goes on from where the first one ended.
 """
 
