@@ -6,7 +6,7 @@ from pathlib import Path
 
 from quietmic.devices.mixer import Mixer
 from quietmic.devices.recorder import Recorder
-from quietmic.enhance.errors import QuietmicError
+from quietmic.enhance.errors import QuietmicError, told
 
 NO_LIMIT = inf
 LIMITS_DB = (6.0, 9.0, 12.0, 15.0, 18.0, 24.0, 30.0, 36.0, NO_LIMIT)
@@ -105,7 +105,7 @@ class Controls:
             engine = self._mixer.engine
             self.recorder = Recorder(self._folder, engine.n_mics, engine.sample_rate, self._log)
         except OSError as error:
-            self._log(f"cannot record: {error}")
+            self._log(f"cannot record: {told(error)}")
             return
         self._log(f"recording {self.recorder.paths[0]} and {self.recorder.paths[1].name}")
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from quietmic.enhance.errors import QuietmicError
+from quietmic.enhance.errors import QuietmicError, told
 
 BOARDS_FILE = Path(__file__).with_name("boards.toml")
 
@@ -58,7 +58,7 @@ def find_array(name: str) -> MicrophoneArray:
         try:
             return _to_array(path.stem, tomllib.loads(path.read_text(encoding="utf-8")))
         except (OSError, tomllib.TOMLDecodeError) as error:
-            raise QuietmicError(f"{name} is no file of an array: {error}", exit_code=2) from error
+            raise QuietmicError(f"{name} is no file of an array: {told(error)}", exit_code=2) from error
     arrays = tomllib.loads(BOARDS_FILE.read_text(encoding="utf-8"))["arrays"]
     if name not in arrays:
         known = ", ".join(arrays)

@@ -25,6 +25,9 @@ def write_json(value: Any, path: Path, is_private: bool = False) -> None:
         value: see `json_text`.
         path: its folder is made.
         is_private: nobody else on this machine may read the file.
+
+    Raises:
+        OSError: it cannot be written.
     """
     text = json_text(value)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -36,6 +39,8 @@ def write_json(value: Any, path: Path, is_private: bool = False) -> None:
         part.touch(mode=0o600 if is_private else 0o666)
         part.write_text(text + "\n", encoding="utf-8")
         part.replace(path)
+    except OSError as error:  # of the file that was asked for, and not of its hidden name
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         part.unlink(missing_ok=True)
 

@@ -18,12 +18,9 @@ def check_served(network: OnnxNetwork, n_mics: int, sample_rate: int, limit_db: 
         QuietmicError: a number of microphones, a rate, a limit or a band that cannot be served.
     """
     card = network.card
-    if limit_db is not None and not (isinstance(limit_db, Real) and limit_db >= 0):
-        raise QuietmicError(f"attenuation_limit_db is {limit_db!r}, but it must be 0 or more", exit_code=2)
+    check_settings(limit_db, band)
     if not isinstance(sample_rate, Real) or not float(sample_rate).is_integer():
         raise QuietmicError(f"sample rate {sample_rate!r}, but it must be a whole number of Hz", exit_code=2)
-    if band not in get_args(Band):
-        raise QuietmicError(f"band {band!r}, but it must be full or narrow", exit_code=2)
     if not isinstance(n_mics, Integral) or isinstance(n_mics, bool):
         raise QuietmicError(f"{n_mics!r} microphones, but it must be a whole number", exit_code=2)
     if not MIN_RATE <= sample_rate <= MAX_RATE:
@@ -35,3 +32,15 @@ def check_served(network: OnnxNetwork, n_mics: int, sample_rate: int, limit_db: 
         raise QuietmicError(f"{card.name} looks {card.look_ahead} frames ahead, which a stream does not offer")
     if n_mics > 1 and network.uses_beam and not network.gives_mask:
         raise QuietmicError(f"{card.name} takes a beam but gives no speech mask to steer it: export it again")
+
+
+def check_settings(limit_db: float | None, band: str) -> None:
+    """Refuses what no network can do, whatever the sound is.
+
+    Raises:
+        QuietmicError: a limit or a band that cannot be served.
+    """
+    if limit_db is not None and not (isinstance(limit_db, Real) and limit_db >= 0):
+        raise QuietmicError(f"attenuation_limit_db is {limit_db!r}, but it must be 0 or more", exit_code=2)
+    if band not in get_args(Band):
+        raise QuietmicError(f"band {band!r}, but it must be full or narrow", exit_code=2)

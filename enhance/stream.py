@@ -1,4 +1,4 @@
-"""The enhancer as a stream: blocks of any length in, enhanced blocks out, the same samples for every cut."""
+"""The enhancer as a stream: blocks of any length in, enhanced blocks out, the same sound for every cut."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -18,7 +18,7 @@ from quietmic.enhance.offset import find_onset, initial_offset, remove_offset
 from quietmic.enhance.reference import ReferenceState, initial_reference, update_reference
 from quietmic.enhance.resample import StreamResampler
 from quietmic.enhance.samples import silence_non_finite
-from quietmic.enhance.served import Band, check_served
+from quietmic.enhance.served import Band, check_served, check_settings
 from quietmic.enhance.stft import Stft
 from quietmic.enhance.streamstate import StreamState
 
@@ -36,7 +36,7 @@ class Stream:
     Attributes:
         n_mics: channels of every block.
         sample_rate: Hz, of input and output.
-        delay: samples at sample_rate by which the output lags the input.
+        delay: samples at sample_rate by which the output lags the input; live, a hop that fills adds up to 16 ms.
         attenuation_limit_db: nothing is attenuated by more than this; None for no limit. May be changed at any time:
             it applies from the next frame on, whose window fades it in over a hop.
         band: see `open_stream`.
@@ -68,8 +68,8 @@ class Stream:
         self.network = network
         self.n_mics = n_mics
         self.sample_rate = sample_rate = int(sample_rate)
-        self.attenuation_limit_db = attenuation_limit_db
         self.band: Band = band
+        self.attenuation_limit_db = attenuation_limit_db
         self._stft = Stft(card.stft)
         self._resamplers = None if sample_rate == card.stft.sample_rate else self._make_resamplers(n_mics)
         ratio = Fraction(sample_rate, card.stft.sample_rate)
@@ -136,12 +136,22 @@ class Stream:
             self._resamplers[0].state, self._resamplers[1].state = state.to_model, state.from_model
 
     @property
+    def attenuation_limit_db(self) -> float | None:
+        """Nothing is attenuated by more than this; one that cannot be served is a QuietmicError when it is set."""
+        return self._limit_db
+
+    @attenuation_limit_db.setter
+    def attenuation_limit_db(self, limit_db: float | None) -> None:
+        check_settings(limit_db, self.band)
+        self._limit_db = limit_db
+
+    @property
     def non_finite(self) -> int:
         """Samples since the start that were NaN, infinite or absurdly large, and were replaced by zero."""
         return self._state.non_finite
 
     def process(self, block: NDArray[Any]) -> Array:
-        """Enhanced samples that are ready; at most `delay` plus one hop are held back.
+        """Enhanced samples that are ready: as many as came in, but for those that wait until a hop of 16 ms is full.
 
         Args:
             block: floats, full scale 1, [n_mics, n_samples] or, with one microphone, [n_samples]; any n_samples, 0
@@ -289,8 +299,8 @@ def open_stream(
 ) -> Stream:
     """A stream that takes noise and late echo out of speech while it comes in: blocks in, enhanced blocks out.
 
-    Feed it blocks of any length with `process`, end with `flush`. The samples are the same however the signal is cut
-    into blocks; they lag the input by `stream.delay` samples.
+    Feed it blocks of any length with `process`, end with `flush`. The samples are the same, but for the rounding of
+    float32, however the signal is cut into blocks; they lag the input by `stream.delay` samples.
 
     Args:
         model: name of the catalogue (`list_models`), "default", or the path of an .onnx file.

@@ -239,10 +239,10 @@ def test_a_full_disk_keeps_the_last_good_state(tmp_path: Path) -> None:
         "save_whole({'weights': torch.zeros(100000)}, Path(sys.argv[1]))\n"
     )
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
-    assert f"QuietmicError: {path} cannot be written: File too large; what was there before is kept" in done.stderr
+    assert f"QuietmicError: {path} cannot be written: file too large; what was there before is kept" in done.stderr
     assert torch.load(path, weights_only=True) == {"step": 1}
     assert list(tmp_path.iterdir()) == [path]
-    with pytest.raises(QuietmicError, match="cannot be written: No such file"):
+    with pytest.raises(QuietmicError, match="cannot be written: no such file"):
         save_whole({}, tmp_path / "nowhere" / "state.pt")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from quietmic.enhance.arrays import Array
 from quietmic.enhance.cluster.remote import find_weights
-from quietmic.enhance.errors import QuietmicError
+from quietmic.enhance.errors import QuietmicError, told
 from quietmic.enhance.files.audio import AudioReader
 from quietmic.enhance.files.ffmpeg import FfmpegWriter
 from quietmic.enhance.files.formats import ending, is_foreign
@@ -112,7 +112,7 @@ def enhance_file(job: FileJob, on_progress: Callable[[float], None] | None = Non
             stereo, warnings = _enhance(reader, job, on_progress or (lambda share: None))
             audio_s = reader.n_read / reader.info.sample_rate
     except Exception as error:  # whatever is wrong with one file must not stop the others
-        reason = str(error).removeprefix(f"{job.source}: ") or type(error).__name__
+        reason = told(error).removeprefix(f"{job.source}: ") or type(error).__name__
         return FileResult(job.source, job.target, "failed", reason, getattr(error, "argument", None) or "")
     elapsed_s = time.perf_counter() - begin
     return FileResult(job.source, job.target, "enhanced", "", "", warnings, audio_s, elapsed_s, stereo)
@@ -122,8 +122,6 @@ def _enhance(reader: AudioReader, job: FileJob, on_progress: Callable[[float], N
     """(What was done with two channels, warnings)."""
     info, options = reader.info, job.options
     channels = list(range(info.n_channels) if options.channels is None else options.channels)
-    if not channels:
-        raise QuietmicError("channels is empty: name at least one")
     if unknown := [channel for channel in channels if not 0 <= channel < info.n_channels]:
         raise QuietmicError(f"there is no channel {unknown[0]}: the file has {info.n_channels}, counted from 0")
     model = find_weights(options.model, options.sha256) if options.sha256 else options.model

@@ -18,7 +18,7 @@ from typing import IO
 import numpy as np
 
 from quietmic.enhance.arrays import Array
-from quietmic.enhance.errors import QuietmicError
+from quietmic.enhance.errors import QuietmicError, reason_of
 from quietmic.enhance.files.formats import ending
 from quietmic.enhance.files.media import START_S, Media, find_programs, probe, safe_options
 from quietmic.enhance.files.parts import PartFile
@@ -209,7 +209,7 @@ class FfmpegWriter:
                 try:
                     self.notes += carry_pictures(file, 0, self._part.file, ending(self.path).upper())
                 except OSError as error:
-                    raise QuietmicError(f"{self.path}: cannot be written: {error.strerror}") from error
+                    raise QuietmicError(f"{self.path}: cannot be written: {reason_of(error)}") from error
         self._part.commit()
 
     def _failure(self) -> QuietmicError:

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import soundfile
 
-from quietmic.enhance.errors import QuietmicError
+from quietmic.enhance.errors import QuietmicError, reason_of
 from quietmic.enhance.files.info import AudioInfo
 from quietmic.enhance.files.library import LibraryError, native_name
 from quietmic.enhance.files.storage import Location, Url
+from quietmic.enhance.files.walk import files_below
 
 FOREIGN = frozenset({
     "mp4", "m4a", "m4b", "m4v", "mov", "3gp", "3g2", "aac", "webm", "mkv", "mka", "avi", "wma", "wmv", "asf", "flv",
@@ -53,9 +54,16 @@ def is_audio(path: Location) -> bool:
 
 
 def find_sounds(folder: Path) -> list[Path]:
-    """Sound files to any depth; no hidden ones, as the "._a.wav" that macOS leaves beside "a.wav" is no sound."""
-    paths = (path for path in folder.rglob("*") if is_audio_name(path) and path.is_file())
-    return sorted(p for p in paths if not any(part.startswith(".") for part in p.relative_to(folder).parts))
+    """Sound files to any depth, see `files_below`.
+
+    Raises:
+        QuietmicError: a folder that cannot be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise QuietmicError(f"{error.filename}: cannot be read: {reason_of(error)}", exit_code=2) from error
+
+    return [path for path in files_below(folder, refuse) if is_audio_name(path)]
 
 
 def is_file_name(path: Location) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import IO
 
-from quietmic.enhance.errors import QuietmicError
+from quietmic.enhance.errors import QuietmicError, reason_of
 from quietmic.enhance.files.pipes import Pipe
 from quietmic.enhance.files.storage import Location
 from quietmic.enhance.processes import BEFORE_END
@@ -46,8 +46,7 @@ class PartFile:
             target.parent.mkdir(parents=True, exist_ok=True)
             self.file: IO[bytes] = self.path.open("w+b", buffering=0)
         except OSError as error:
-            reason = error.strerror or str(error)
-            raise QuietmicError(f"{target}: cannot be written: {reason[:1].lower()}{reason[1:]}") from error
+            raise QuietmicError(f"{target}: cannot be written: {reason_of(error)}") from error
         _OPEN.add(self.path)
         if fcntl:
             with suppress(OSError):  # a file system without locks

@@ -7,7 +7,7 @@ from typing import BinaryIO, TextIO
 import numpy as np
 
 from quietmic.enhance.arrays import Array
-from quietmic.enhance.errors import QuietmicError
+from quietmic.enhance.errors import QuietmicError, reason_of
 from quietmic.enhance.files.chunks import ORDERS, looks_like_name
 from quietmic.enhance.files.info import AudioInfo
 
@@ -138,18 +138,28 @@ class PipeWriter:
         """Sends the header, where there is to be one.
 
         Raises:
-            QuietmicError: standard output is closed.
+            QuietmicError: standard output is closed, or whoever reads it has ended.
         """
         self.notes: list[str] = []
-        self._stream = _opened(pipe, sys.stdout)
+        self._pipe, self._stream = pipe, _opened(pipe, sys.stdout)
         self._subtype = like.subtype if like.subtype in _CODES else "PCM_16"
         if pipe.raw is None:
-            self._stream.write(_header(self._subtype, n_channels, sample_rate))
+            self._send(_header(self._subtype, n_channels, sample_rate))
 
     def write(self, block: Array) -> None:
-        """Appends a block [n_channels, n_samples]; it is sent at once."""
-        self._stream.write(_from_floats(np.ascontiguousarray(block.T), self._subtype))
-        self._stream.flush()
+        """Appends a block [n_channels, n_samples]; it is sent at once.
+
+        Raises:
+            QuietmicError: it cannot be sent, as whoever reads it has ended.
+        """
+        self._send(_from_floats(np.ascontiguousarray(block.T), self._subtype))
+
+    def _send(self, data: bytes) -> None:
+        try:
+            self._stream.write(data)
+            self._stream.flush()
+        except OSError as error:
+            raise QuietmicError(f"{self._pipe}: cannot be written: {reason_of(error)}") from error
 
     def __enter__(self) -> "PipeWriter":
         return self

@@ -4,11 +4,12 @@ import glob
 from dataclasses import dataclass
 from pathlib import Path
 
-from quietmic.enhance.errors import QuietmicError
+from quietmic.enhance.errors import QuietmicError, reason_of
 from quietmic.enhance.files.batch import FileJob, FileResult, Options
 from quietmic.enhance.files.formats import check_extension, is_audio, is_file_name
 from quietmic.enhance.files.pipes import Pipe
 from quietmic.enhance.files.storage import Location, Url, find_location
+from quietmic.enhance.files.walk import files_below
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,14 @@ def plan_jobs(inputs: list[str], out: Location, options: Options) -> Plan:
         options: how.
 
     Raises:
-        QuietmicError: exit code 2: an input that does not exist, an output that would overwrite an input or another
-            output, or a file where a folder must be.
+        QuietmicError: exit code 2: an input that does not exist or has no name, an output that would overwrite an input
+            or another output, or a file where a folder must be; 1: nothing but folders that cannot be read.
     """
     if "-" in inputs or out == Path("-"):
         return _plan_pipe(inputs, out, options)
     found: dict[Location, Location] = {}
     others: list[Location] = []
+    unread: list[FileResult] = []
     places = [find_location(name) for name in inputs]
     single = len(places) == 1 and places[0].is_file()
     for place in (match for given in places for match in _expand(given)):
@@ -49,15 +51,17 @@ def plan_jobs(inputs: list[str], out: Location, options: Options) -> Plan:
         if isinstance(place, Url):
             targets = _targets_in_storage(place, out)
         elif place.is_dir():
-            targets = {path: out / path.relative_to(place) for path in _files_below(place, out)}
+            targets = {path: out / path.relative_to(place) for path in _files_below(place, out, unread)}
         else:
             found[place] = out / place.name
             continue
         others += [path for path in targets if not is_audio(path)]
         found |= {path: target for path, target in targets.items() if is_audio(path)}
+    if not found and unread:
+        raise QuietmicError(f"{unread[0].source}: {unread[0].reason}")
     if not found:
         raise QuietmicError(f"no audio files in {', '.join(inputs)}", exit_code=2)
-    left_out = [FileResult(path, path, "skipped", "not an audio file") for path in others]
+    left_out = [*unread, *(FileResult(path, path, "skipped", "not an audio file") for path in others)]
     if single and not out.is_dir() and is_file_name(out):
         check_extension(out)
         found = dict.fromkeys(found, out)
@@ -107,16 +111,18 @@ def _targets_in_storage(place: Url, out: Location) -> dict[Location, Location]:
     return {url: out / (url.relative_to(place) if url.startswith(f"{place}/") else url.name) for url in files}
 
 
-def _files_below(folder: Path, out: Location) -> list[Path]:
-    """Files to any depth without hidden ones, and without outputs of an earlier run that lie inside the folder."""
+def _files_below(folder: Path, out: Location, unread: list[FileResult]) -> list[Path]:
+    """Files to any depth without outputs of an earlier run that lie inside the folder; what is unread is told there."""
+
+    def tell(error: OSError) -> None:
+        place = Path(error.filename)
+        reason = f"the folder cannot be read: {reason_of(error)}"
+        unread.append(FileResult(place, out / place.relative_to(folder), "failed", reason))
+
     below = out.resolve() if isinstance(out, Path) else None
     inside = below is not None and below.is_relative_to(folder.resolve()) and below != folder.resolve()
     return [
-        path
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and not (below and inside and path.resolve().is_relative_to(below))
+        path for path in files_below(folder, tell) if not (below and inside and path.resolve().is_relative_to(below))
     ]
 
 

@@ -16,6 +16,7 @@ from quietmic.enhance.files.storage import Location, stamp
 from quietmic.enhance.hashes import hash_once
 from quietmic.enhance.onnxfile import read_card
 from quietmic.enhance.processes import WorkerDied, run_in_processes
+from quietmic.enhance.served import check_settings
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,12 @@ def plan_batch(inputs: list[str], out: Location, options: Options, how: BatchOpt
         how: the batch is run.
 
     Raises:
-        QuietmicError: wrong use; see `quietmic.enhance.files.plan.plan_jobs`.
+        QuietmicError: a limit, a band or channels that no file has, or other wrong use; see
+            `quietmic.enhance.files.plan.plan_jobs`.
     """
+    check_settings(options.attenuation_limit_db, options.band)
+    if options.channels is not None and (not options.channels or min(options.channels) < 0):
+        raise QuietmicError(f"channels is {options.channels}: name at least one, counted from 0", exit_code=2)
     name = read_card(options.model).name
     plan = plan_jobs(inputs, out, replace(options, sha256=hash_once(options.model)))
     if how.cluster and any(isinstance(place, Pipe) for job in plan.jobs for place in (job.source, job.target)):

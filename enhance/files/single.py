@@ -59,7 +59,8 @@ def denoise_file(
     """
     place, out = find_location(str(source)), find_location(str(target))
     if not place.is_file():
-        raise QuietmicError(f"{source}: no such file", exit_code=2)
+        reason = "a folder, and not a file" if place.is_dir() else "no such file"
+        raise QuietmicError(f"{source}: {reason}", exit_code=2)
     check_extension(out)
     if stereo not in STEREO:
         raise QuietmicError(f"stereo is {stereo!r}, but it must be one of {', '.join(STEREO)}", exit_code=2)

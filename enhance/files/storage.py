@@ -149,7 +149,13 @@ def stamp(location: Location) -> tuple[int, str]:
 
 
 def find_location(text: str) -> Location:
-    """A path, or a name in storage where the text begins with a scheme other than file://."""
+    """A path, or a name in storage where the text begins with a scheme other than file://.
+
+    Raises:
+        QuietmicError: no name at all, as of a variable of a shell that is not set: it would stand for the folder here.
+    """
+    if not text:
+        raise QuietmicError("the name of a file or folder is empty", exit_code=2)
     if text.startswith("file://"):
         return Path(text.removeprefix("file://"))
     return Url(text.rstrip("/")) if "://" in text else Path(text)

@@ -9,7 +9,7 @@ import numpy as np
 import soundfile
 
 from quietmic.enhance.arrays import Array
-from quietmic.enhance.errors import QuietmicError
+from quietmic.enhance.errors import QuietmicError, reason_of
 from quietmic.enhance.files.bitrate import writing_options
 from quietmic.enhance.files.formats import choose_format
 from quietmic.enhance.files.info import AudioInfo
@@ -169,8 +169,8 @@ class AudioWriter:
     def _failure(self, error: Exception | None = None) -> QuietmicError:
         """Why it cannot be written, as the system says it."""
         found = self._sink.error or error
-        reason = (found.strerror if isinstance(found, OSError) else None) or str(found or "the library does not say")
-        return QuietmicError(f"{self.path}: cannot be written: {reason[:1].lower()}{reason[1:]}")
+        reason = (reason_of(found) if found else "") or "the library does not say"
+        return QuietmicError(f"{self.path}: cannot be written: {reason}")
 
 
 def choose_wav(file_format: str, subtype: str | None, n_channels: int, like: AudioInfo | None) -> str:

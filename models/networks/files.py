@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from quietmic.enhance.errors import QuietmicError
+from quietmic.enhance.errors import QuietmicError, reason_of
 
 
 def save_whole(content: Any, path: Path) -> None:
@@ -28,8 +28,7 @@ def save_whole(content: Any, path: Path) -> None:
         temporary.replace(path)
     except (OSError, RuntimeError) as error:  # torch wraps what the system says of a full disk
         reason = next((e for e in (error, error.__context__, error.__cause__) if isinstance(e, OSError)), error)
-        told = getattr(reason, "strerror", None) or reason
-        raise QuietmicError(f"{path} cannot be written: {told}; what was there before is kept") from error
+        raise QuietmicError(f"{path} cannot be written: {reason_of(reason)}; what was there before is kept") from error
     finally:
         if temporary:
             temporary.unlink(missing_ok=True)
@@ -48,7 +47,7 @@ def load_plain(path: Path, device: torch.device | str = "cpu") -> Any:
     try:
         return torch.load(path, map_location=device, weights_only=True)
     except OSError as error:
-        raise QuietmicError(f"{path} cannot be read: {error.strerror or error}", exit_code=2) from error
+        raise QuietmicError(f"{path} cannot be read: {reason_of(error)}", exit_code=2) from error
     except Exception as error:  # whatever bytes that are no checkpoint lead the unpickler to
         told = " ".join(str(error).split())[:200]
         raise QuietmicError(f"{path}: no checkpoint, or a damaged one: {told}", exit_code=2) from error

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from quietmic.enhance.errors import QuietmicError
+from quietmic.enhance.errors import QuietmicError, reason_of
 
 
 @contextmanager
@@ -24,7 +24,7 @@ def one_run(folder: Path) -> Iterator[None]:
         message = f"another run is working in {folder}: wait for it, or choose another folder"
         raise QuietmicError(message, exit_code=2) from error
     except OSError as error:
-        raise QuietmicError(f"{folder} cannot be written: {error.strerror or error}", exit_code=2) from error
+        raise QuietmicError(f"{folder} cannot be written: {reason_of(error)}", exit_code=2) from error
     try:
         for part in folder.glob("*.pt.*.part"):
             part.unlink()

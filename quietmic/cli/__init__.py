@@ -11,7 +11,7 @@ from quietmic import __version__
 from quietmic.cli.hints import with_hint
 from quietmic.cli.lines import one_line
 from quietmic.cli.logs import shown_logs
-from quietmic.enhance.errors import QuietmicError
+from quietmic.enhance.errors import QuietmicError, told
 
 COMMANDS = {  # name of a command: module of this package that holds it, in the order of the help
     "denoise": "denoise",
@@ -95,7 +95,7 @@ def main(argv: list[str] | None = None) -> int:
         click.echo(f"Error: {one_line(with_hint(str(error), error.argument))}", err=True)
         return error.exit_code
     except OSError as error:  # a place that cannot be written, a full disk, a pipe that was closed
-        click.echo(f"Error: {one_line(str(error))}", err=True)
+        click.echo(f"Error: {one_line(told(error))}", err=True)
         return 1
     except (click.Abort, KeyboardInterrupt):
         click.echo("Stopped.", err=True)

@@ -126,8 +126,10 @@ def show_batch(batch: "Batch", console: "Console") -> list["FileResult"]:
 
     from quietmic.enhance.files.run import run_batch
 
+    is_alone = len(batch.skipped) + len(batch.jobs) == 1  # if it fails, the summary tells it
     for result in batch.skipped:
-        console.print(describe(result))
+        if not (is_alone and result.status == "failed"):
+            console.print(describe(result))
     results: dict[Any, FileResult] = {}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
@@ -135,6 +137,8 @@ def show_batch(batch: "Batch", console: "Console") -> list["FileResult"]:
         for result in run_batch(batch, lambda share: progress.update(task, completed=len(results) + share)):
             results[result.source] = result
             progress.update(task, completed=len(results))
+            if result.status == "failed" and is_alone:
+                continue
             if not console.is_terminal or result.status == "failed" or result.warnings:
                 console.print(describe(result))
     return [results[job.source] for job in batch.jobs]
@@ -152,7 +156,7 @@ def describe(result: "FileResult") -> str:
 
 
 def show_summary(console: "Console", results: list["FileResult"], summary: dict[str, Any]) -> None:
-    """Counts and times, and the files that failed once more on standard error."""
+    """Counts and times, and the files that failed on standard error, once more where there were others."""
     console.print(
         f"{summary['enhanced']} enhanced, {summary['skipped']} skipped, {summary['failed']} failed; "
         f"{summary['audio_s']:.1f} s of sound in {summary['elapsed_s']:.1f} s"

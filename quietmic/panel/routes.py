@@ -13,7 +13,7 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from quietmic.enhance.errors import QuietmicError
+from quietmic.enhance.errors import QuietmicError, told
 from quietmic.panel.archive import zip_pieces
 from quietmic.panel.names import attachment, distinct, safe_ending, shown_name
 from quietmic.panel.options import PanelOptions
@@ -169,7 +169,7 @@ class Pages:
         except (QuietmicError, ClientDisconnect, OSError) as error:
             visit.items.pop(item.number, None)
             self._services.work.remove_item(item)
-            raise Refusal(400, str(error) or "the upload broke off: send the file again") from error
+            raise Refusal(400, told(error) or "the upload broke off: send the file again") from error
         item.state = "uploaded"
         return JSONResponse(item.to_dict(), 201)
 

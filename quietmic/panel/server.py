@@ -1,6 +1,7 @@
 """The server in a thread of its own, so that a live run has the main one."""
 
 import asyncio
+import errno
 import os
 import socket
 import threading
@@ -8,7 +9,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from quietmic.enhance.errors import QuietmicError
+from quietmic.enhance.errors import QuietmicError, reason_of
 from quietmic.panel.options import PanelOptions
 
 _MAX_MESSAGE = 4096  # bytes of one that a page sends through its socket
@@ -102,6 +103,9 @@ def _bind(options: PanelOptions) -> socket.socket:
         listener.bind((options.host, options.port))
     except OSError as error:
         listener.close()
-        reason = f"{options.host}, port {options.port}: {error.strerror or error}"
-        raise QuietmicError(f"the panel cannot listen at {reason}; name another port", argument="port") from error
+        place = f"{options.host}, port {options.port}"
+        wrong = "port" if error.errno in (errno.EADDRINUSE, errno.EACCES) else "host"
+        advice = {"port": "name another port", "host": "name an address of this machine"}[wrong]
+        message = f"the panel cannot listen at {place}: {reason_of(error)}; {advice}"
+        raise QuietmicError(message, argument=wrong) from error
     return listener
