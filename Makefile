@@ -1,6 +1,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
-PACKAGES := quietmic/__init__.py quietmic/cli quietmic/integrations quietmic/panel enhance models compression devices
+PACKAGES := quietmic/__init__.py quietmic/start.py quietmic/cli quietmic/integrations quietmic/panel enhance models compression devices
 
 .PHONY: demo test test-slow mutate zoo test-agents soak test-arm fuzz check clean
 

@@ -1,9 +1,12 @@
 """The command line as a whole: its help, its start, its log, and how the library's errors become those of options."""
 
 import ast
+import errno
 import json
 import logging
+import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -91,6 +94,57 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
         [sys.executable, "-c", LOADED, *arguments], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert run.stderr.strip() == "[]"
+
+
+INTERRUPTED = """
+import os, signal
+os.kill(os.getpid(), signal.SIGINT)
+raise SystemExit(7)
+"""
+START = "import signal; signal.signal(signal.SIGINT, signal.{}); from quietmic.start import run; run()"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals as Unix has them")
+@pytest.mark.parametrize(("heard", "code"), [("default_int_handler", -signal.SIGINT), ("SIG_IGN", 7)])
+def test_an_interrupt_while_it_is_loaded_ends_it_in_silence(tmp_path: Path, heard: str, code: int) -> None:
+    """It gave the lines of whatever was being imported; one that the shell has ignored stays so."""
+    (tmp_path / "click.py").write_text(INTERRUPTED, encoding="utf-8")
+    run = subprocess.run(
+        [sys.executable, "-c", START.format(heard)],
+        cwd=ROOT, env=os.environ | {"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (run.returncode, run.stderr) == (code, "")
+    assert 'quietmic = "quietmic.start:run"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+
+
+def test_an_interrupt_while_a_library_is_loaded_is_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """ONNX Runtime makes "initialization failed" of it, which was shown with 43 lines."""
+
+    def fail(**options: object) -> None:
+        raise ImportError("initialization failed") from cause
+
+    monkeypatch.setattr(cli.cli, "main", fail)
+    cause: BaseException = KeyboardInterrupt()
+    assert (cli.main([]), capsys.readouterr().err) == (1, "Stopped.\n")
+    cause = OSError("no such library")
+    with pytest.raises(ImportError):
+        cli.main([])
+
+
+def test_a_system_error_is_told_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It had the number of the error, and of a file of figures the hidden name."""
+
+    def refuse(path: Path, mode: int) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "touch", refuse)
+    place = tmp_path / "models.json"
+    assert cli.main(["models", "--json", str(place)]) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == f"Error: {place}: permission denied"
 
 
 def calls(path: Path) -> list[ast.Call]:

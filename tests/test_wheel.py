@@ -112,7 +112,7 @@ def test_the_command_runs_beside_foreign_packages_of_our_names(site: Path, tmp_p
     (tmp_path / "app.py").write_text("raise SystemExit('this is the app.py of the folder')\n")
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "__init__.py").write_text("raise SystemExit('these are the models of the folder')\n")
-    run = "from quietmic.cli import run; run()"
+    run = "from quietmic.start import run; run()"
     assert "tcn" in run_there(site, tmp_path, "-c", run, "models")
     assert "quietmic, version" in run_there(site, tmp_path, str(site / "bin" / "quietmic"), "--version")
     for name in ("app", "models", "enhance"):

@@ -26,7 +26,7 @@ open_stream(sys.argv[1])
 times.append(time.perf_counter())
 print(json.dumps([b - a for a, b in zip(times, times[1:])]))
 """
-_COMMAND = "from quietmic.cli import run; run()"
+_COMMAND = "from quietmic.start import run; run()"
 
 
 def measure_start(path: str) -> dict[str, float]:

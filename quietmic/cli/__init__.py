@@ -97,7 +97,10 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:  # a place that cannot be written, a full disk, a pipe that was closed
         click.echo(f"Error: {one_line(told(error))}", err=True)
         return 1
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt, ImportError) as error:
+        # A library in C++ that is interrupted while it is loaded says that this failed.
+        if isinstance(error, ImportError) and not isinstance(error.__cause__, KeyboardInterrupt):
+            raise
         click.echo("Stopped.", err=True)
         return 1
 
