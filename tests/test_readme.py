@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from documents import ROOT, Block, blocks
 
-from quietmic import cli
+from quietmic import cli, open_stream
 from quietmic.enhance.catalogue import list_models
 from quietmic.enhance.measure.summary import summarise_rows
 from quietmic.enhance.report.model_table import compared_markdown, models_markdown
@@ -51,6 +51,26 @@ def test_the_readmes_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert len(programs) == 2
     assert len(names["enhanced"]) + len(names["tail"]) == 1000 + names["stream"].delay
     assert (tmp_path / "out" / "street.flac").exists() and "tcn-tiny" in names["names"]
+
+
+def test_the_delay_is_one_story() -> None:
+    """The first lines said 32 and 38 ms, and `stream.delay` below them was 16 and 22, without a word of why."""
+    readme, page = README.read_text(encoding="utf-8"), (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    stft = next(model.card.stft for model in list_models() if model.name == "tcn-tiny")
+    hop_ms = 1e3 * stft.hop_length / stft.sample_rate
+    delays = {}
+    for rate in (8000, 16000, 48000):
+        stream = open_stream("tcn-tiny", sample_rate=rate)
+        assert stream.delay == open_stream("tcn-tiny", sample_rate=rate, band="narrow").delay
+        block = np.zeros(1, np.float32)
+        held = max(k + 1 - n for k, n in enumerate(np.cumsum([len(stream.process(block)) for _ in range(rate // 20)])))
+        assert 0.99 * hop_ms < 1e3 * (held + 1) / rate <= hop_ms
+        delays[rate] = (f"{1e3 * stream.delay / rate:.3g}", f"{1e3 * stream.delay / rate + hop_ms:.3g}")
+        own, live = (f"{float(text):.0f}" if rate > 8000 else text for text in delays[rate])
+        assert re.search(rf"\| {rate // 1000} kHz.* \| {stream.delay} samples, {own} ms \| {live} ms \|", page)
+    (own, live), (own48, live48) = ([round(float(text)) for text in delays[rate]] for rate in (16000, 48000))
+    assert f"with a delay of {live} ms ({live48} at 48 kHz" in " ".join(readme.split())
+    assert f"`stream.delay` samples: {own} of the {live} ms ({own48} of the {live48})" in " ".join(readme.split())
 
 
 def test_the_tables_of_models_are_the_generated_ones() -> None:
