@@ -1,6 +1,7 @@
 """What a live run is asked to do."""
 
 from dataclasses import dataclass
+from math import inf, nan
 from pathlib import Path
 from typing import Any
 
@@ -73,15 +74,17 @@ def live_options(
         others: fields of LiveOptions.
 
     Raises:
-        QuietmicError: unknown array, or a latency that is no number.
+        QuietmicError: unknown array, or a latency that is no time.
     """
     microphones = find_array(array) if array else None
     if channels is None:
         channels = microphones.channels if microphones else (0,)
     try:
         latency_s = latency if latency in ("auto", "low", "high") else float(latency)
-    except ValueError as error:
-        raise QuietmicError(f"latency is auto, low, high or seconds, not {latency!r}", exit_code=2) from error
+    except ValueError:
+        latency_s = nan
+    if not isinstance(latency_s, str) and not 0 < latency_s < inf:
+        raise QuietmicError(f"latency is auto, low, high or seconds, not {latency!r}", exit_code=2)
     return LiveOptions(
         preferred_input=microphones.device if microphones else "",
         channels=channels,

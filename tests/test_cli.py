@@ -96,6 +96,20 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     assert run.stderr.strip() == "[]"
 
 
+@pytest.mark.parametrize("name", cli.COMMANDS)
+@pytest.mark.parametrize("text", ["nan", "inf"])
+def test_no_option_takes_what_is_no_number(name: str, text: str) -> None:
+    """`--jitter nan` ended in Python's lines, `--attenuation-limit nan` and `--duration nan` were taken."""
+    for parameter in command(name).params:
+        if isinstance(parameter.type, click.types.FloatParamType) and parameter.name != "minutes":  # refused elsewhere
+            with pytest.raises(click.BadParameter):
+                parameter.type.convert(text, parameter, None)
+    if name == "compress":
+        (amount,) = [parameter for parameter in command(name).params if parameter.name == "params"]
+        with pytest.raises(click.BadParameter):
+            amount.process_value(click.Context(command(name)), text)
+
+
 INTERRUPTED = """
 import os, signal
 os.kill(os.getpid(), signal.SIGINT)

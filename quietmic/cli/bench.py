@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from quietmic.cli.options import (
+    FiniteRange,
     gather,
     json_option,
     markdown_option,
@@ -17,7 +18,7 @@ from quietmic.cli.options import (
 if TYPE_CHECKING:
     from quietmic.enhance.measure.systems import Selection
 
-hours_type = click.FloatRange(min=0, min_open=True)
+hours_type = FiniteRange(min=0, min_open=True)
 
 
 def link_options(hidden: bool = False) -> Any:
@@ -36,7 +37,7 @@ def link_options(hidden: bool = False) -> Any:
 
 @click.command()
 @selection_options
-@click.option("--seconds", type=click.FloatRange(min=1), default=20, show_default=True, help="Audio for each system.")
+@click.option("--seconds", type=FiniteRange(min=1), default=20, show_default=True, help="Audio for each system.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads are tried from 1 to here; default: all cores.")
 @click.option("--sessions", is_flag=True, help="Also count the callers that one core carries at once.")
 @json_option

@@ -1,11 +1,12 @@
 """The commands that make networks small: `compress`, `compare-criteria` and `sweep`."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from quietmic.cli.options import cluster_options, folder_in, gather, json_option, path_type
+from quietmic.cli.options import FiniteRange, cluster_options, folder_in, gather, json_option, path_type
 from quietmic.cli.sources import sources_options
 
 if TYPE_CHECKING:
@@ -24,9 +25,12 @@ def parse_amount(context: click.Context, parameter: click.Parameter, value: str 
         return None
     scale = SCALES.get(value[-1:].lower(), 1.0)
     try:
-        return float(value[:-1] if scale != 1.0 else value) * scale
+        amount = float(value[:-1] if scale != 1.0 else value) * scale
     except ValueError:
-        raise click.BadParameter(f"'{value}' is no amount: write 810000, 810k or 0.81M") from None
+        amount = math.nan
+    if not math.isfinite(amount):
+        raise click.BadParameter(f"'{value}' is no amount: write 810000, 810k or 0.81M")
+    return amount
 
 
 def parse_seeds(context: click.Context, parameter: click.Parameter, value: str) -> tuple[int, ...]:
@@ -68,7 +72,9 @@ budget_options = gather(
         "--macs", callback=parse_amount, metavar="N",
         help="Budget of multiply-accumulates per second of audio, as in 50M.",
     ),
-    click.option("--rtf", type=float, help="Budget of real-time factor on --board, or measured on this machine."),
+    click.option(
+        "--rtf", type=FiniteRange(), help="Budget of real-time factor on --board, or measured on this machine."
+    ),
 )  # fmt: skip
 request_options = gather(
     "request", make_request,

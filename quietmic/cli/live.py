@@ -8,7 +8,7 @@ import click
 from click.core import ParameterSource
 
 from quietmic.cli.lines import one_line
-from quietmic.cli.options import device_options, json_option, live_band_option, live_model_option
+from quietmic.cli.options import FiniteRange, device_options, json_option, live_band_option, live_model_option
 
 if TYPE_CHECKING:
     from quietmic.devices.board import Board
@@ -29,11 +29,11 @@ NO_DEVICES = (
 @click.option("--echo-cancel", is_flag=True, help="The sound server's echo canceller before the microphone (Linux).")
 @click.option("--always-on", is_flag=True, help="Do not rest while no program uses the virtual device.")
 @click.option("--record", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Record to FLAC.")
-@click.option("--duration", "duration_s", type=click.FloatRange(min=0, min_open=True), metavar="S", help="Seconds.")
+@click.option("--duration", "duration_s", type=FiniteRange(min=0, min_open=True), metavar="S", help="Seconds.")
 @click.option("--no-ui", is_flag=True, help="Plain messages instead of the terminal view.")
 @click.option("--auto", is_flag=True, help="Step down to a smaller model when the machine is too slow.")
 @click.option("--latency", default="auto", show_default=True, metavar="low|high|S", help="Asked of the sound system.")
-@click.option("--jitter", "jitter_ms", type=click.FloatRange(0, 1000), metavar="MS", help="Buffer; default: measured.")
+@click.option("--jitter", "jitter_ms", type=FiniteRange(0, 1000), metavar="MS", help="Buffer; default: measured.")
 @click.option("--two-clocks", is_flag=True, help="Correct drift between input and output even on one card.")
 @click.option("--board", "board_name", metavar="NAME", help="Board profile; default: detected.")
 @click.option("--install", "service", flag_value="install", help="Be that microphone from each login on (systemd).")

@@ -1,5 +1,6 @@
 """Options that several commands share, and how those that travel together become one argument."""
 
+import math
 from collections.abc import Callable
 from functools import wraps
 from inspect import signature
@@ -40,6 +41,17 @@ def gather(name: str, make: Callable[..., Any], *options: Decorator, keep: tuple
         return decorated
 
     return decorate
+
+
+class FiniteRange(click.FloatRange):
+    """Numbers in a range. To click "nan" lies in every range, and "inf" in those that are open above."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number that a text stands for."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is no number.", param, ctx)
+        return number
 
 
 def check_json(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
@@ -107,7 +119,7 @@ markdown_option = click.option(
 )  # fmt: skip
 model_option = click.option("--model", default="default", show_default=True, help="Name, or path of an .onnx file.")
 limit_option = click.option(
-    "--attenuation-limit", "attenuation_limit_db", type=click.FloatRange(min=0), metavar="DB",
+    "--attenuation-limit", "attenuation_limit_db", type=FiniteRange(min=0), metavar="DB",
     help="Attenuate nothing by more than this.",
 )  # fmt: skip
 band_option = click.option(
