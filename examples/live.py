@@ -16,7 +16,7 @@ end = time.monotonic() + float(sys.argv[1] if len(sys.argv) > 1 else 10)
 with sounddevice.Stream(samplerate=RATE, blocksize=BLOCK, channels=1, dtype="float32") as card:
     while time.monotonic() < end:
         block, lost = card.read(BLOCK)  # waits for the microphone: [BLOCK, 1]
-        ready = stream.process(block[:, 0])  # nothing at first: a frame is two blocks long
+        ready = stream.process(block[:, 0])  # as many: a block is a hop; the first is silence
         card.write(ready[:, None])
         if lost:
             print("the microphone was faster than this machine", file=sys.stderr)

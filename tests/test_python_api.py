@@ -165,7 +165,7 @@ def test_a_file_that_cannot_be_made_leaves_everything_as_it_was(passthrough_mode
         (good, tmp_path / "c.wav", {"channels": (-1,)}, "there is no channel -1"),
         (good, tmp_path / "c.wav", {"channels": ()}, "channels is empty"),
         (tmp_path / "none.wav", tmp_path / "c.wav", {}, "no such file"),
-        (tmp_path, tmp_path / "c.wav", {}, "no such file"),
+        (tmp_path, tmp_path / "c.wav", {}, "a folder, and not a file"),
         (tmp_path / "text.wav", tmp_path / "c.wav", {}, r"text\.wav: not audio"),
     ]:
         with pytest.raises(QuietmicError, match=message):

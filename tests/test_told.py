@@ -109,7 +109,7 @@ def test_what_no_file_can_have_is_wrong_use(denoise: Run, tmp_path: Path, passth
         {"attenuation_limit_db": -1.0}, {"band": "wide"}, {"channels": ()}, {"channels": (-1,)}, {"stereo": "both"},
     ]  # fmt: skip
     for options in wrong:
-        with pytest.raises(QuietmicError, match=next(iter(options))) as caught:
+        with pytest.raises(QuietmicError, match=next(iter(options)).rstrip("s")) as caught:
             denoise_file(source, tmp_path / "b.wav", model, **options)
         assert caught.value.exit_code == 2
     with pytest.raises(QuietmicError, match="a folder, and not a file"):

@@ -69,8 +69,10 @@ def plan_batch(inputs: list[str], out: Location, options: Options, how: BatchOpt
             `quietmic.enhance.files.plan.plan_jobs`.
     """
     check_settings(options.attenuation_limit_db, options.band)
-    if options.channels is not None and (not options.channels or min(options.channels) < 0):
-        raise QuietmicError(f"channels is {options.channels}: name at least one, counted from 0", exit_code=2)
+    if options.channels is not None and not options.channels:
+        raise QuietmicError("channels is empty: name at least one", exit_code=2)
+    if unknown := [channel for channel in options.channels or () if channel < 0]:
+        raise QuietmicError(f"there is no channel {unknown[0]}: channels are counted from 0", exit_code=2)
     name = read_card(options.model).name
     plan = plan_jobs(inputs, out, replace(options, sha256=hash_once(options.model)))
     if how.cluster and any(isinstance(place, Pipe) for job in plan.jobs for place in (job.source, job.target)):
