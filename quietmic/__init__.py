@@ -1,10 +1,11 @@
 """Streaming speech enhancement: what a program imports. Names load on first use, so that importing costs nothing."""
 
 import os
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # as that of `typing`, which is not loaded: `quietmic.start` is still to hear of interrupts
 if TYPE_CHECKING:
+    from typing import Any
+
     from quietmic.enhance.catalogue import list_models
     from quietmic.enhance.errors import QuietmicError
     from quietmic.enhance.files.single import denoise_file
@@ -26,16 +27,17 @@ _HOMES = {
 # network. Who wants it sets the variable to 0.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-_HERE = Path(__file__).resolve().parent
-if not (_HERE / "enhance").is_dir() and (_HERE.parent / "pyproject.toml").is_file():
+_HERE = os.path.dirname(os.path.realpath(__file__))
+_ABOVE = os.path.dirname(_HERE)
+if not os.path.isdir(f"{_HERE}/enhance") and os.path.isfile(f"{_ABOVE}/pyproject.toml"):
     # A checkout: enhance/, models/, compression/ and devices/ lie beside this folder. In an installed package they
     # lie inside it, and what else is in site-packages is none of ours.
-    __path__.append(str(_HERE.parent))
+    __path__.append(_ABOVE)
 
 
 if not TYPE_CHECKING:  # a type checker that saw this would take any name for one of ours
 
-    def __getattr__(name: str) -> Any:
+    def __getattr__(name: str) -> "Any":
         if name not in _HOMES:
             raise AttributeError(f"module 'quietmic' has no attribute '{name}'")
         from importlib import import_module

@@ -128,6 +128,9 @@ def test_an_interrupt_while_it_is_loaded_ends_it_in_silence(tmp_path: Path, hear
         cwd=ROOT, env=os.environ | {"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True,
     )  # fmt: skip
     assert (run.returncode, run.stderr) == (code, "")
+    before = "import sys, quietmic.start; print({'typing', 'pathlib', 're', 'importlib.util'} & set(sys.modules))"
+    path = f"import sys; sys.path.insert(0, {str(ROOT)!r}); {before}"  # without site, which loads them, too
+    assert subprocess.check_output([sys.executable, "-S", "-c", path], text=True).strip() == "set()"
     assert 'quietmic = "quietmic.start:run"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
 
