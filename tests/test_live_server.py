@@ -174,6 +174,8 @@ def test_it_rests_while_nobody_listens_and_obeys_from_outside(
     assert send_command(["limit", "12"])["limit_db"] == 12
     assert cli.main(["ctl", "louder"]) == 2
     assert "limit DB" in capsys.readouterr().err
+    assert cli.main(["ctl", "limit", "-3"]) == 2
+    assert "a number of dB from 0 on" in capsys.readouterr().err  # it was taken for an option that there is not
     server.stop_last()
     wait_until(lambda: sum("resting until" in message for message in app.messages) == 2)
     stop(app)

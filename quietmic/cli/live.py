@@ -109,11 +109,17 @@ def manage_service(action: str, options: list[str]) -> None:
         click.echo(service.uninstall() if action == "uninstall" else service.status())
 
 
-@click.command()
+@click.command(
+    short_help="Steer the running `live` and print its state.",
+    context_settings={"ignore_unknown_options": True},  # -3 is a limit, which is refused as one
+)
 @click.argument("words", nargs=-1, required=True, metavar="bypass|mute|record|limit DB|quit|status")
 @json_option
 def ctl(words: tuple[str, ...], json_path: str | None) -> None:
-    """Steer the running `live` and print its state."""
+    """Steer the running `live` and print its state.
+
+    Bypass, mute and record switch, or take "on" or "off"; limit takes dB or "none".
+    """
     from quietmic.cli.output import put_json
     from quietmic.devices.remote import send_command
 
