@@ -70,7 +70,7 @@ def test_the_delay_is_one_story() -> None:
         assert re.search(rf"\| {rate // 1000} kHz.* \| {stream.delay} samples, {own} ms \| {live} ms \|", page)
     (own, live), (own48, live48) = ([round(float(text)) for text in delays[rate]] for rate in (16000, 48000))
     assert f"with a delay of {live} ms ({live48} at 48 kHz" in " ".join(readme.split())
-    assert f"`stream.delay` samples: {own} of the {live} ms ({own48} of the {live48})" in " ".join(readme.split())
+    assert f"`stream.delay` samples, which are {own} ms ({own48} at 48 kHz)" in " ".join(readme.split())
 
 
 def test_the_tables_of_models_are_the_generated_ones() -> None:
