@@ -10,6 +10,7 @@ from torch.nn.utils.rnn import PackedSequence
 from quietmic.compression.structure.groups import Group, Slot, Structure
 from quietmic.compression.task import Task
 from quietmic.models.networks.count import CONVOLUTIONS, RNNS, TRANSPOSED
+from quietmic.models.networks.functional import LayerCalls
 from quietmic.models.networks.run import evaluating
 
 Seen = Callable[[Group, Slot, Tensor], None]  # activations [n_samples, size, n_positions] of one call of a layer
@@ -54,7 +55,7 @@ def observe(model: nn.Module, structure: Structure, task: Task, seen: Seen) -> N
     """Runs the calibration batches and hands every activation that a unit sends to `seen`."""
     handles = watch(model, structure, seen)
     try:
-        with torch.no_grad(), evaluating(model):
+        with torch.no_grad(), evaluating(model), LayerCalls(model):
             for batch in task.calibration():
                 task.scalar(model, batch)
     finally:

@@ -14,6 +14,7 @@ from quietmic.compression.criteria.gates import OFF, GateSchedule, GateTarget, p
 from quietmic.compression.criteria.influence import mean_influences, sum_units
 from quietmic.compression.structure.groups import Group, Slot
 from quietmic.compression.structure.surgery import Kept, gated_weights
+from quietmic.models.networks.functional import LayerCalls
 from quietmic.models.networks.run import evaluating
 
 
@@ -100,11 +101,12 @@ def autopruner(context: Context) -> Decision:
 
     static, _ = influence_static(context)
     handles = watch(model, structure, seen)
+    schedule = GateSchedule(context.steps, context.lr, context.beta, adaptive=True)
     try:
-        with torch.no_grad(), evaluating(model):
-            context.task.scalar(model, context.task.calibration()[0])
-        schedule = GateSchedule(context.steps, context.lr, context.beta, adaptive=True)
-        return _learn(context, static, lambda group: partial(_pooled, pooled, group), schedule)
+        with LayerCalls(model):
+            with torch.no_grad(), evaluating(model):
+                context.task.scalar(model, context.task.calibration()[0])
+            return _learn(context, static, lambda group: partial(_pooled, pooled, group), schedule)
     finally:
         for handle in handles:
             handle.remove()

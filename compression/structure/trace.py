@@ -10,6 +10,7 @@ from quietmic.compression.structure.forest import FIXED, NONE, is_none, same, se
 from quietmic.compression.structure.labels import Labels
 from quietmic.compression.structure.rnn import StackedRnn
 from quietmic.compression.structure.rules import LEAVES, rule
+from quietmic.models.networks.functional import LayerCalls
 from quietmic.models.networks.run import Example, evaluating, example, outputs_of, run, training
 
 
@@ -43,7 +44,7 @@ class Trace:
                 self.labels.parameters[getattr(module, name)] = True
         handles = self._hooks()
         try:
-            with torch.inference_mode(), evaluating(model):
+            with torch.inference_mode(), evaluating(model), LayerCalls(model):
                 self._run(example(example_inputs, model))
                 if self.unrun:
                     self._run_in_training(example_inputs)

@@ -17,6 +17,7 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from quietmic.models.networks.functional import LayerCalls
 from quietmic.models.networks.run import Example, evaluating, example, run
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -133,7 +134,7 @@ def count(model: nn.Module, inputs: Example) -> Count:
         handles.append(module.register_forward_pre_hook(enter(name)))
         handles.append(module.register_forward_hook(leave(name), with_kwargs=True))
     try:
-        with torch.no_grad(), evaluating(model), products:
+        with torch.no_grad(), evaluating(model), LayerCalls(model), products:
             run(model, example(inputs, model))
     finally:
         for handle in handles:

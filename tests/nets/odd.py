@@ -125,6 +125,18 @@ def two_layers(net: Any, x: Tensor) -> Tensor:
     return net.out(torch.relu(net.a(x)))
 
 
+def weights_to_functions(net: Any, x: Tensor) -> Tensor:
+    """Each layer's weights are handed to a function, one of them by name."""
+    h = F.conv1d(x, net.a.weight, net.a.bias, padding=1)
+    h = F.relu(F.linear(h.transpose(1, 2), weight=net.b.weight, bias=net.b.bias))
+    return F.linear(h, net.out.weight, net.out.bias) + F.embedding(torch.tensor(1), net.shift.weight)
+
+
+def other_function(net: Any, x: Tensor) -> Tensor:
+    """The function does not do what the layer would: no bias, another stride."""
+    return F.conv1d(torch.relu(F.conv1d(x, net.a.weight)), net.out.weight, net.out.bias, stride=2)
+
+
 def last_state(net: Any, x: Tensor) -> Tensor:
     return net.out(net.rnn(x)[1][0][-1])
 
@@ -201,6 +213,14 @@ ODD = {
     "bfloat16": Odd(
         lambda: nn.Sequential(conv(3, 8), nn.GroupNorm(2, 8), conv(8, 2)).bfloat16(), lambda: signal().bfloat16(),
         {"0": 4},
+    ),
+    "weights given to functions": Odd(
+        lambda: Chain(weights_to_functions, a=conv(3, 8, 3), b=nn.Linear(8, 12), out=nn.Linear(12, 2),
+                      shift=nn.Embedding(3, 2)),
+        signal, {"a": 8, "b": 12},
+    ),
+    "weights given to other functions": Odd(
+        lambda: Chain(other_function, a=conv(3, 8), out=conv(8, 2)), signal, {}, "'out' (Conv1d) is of a kind",
     ),
     "a branch by what is heard": Odd(
         lambda: Chain(branch, a=conv(3, 12), b=conv(12, 8), loud=conv(8, 10), quiet=conv(8, 10), out=conv(10, 2)),
