@@ -35,13 +35,16 @@ def mask_gradients(model: nn.Module, task: Task, batch: Any) -> dict[str, Tensor
         QuietmicError: an influence is not finite; the message names the layer.
     """
     # Copies that want gradients: a frozen layer reads units as a free one does.
-    weights = {n: p.detach().requires_grad_() for n, p in model.named_parameters() if p.is_floating_point()}
+    weights = {
+        n: p.detach().requires_grad_() for n, p in model.named_parameters() if p.is_floating_point() or p.is_complex()
+    }
     with torch.enable_grad(), evaluating(model), swapped(model, weights):
         loss = task.scalar(model, batch)
         gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
     result = {}
     for (name, weight), gradient in zip(weights.items(), gradients, strict=True):
-        influence = torch.zeros_like(weight) if gradient is None else weight.detach() * gradient
+        influence = torch.zeros_like(weight) if gradient is None else weight.detach().conj() * gradient
+        influence = influence.real  # of a complex weight, too: a mask is a real number
         if not influence.isfinite().all():
             raise QuietmicError(
                 f"the influence of layer '{name.rpartition('.')[0]}' ({name}) is not finite; loss {loss.item()}"

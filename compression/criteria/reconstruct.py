@@ -67,12 +67,12 @@ def _gram(module: nn.Module, weight: Tensor, slot: Slot, maps: Tensor, raw: Tens
     if isinstance(module, CONVOLUTIONS):
         total: Tensor | float = 0.0
         for part, kernels in zip(_patches(module, raw, drawn), weight.chunk(module.groups), strict=True):
-            flat = kernels.flatten(1).double()
-            total = total + (part.T @ part) * (flat.T @ flat)
+            flat = _double(kernels.flatten(1))
+            total = total + ((part.mH @ part) * (flat.mH @ flat)).real
         return total if isinstance(total, Tensor) else torch.zeros(0, 0)
     samples = _drawn(maps.transpose(1, 2).flatten(0, 1), drawn)  # [n, size]
-    flat = weight.movedim(slot.axis, 0).flatten(1).double() if isinstance(module, TRANSPOSED) else weight.T.double()
-    return (samples.T @ samples) * (flat @ flat.T)
+    flat = _double(weight.movedim(slot.axis, 0).flatten(1) if isinstance(module, TRANSPOSED) else weight.T)
+    return ((samples.mH @ samples) * (flat.conj() @ flat.T)).real
 
 
 def _drawn(rows: Tensor, generator: torch.Generator) -> Tensor:
@@ -82,7 +82,11 @@ def _drawn(rows: Tensor, generator: torch.Generator) -> Tensor:
     """
     if len(rows) > N_POSITIONS:
         rows = rows[torch.randperm(len(rows), generator=generator)[:N_POSITIONS].to(rows.device)]
-    return rows.double()
+    return _double(rows)
+
+
+def _double(values: Tensor) -> Tensor:
+    return values.to(torch.cdouble if values.is_complex() else torch.double)
 
 
 def _patches(module: Any, raw: Tensor, generator: torch.Generator) -> list[Tensor]:

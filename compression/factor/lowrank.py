@@ -1,6 +1,5 @@
 """Low rank: matrices replaced by the product of two thin ones, only where that saves multiplications."""
 
-import copy
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +12,7 @@ from quietmic.compression.factor.lowrank_conv import factor_conv, tucker2_macs
 from quietmic.compression.factor.svd import rank_by_threshold, saves, svd_low_rank
 from quietmic.compression.structure.rnn import replace
 from quietmic.compression.structure.swap import owners
-from quietmic.models.networks.run import Example, evaluating, example, run
+from quietmic.models.networks.run import Example, copied, evaluating, example, run
 
 KINDS = (nn.Linear, nn.LSTM, nn.GRU, nn.Conv1d, nn.Conv2d)  # what can be factored
 
@@ -160,7 +159,7 @@ def _single(rnn: nn.LSTM | nn.GRU) -> bool:
 
 def factor(model: nn.Module, ranks: Ranks) -> tuple[nn.Module, tuple[Factored, ...]]:
     """A copy of the network with layers factored at given ranks, and what became of each."""
-    model = copy.deepcopy(model)
+    model = copied(model)
     rows = []
     for path, chosen in ranks.items():
         module = model.get_submodule(path)

@@ -10,7 +10,6 @@ Weights take 7 of the 8 bits (`reduce_range`): x86 processors with AVX2 but with
 16 bits, where full-range weights overflow; one LSTM was off by a sixth of its output there.
 """
 
-import copy
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -23,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from quietmic.enhance.errors import QuietmicError
+from quietmic.models.networks.run import copied
 
 SMALL_SHARE = 0.01  # layers with less of all weights stay float in static mode: they save nothing and cost the most
 STATIC_OPERATORS = ("Conv", "MatMul", "Gemm")
@@ -164,7 +164,7 @@ def share_weights(model: nn.Module, bits: int = 4) -> tuple[nn.Module, dict[str,
     """
     if not 1 <= bits <= 8:
         raise QuietmicError(f"weight sharing with {bits} bits: choose 1 to 8", exit_code=2)
-    result = copy.deepcopy(model)
+    result = copied(model)
     values = index_bits = dense = 0
     with torch.no_grad():
         for parameter in result.parameters():

@@ -4,7 +4,6 @@ Labels see how data move; they do not see a width that is written into a forward
 width. Running both networks shows it.
 """
 
-import copy
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +12,8 @@ from torch.utils._pytree import tree_leaves
 
 from quietmic.compression.structure.groups import Structure
 from quietmic.compression.structure.surgery import Gates, Kept, cut, gated
-from quietmic.models.networks.run import Example, evaluating, example, outputs_of, run
+from quietmic.enhance.errors import QuietmicError
+from quietmic.models.networks.run import Example, copied, evaluating, example, outputs_of, run
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def fit_groups(model: nn.Module, structure: Structure, example_inputs: Example) 
 
 def _shaken(model: nn.Module) -> nn.Module:
     """A copy without parameters that are zero everywhere: they hide what they multiply."""
-    model = copy.deepcopy(model)
+    model = copied(model)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for value in model.parameters():
@@ -110,8 +110,15 @@ class _Check:
         with torch.random.fork_rng(devices=[]), torch.no_grad(), evaluating(model):
             torch.manual_seed(0)  # inputs that are drawn, and networks that draw, draw the same
             result = run(model, example(self.example_inputs, model))
-        leaves = [value for value in tree_leaves(result) if isinstance(value, Tensor)]
-        return [value for value in outputs_of(result) or leaves if value.is_floating_point() or value.is_complex()]
+        values = outputs_of(result) or [value for value in tree_leaves(result) if isinstance(value, Tensor)]
+        if not values:
+            raise QuietmicError(
+                f"what the network returns ({type(result).__name__}) has no tensor that could be compared: return "
+                "tensors, or a tuple, a mapping or an object of them",
+                exit_code=2,
+            )
+        signals = [value for value in values if value.is_floating_point() or value.is_complex()]
+        return signals or [value.double() for value in values]  # classes or codes alone
 
 
 def _difference(expected: list[Tensor], actual: list[Tensor]) -> str | None:

@@ -117,7 +117,7 @@ def find_groups(model: nn.Module, example_inputs: Example) -> "Structure":
         example_inputs: arguments of its forward (a short signal will do): a tuple, a mapping of keyword arguments, one
             bare tensor, or a callable that makes them from the model. Tensors at the top level are inputs; those inside
             a dict, list or tuple are states, which take the width of the layers that they belong to. The same holds for
-            what `forward` returns.
+            what `forward` returns, where an object's attributes are the top level.
 
     Returns:
         The groups and what is left alone, in the order in which the network runs. Whether a group can really go is

@@ -31,6 +31,7 @@ MOVES = {
     "as_strided", "unfold", "im2col", "index", "_unsafe_index", "index_select", "gather", "roll", "flip", "repeat",
     "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "slice_scatter", "select_scatter", "lift_fresh",
 }
+TURNS = {"transpose", "t", "squeeze", "unsqueeze", "swapaxes", "swapdims"}  # those that are done in place, too
 RESHAPES = {"view", "_unsafe_view", "_reshape_alias", "reshape"}
 PIECES = {"split", "chunk"}
 ELEMENTWISE = {  # beside those that PyTorch itself marks so
@@ -154,12 +155,15 @@ class Labels(TorchDispatchMode):
         inputs = [t for t in tree_flatten((args, kwargs))[0] if isinstance(t, Tensor)]
         self.touched.update(map(id, inputs))
         outputs = [t for t in tree_flatten(result)[0] if isinstance(t, Tensor)]
-        if name in MOVES and any(t in self.parameters for t in inputs):
+        pointwise = torch.Tag.pointwise in func.tags or name.removesuffix("_") in ELEMENTWISE
+        if name in MOVES or (pointwise and not any(self._has_labels(t) for t in inputs)):
             self._start_parameters(inputs)
         if name == "copy_":
             self.write(args[0], self.get(args[1]))
         elif name == "as_strided_" and self.get(args[0]).shape == args[0].shape:
             return  # a pooled map is told another memory format
+        elif name.removesuffix("_") in TURNS and name.endswith("_"):
+            self._turn(func, args, kwargs)
         elif name in FRESH or not any(self._has_labels(t) for t in inputs):
             return
         elif name in MOVES:
@@ -176,7 +180,7 @@ class Labels(TorchDispatchMode):
             column = bounds(thin(self.get(inputs[0])), list(range(inputs[0].dim() - 1)))[1].flatten()
             self.forest.join(self.get(inputs[0]), column)
             self.put(outputs[0], column)
-        elif torch.Tag.pointwise in func.tags or name.removesuffix("_") in ELEMENTWISE:
+        elif pointwise:
             self._elementwise(name, inputs, outputs)
         else:
             self.freeze(name, inputs, outputs)
@@ -189,15 +193,19 @@ class Labels(TorchDispatchMode):
                     self.put(value, labels)
 
     def _move(self, func: Any, name: str, args: tuple, kwargs: dict, outputs: list[Tensor]) -> None:
-        def shadow(value: Any) -> Any:
-            if not isinstance(value, Tensor) or not (value.is_floating_point() or value.is_complex()):
-                return value  # integer tensors are indices
+        def labels_of(value: Any) -> Any:
+            if not isinstance(value, Tensor):
+                return value
             if name == "as_strided":
                 dense = torch.empty_strided(value.shape, value.stride(), dtype=torch.double)
                 return dense.copy_(self.get(value))
             return self.get(value)
 
-        given = tree_map(shadow, args)
+        def shadow(value: Any) -> Any:
+            is_data = isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex())
+            return labels_of(value) if is_data else value  # the others are indices
+
+        given = [tree_map(labels_of, args[0]), *tree_map(shadow, args[1:])]
         if name in RESHAPES:
             moved = [given[0].reshape(outputs[0].shape)]
         elif name == "cat":
@@ -212,6 +220,12 @@ class Labels(TorchDispatchMode):
             whole = [labels for labels in moved if labels.shape == moved[0].shape]
             for labels in whole[1:]:
                 self.forest.join(whole[0], labels)
+
+    def _turn(self, func: Any, args: tuple, kwargs: dict) -> None:
+        """A tensor that gets another shape itself: its labels had the shape of before."""
+        labels = self._labels.get(args[0])
+        if labels is not None:
+            self._labels[args[0]] = func(labels.view(labels.shape), *args[1:], **kwargs)
 
     def _complex(self, name: str, value: Tensor, output: Tensor) -> None:
         labels = self.get(value)
@@ -255,7 +269,7 @@ class Labels(TorchDispatchMode):
         if any(output.shape != broadcast(inputs) for output in outputs):
             self.freeze(name, inputs, outputs)
             return
-        moving = [self.get(value) for value in inputs if value not in self.parameters]
+        moving = [self.get(value) for value in inputs if value not in self.parameters or value in self._labels]
         merged = reduce(self._merge, moving) if moving else torch.zeros(())
         for value in inputs:
             if value in self.parameters:

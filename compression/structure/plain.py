@@ -1,12 +1,14 @@
 """Weights that are computed anew at each use (weight norm, spectral norm), made plain."""
 
-import copy
 from typing import Any
 
+import torch
 from torch import nn
+from torch.nn.parameter import UninitializedParameter
 from torch.nn.utils import parametrize
 
 from quietmic.enhance.errors import QuietmicError
+from quietmic.models.networks.run import copied
 
 
 def parametrized(model: nn.Module) -> dict[str, str]:
@@ -23,8 +25,22 @@ def parametrized(model: nn.Module) -> dict[str, str]:
     return found
 
 
+def refuse_compiled(model: nn.Module) -> None:
+    """A network whose layers cannot be seen, or have no weights yet, is refused."""
+    for path, module in model.named_modules():
+        what = f"layer '{path}'" if path else "the network"
+        if isinstance(module, torch.jit.ScriptModule) or "_orig_mod" in module._modules:
+            raise QuietmicError(
+                f"{what} is compiled, so that what it does cannot be seen: give the network as it was before",
+                exit_code=2,
+            )
+        if any(isinstance(value, UninitializedParameter) for value in module.parameters(recurse=False)):
+            raise QuietmicError(f"{what} has no weights yet: run the network once", exit_code=2)
+
+
 def refuse_parametrized(model: nn.Module) -> None:
     """A weight that is computed anew at each use is refused: it can be read, but not cut."""
+    refuse_compiled(model)
     for path, name in parametrized(model).items():
         raise QuietmicError(
             f"the {name} of layer '{path}' is computed anew at each use (weight norm, spectral norm or another "
@@ -38,11 +54,8 @@ def plain_weights(model: nn.Module) -> nn.Module:
 
     Spectral norm is taken as it is in evaluation mode.
     """
-    for path, name in parametrized(model).items():
-        held = model.get_submodule(path)
-        if name in held.__dict__:  # what the older form last computed: it is made anew at the next use
-            setattr(held, name, getattr(held, name).detach())
-    model = copy.deepcopy(model)
+    refuse_compiled(model)
+    model = copied(model)
     modes = [(module, module.training) for module in model.modules()]
     for path in parametrized(model.eval()):
         module: Any = model.get_submodule(path)

@@ -28,7 +28,8 @@ LEAVES = (*CONVOLUTIONS, *TRANSPOSED, *NORMS, *TABLES, *RNNS, *CELLS, nn.Linear)
 
 def column(labels: Labels, tensor: Tensor, axis: int) -> Tensor:
     """One label per index of an axis, [n]; different units at the same index are coupled (bands that share a layer)."""
-    rows = thin(labels.get(tensor)).movedim(axis, 0).flatten(1)
+    given = thin(labels.get(tensor))
+    rows = given.movedim(axis, 0).reshape(given.shape[axis], -1)
     result = bounds(rows, [1])[1]
     labels.forest.join(rows, result)
     return labels.forest.roots(result.flatten().expand(tensor.shape[axis]))
@@ -93,7 +94,9 @@ def embedding(labels: Labels, add: AddSlot, module: Any, inputs: tuple, output: 
 
 def norm(labels: Labels, add: AddSlot, module: Any, inputs: tuple, output: Tensor) -> None:
     """Norms and PReLU: one scale per channel, passed through."""
-    axis = norm_axis(module, inputs[0], output) if isinstance(module, OVER_UNITS) else 1
+    axis: int | None = norm_axis(module, inputs[0], output) if isinstance(module, OVER_UNITS) else 1
+    if isinstance(module, (nn.PReLU, nn.InstanceNorm1d, nn.InstanceNorm2d)):  # they take one sample without its axis
+        axis = 0 if inputs[0].dim() == getattr(module, "_get_no_batch_dim", lambda: 1)() else 1
     if axis is None:
         labels.freeze(f"{type(module).__name__} of several axes", [inputs[0]], [output])
         return

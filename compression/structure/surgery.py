@@ -5,7 +5,6 @@ whose gate is zero is read by nobody, so that taking it out changes nothing; the
 into the columns.
 """
 
-import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -20,6 +19,7 @@ from quietmic.compression.structure.swap import owners, swapped
 from quietmic.enhance.errors import QuietmicError
 from quietmic.models.networks.count import CONVOLUTIONS, RNNS, TRANSPOSED
 from quietmic.models.networks.fold import BATCH_NORMS
+from quietmic.models.networks.run import copied
 
 Gates = dict[str, Tensor]  # group -> [n_units] factors
 Kept = dict[str, Tensor]  # group -> [n_units] bool
@@ -120,7 +120,7 @@ def cut(model: nn.Module, structure: Structure, kept: Kept, gates: Gates | None 
     Raises:
         QuietmicError: a group would lose all its units.
     """
-    result = copy.deepcopy(model)
+    result = copied(model)
     with torch.no_grad():
         for name, value in gated_weights(result, structure, gates or {}).items():
             result.get_parameter(name).copy_(value)

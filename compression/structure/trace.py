@@ -40,8 +40,9 @@ class Trace:
         self._residual: dict[nn.Module, bool] = {}
         self._stacks: list[tuple[Tensor, Tensor]] = []  # labels of a stacked state, and those that stand for them
         for module, name in self.owners.values():
-            if getattr(module, name).is_floating_point():
-                self.labels.parameters[getattr(module, name)] = True
+            value = getattr(module, name)
+            if value.is_floating_point() or value.is_complex() or value.dtype == torch.bool:  # integers are indices
+                self.labels.parameters[value] = True
         handles = self._hooks()
         try:
             with torch.inference_mode(), evaluating(model), LayerCalls(model):
@@ -93,15 +94,12 @@ class Trace:
             self.labels.forest.fix(self.labels.get(value))
 
     def _run_in_training(self, inputs: Example) -> None:
-        """Once more as in training, where heads may run that serve the loss alone; statistics stay as they were."""
-        before = [(value, value.clone()) for value in self.model.buffers()]
+        """Once more as in training, where heads may run that serve the loss alone."""
         try:
             with torch.random.fork_rng(devices=[]), training(self.model):
                 self._run(example(inputs, self.model))
         except Exception:  # what a forward may want in training, and the example does not have
             self.labels.inside.clear()
-        for value, was in before:
-            value.copy_(was)
 
     def _couple_stacks(self) -> None:
         """Layers of a stack have one width where somebody reads their stacked states, else widths of their own."""
@@ -120,7 +118,7 @@ class Trace:
         merged = self.labels.forest.roots(merged)
         for axis in varies(merged):
             if axis >= -value.dim() and value.shape[axis] > 1:
-                rows = small(merged).movedim(axis, 0).flatten(1)
+                rows = small(merged).movedim(axis, 0).reshape(merged.shape[axis], -1)
                 self.labels.forest.join(rows, rows.amax(1, keepdim=True))
                 self.add(module, name, value.dim() + axis, "pass", rows.amax(1))
 

@@ -1,6 +1,5 @@
 """Batch norms of any network folded into the convolutions in front of them, found by what flows where."""
 
-import copy
 from collections import defaultdict
 from typing import Any
 
@@ -11,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from quietmic.models.networks.count import CONVOLUTIONS, TRANSPOSED
-from quietmic.models.networks.run import Example, evaluating, example, run
+from quietmic.models.networks.run import Example, copied, evaluating, example, run
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.InstanceNorm1d, nn.InstanceNorm2d)
 
@@ -82,7 +81,7 @@ def fold_norms(model: nn.Module, inputs: Example, convolutions: set[str] | None 
         inputs: arguments of `model.forward`, in any form of `run.example`.
         convolutions: paths of those into which to fold; None = all.
     """
-    model = copy.deepcopy(model)
+    model = copied(model)
     for conv, norm in norm_pairs(model, inputs).items():
         if convolutions is None or conv in convolutions:
             module = model.get_submodule(conv)

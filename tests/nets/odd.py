@@ -137,6 +137,46 @@ def other_function(net: Any, x: Tensor) -> Tensor:
     return F.conv1d(torch.relu(F.conv1d(x, net.a.weight)), net.out.weight, net.out.bias, stride=2)
 
 
+def spectra(net: Any, x: Tensor) -> Tensor:
+    """The short-time transform turns its result in place."""
+    window = torch.hann_window(16)
+    spectrum = torch.stft(x, 16, 4, window=window, return_complex=True)
+    mask = net.out(torch.relu(net.a(spectrum.abs())))
+    return torch.istft(spectrum * torch.sigmoid(mask), 16, 4, window=window)
+
+
+def turned_in_place(net: Any, x: Tensor) -> Tensor:
+    h = torch.relu(net.a(x))
+    h.transpose_(1, 2)
+    h.unsqueeze_(1)
+    return net.out(torch.relu(net.b(h)))
+
+
+class Scaled(nn.Module):
+    """Scales that are computed from bare parameters, a mask of channels, and a comparison that is turned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.out = conv(3, 12), conv(12, 10), conv(10, 2)
+        self.gain, self.decay = nn.Parameter(torch.randn(12, 1)), nn.Parameter(torch.randn(12))
+        self.register_buffer("on", torch.rand(12) > 0.3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.a(x) * self.gain.exp() * F.softplus(-self.decay.exp() + self.decay)[:, None]
+        h = h * (h > 0).transpose(1, 2).transpose(1, 2) * self.on[:, None]
+        return self.out(torch.relu(self.b(h)))
+
+
+class ComplexValued(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.out = nn.Linear(5, 16, dtype=torch.cfloat), nn.Linear(16, 3, dtype=torch.cfloat)
+        self.gain = nn.Parameter(torch.randn(16, dtype=torch.cfloat))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.a(x) * self.gain).abs()
+
+
 def last_state(net: Any, x: Tensor) -> Tensor:
     return net.out(net.rnn(x)[1][0][-1])
 
@@ -221,6 +261,24 @@ ODD = {
     ),
     "weights given to other functions": Odd(
         lambda: Chain(other_function, a=conv(3, 8), out=conv(8, 2)), signal, {}, "'out' (Conv1d) is of a kind",
+    ),
+    "short-time spectra": Odd(
+        lambda: Chain(spectra, a=conv(9, 12), out=conv(12, 9)), lambda: torch.randn(2, 64), {"a": 12}
+    ),
+    "turned in place": Odd(
+        lambda: Chain(turned_in_place, a=conv(3, 12), b=nn.Linear(12, 10), out=nn.Linear(10, 2)), signal,
+        {"a": 12, "b": 10},
+    ),
+    "scales that are computed": Odd(Scaled, signal, {"a": 12, "b": 10}),
+    "complex values": Odd(ComplexValued, lambda: torch.randn(4, 5, dtype=torch.cfloat), {"a": 16}),
+    "one vector": Odd(
+        lambda: nn.Sequential(nn.Linear(10, 16), nn.LayerNorm(16), nn.PReLU(), nn.Linear(16, 12), nn.Tanh(),
+                              nn.Linear(12, 2)),
+        lambda: torch.randn(10), {"0": 16, "3": 12},
+    ),
+    "one signal": Odd(
+        lambda: nn.Sequential(conv(3, 20), nn.InstanceNorm1d(20, affine=True), nn.ReLU(), conv(20, 2)),
+        lambda: torch.randn(3, 20), {"0": 20},
     ),
     "a branch by what is heard": Odd(
         lambda: Chain(branch, a=conv(3, 12), b=conv(12, 8), loud=conv(8, 10), quiet=conv(8, 10), out=conv(10, 2)),
