@@ -16,7 +16,7 @@ from quietmic.compression.criteria.context import Context
 from quietmic.compression.criteria.influence import batch_influences
 from quietmic.compression.criteria.reconstruct import gram_matrices
 from quietmic.compression.recipe import FineTune, Prune
-from quietmic.compression.structure.check import fit_groups
+from quietmic.compression.structure.check import checked_cut, fit_groups
 from quietmic.compression.structure.groups import find_groups
 from quietmic.compression.structure.surgery import gated
 from quietmic.compression.task import Task
@@ -130,6 +130,26 @@ def test_a_network_just_trained_is_copied():
 
 def scripted():
     return nn.Sequential(nn.Linear(4, 8), torch.jit.script(nn.Sequential(nn.Linear(8, 2))))
+
+
+def test_a_cut_network_trains_as_it_did():
+    """A forward that couples layers in training alone (a mean of weights) failed at the first batch after the cut."""
+
+    def forward(net, x):
+        if net.training:
+            with torch.no_grad():
+                net.slow.weight.lerp_(net.a.weight, 0.1)
+        return net.out(torch.relu(net.a(x))) - net.out2(torch.relu(net.slow(x))) + net.d(torch.relu(net.c(x)))
+
+    layers = {name: conv(3, 12) for name in ("a", "slow", "c")} | {name: conv(12, 2) for name in ("out", "out2", "d")}
+    model, x = Chain(forward, **layers), signal()
+    before = copy.deepcopy(model.state_dict())
+    structure = fit_groups(model, find_groups(model, x), x)
+    kept = {name: torch.arange(12) < n for name, n in (("a", 6), ("slow", 7), ("c", 5))}
+    done = checked_cut(model, structure, kept, x)
+    assert list(done.kept) == ["c"]
+    assert done.undone["a"].startswith("in training the network does not run without its units (")
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 UNREADABLE = {

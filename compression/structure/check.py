@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 from quietmic.compression.structure.groups import Structure
 from quietmic.compression.structure.surgery import Gates, Kept, cut, gated
 from quietmic.enhance.errors import QuietmicError
-from quietmic.models.networks.run import Example, copied, evaluating, example, outputs_of, run
+from quietmic.models.networks.run import Example, copied, evaluating, example, outputs_of, run, training
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,7 @@ class _Check:
 
     def __init__(self, model: nn.Module, structure: Structure, example_inputs: Example, gates: Gates) -> None:
         self.model, self.structure, self.example_inputs, self.gates = model, structure, example_inputs, gates
+        self.trains = self._why_not_trained(copied(model)) is None
 
     def unfit(self, kept: Kept) -> dict[str, str]:
         """Groups that must stay whole, each with the reason."""
@@ -101,10 +102,25 @@ class _Check:
         try:
             actual = self._outputs(smaller)
         except Exception as error:  # whatever a forward may raise at other widths
-            first = str(error).strip().split("\n")[0][:160]
             states = "" if callable(self.example_inputs) else " or into the example inputs (then give a callable)"
-            return f"the network does not run without its units ({first}); a width is written into a forward{states}"
-        return _difference(expected, actual)
+            return (
+                f"the network does not run without its units ({_first_line(error)}); a width is written into a forward"
+                f"{states}"
+            )
+        if difference := _difference(expected, actual):
+            return difference
+        if self.trains and (why := self._why_not_trained(smaller)):
+            return f"in training the network does not run without its units ({why})"
+        return None
+
+    def _why_not_trained(self, model: nn.Module) -> str | None:
+        """Why a forward in training mode fails, which may do more than the one that is compared; changes `model`."""
+        try:
+            with torch.random.fork_rng(devices=[]), torch.no_grad(), training(model):
+                run(model, example(self.example_inputs, model))
+        except Exception as error:  # what a forward may want in training, and the example does not have
+            return _first_line(error)
+        return None
 
     def _outputs(self, model: nn.Module) -> list[Tensor]:
         with torch.random.fork_rng(devices=[]), torch.no_grad(), evaluating(model):
@@ -119,6 +135,10 @@ class _Check:
             )
         signals = [value for value in values if value.is_floating_point() or value.is_complex()]
         return signals or [value.double() for value in values]  # classes or codes alone
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0][:160]
 
 
 def _difference(expected: list[Tensor], actual: list[Tensor]) -> str | None:
