@@ -56,7 +56,8 @@ class Mutation:
 
 CRITERIA, STRUCTURE, FACTOR = "compression/criteria", "compression/structure", "compression/factor"
 MUTATIONS = (
-    Mutation(f"{CRITERIA}/influence.py", "weight.detach() * gradient", "gradient", "influence without the weight"),
+    Mutation(f"{CRITERIA}/influence.py", "weight.detach().conj() * gradient", "gradient",
+             "influence without the weight"),
     Mutation(
         f"{CRITERIA}/influence.py", "unit_influence(group, influences))", "unit_influence(group, influences).flip(0))",
         "influence of a unit goes to another",
@@ -86,7 +87,7 @@ MUTATIONS = (
              "slimming without S(n)"),
     Mutation(f"{CRITERIA}/weight_scores.py", "(magnitudes >= threshold)", "(magnitudes <= threshold)",
              "the largest single weights go"),
-    Mutation(f"{CRITERIA}/reconstruct.py", "(flat @ flat.T)", "torch.ones_like(flat @ flat.T)",
+    Mutation(f"{CRITERIA}/reconstruct.py", "(flat.conj() @ flat.T)", "torch.ones_like(flat @ flat.T)",
              "Gram matrix without the next layer's weights"),
     Mutation(f"{CRITERIA}/reconstruct.py", "weights.square() / inverse", "weights.square() * inverse",
              "ThiNet: the rise of the error upside down"),
@@ -125,7 +126,8 @@ MUTATIONS = (
     Mutation(f"{STRUCTURE}/surgery.py", "setattr(module, key, parameter)",
              "setattr(module, key, nn.Parameter(value.clone()))",
              "shared weights part in surgery"),
-    Mutation(f"{STRUCTURE}/check.py", "return _difference(expected, actual)", "return None", "cuts are not compared"),
+    Mutation(f"{STRUCTURE}/check.py", "if difference := _difference(expected, actual)", "if difference := None",
+             "cuts are not compared"),
     Mutation(f"{FACTOR}/svd.py", "s >= thresh * s[0]", "s >= thresh", "threshold in absolute terms"),
     Mutation(f"{FACTOR}/svd.py", "root[:, None] * v[:rank]", "root[:, None] * v[-rank:]",
              "factors of the wrong singular vectors"),
