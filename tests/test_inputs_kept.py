@@ -9,6 +9,7 @@ from test_compress_cli import SIZES
 from quietmic.cli import main
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.hashes import hash_file
+from quietmic.enhance.onnxfile import read_card
 from quietmic.models.networks.registry import build, save_network
 from quietmic.models.publish import check_output
 
@@ -34,6 +35,12 @@ def test_export_beside_its_checkpoint_keeps_it(checkpoint: Path, capsys: pytest.
     assert hash_file(checkpoint) == before
     written = ["tcn-x.hop.onnx", "tcn-x.onnx", "tcn-x.pt"]
     assert sorted(path.name for path in checkpoint.parent.iterdir()) == ["network.pt", *written]
+
+
+def test_notes_of_export_stand_in_the_card(checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "tcn-x.onnx"
+    assert main(["export", str(checkpoint), "--name", "tcn-x", "-o", str(out), "--notes", "Not for whispers."]) == 0
+    assert read_card(out).notes == "Not for whispers."
 
 
 def test_compress_keeps_its_parent(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -133,7 +133,7 @@ def report(name: str, rows: dict) -> None:
 
 
 MISSED = pytest.mark.xfail(
-    reason="random units have 0.10% fewer errors than influence (± 0.24% over five seeds), 0.015% beyond a standard error"
+    reason="random units err 0.10 ± 0.24% less than influence over five seeds, 0.015% beyond one standard error"
 )
 
 
