@@ -8,6 +8,7 @@ from quietmic.enhance.network import OnnxNetwork
 
 MAX_MICS = 8
 MIN_RATE, MAX_RATE = 8000, 192000
+FULL_BAND_RATE = 48000  # what nearly every card runs at by itself, and where the upper band's cost is told
 Band = Literal["full", "narrow"]
 
 

@@ -6,8 +6,9 @@ import pytest
 from test_criteria import conv_case
 from test_pipeline import run, small
 
+from quietmic.cli.compress import sweep
 from quietmic.compression import Budget
-from quietmic.compression.compare import Row, for_value, paired, run_rows, to_markdown
+from quietmic.compression.compare import SWEEPS, Row, for_value, paired, run_rows, to_markdown
 from quietmic.compression.recipe import FineTune, LowRank, Prune
 from quietmic.enhance.errors import QuietmicError
 
@@ -20,6 +21,13 @@ def test_what_is_swept_has_an_effect():
     assert for_value(recipe, "ratios", "learned").prune.ratios == "learned"
     with pytest.raises(QuietmicError, match="'l1' has no gates"):
         for_value(replace(recipe, prune=Prune(criterion="l1")), "beta", "0.3")
+
+
+def test_the_command_offers_what_can_be_swept_over():
+    """The command line writes the names out, since compare.py needs torch and a command starts without it."""
+    over = next(parameter for parameter in sweep.params if parameter.name == "over")
+    assert tuple(over.type.choices) == SWEEPS
+    assert all(name in over.help for name in SWEEPS)
 
 
 def test_differences_are_those_of_the_same_scenes():

@@ -28,12 +28,11 @@ from quietmic.enhance.measure.systems import System, describe_system, model_syst
 from quietmic.enhance.network import OnnxNetwork
 from quietmic.enhance.onnxfile import read_card
 from quietmic.enhance.progress import Progress, silent
-from quietmic.enhance.served import Band
+from quietmic.enhance.served import FULL_BAND_RATE, Band
 from quietmic.enhance.signals import cut_blocks, enhance_signal
 from quietmic.enhance.stream import Stream
 
 N_ROUNDS = 5
-FULL_BAND_RATE = 48000  # at which the cost of the band above the network's is told
 WEIGHT_BYTES = 4  # of a float32 parameter
 
 

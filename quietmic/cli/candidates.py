@@ -8,10 +8,8 @@ from quietmic.enhance.card import ModelCard
 from quietmic.enhance.catalogue import find_model, list_models
 from quietmic.enhance.network import OnnxNetwork
 from quietmic.enhance.onnxfile import read_card
-from quietmic.enhance.served import Band
+from quietmic.enhance.served import FULL_BAND_RATE, Band
 from quietmic.enhance.stream import Stream
-
-FULL_BAND_RATE = 48000  # what nearly every card runs at by itself
 
 
 def live_candidates(
