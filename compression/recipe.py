@@ -22,7 +22,7 @@ class Prune:
     """Which units go, and how fast."""
 
     method: str = "units"  # "units": remove; "lstm-masks": column masks as in Lai 2022; "none"
-    criterion: str = "influence"
+    criterion: str = "thinet"
     ratios: str | Mapping[str, float] = "auto"  # "auto", "uniform", "global", "learned", or fractions by name pattern
     floor: float = 0.1  # least fraction of each group that stays
     round_to: int = 1  # widths are multiples of this, or stay whole
@@ -58,7 +58,7 @@ class FineTune:
 class Recipe:
     """Everything that a compression does; `to_dict` goes into the model's card."""
 
-    name: str = "influence"
+    name: str = "thinet"
     prune: Prune = field(default_factory=Prune)
     lowrank: LowRank = field(default_factory=LowRank)
     finetune: FineTune = field(default_factory=FineTune)

@@ -14,7 +14,7 @@ from quietmic.enhance.errors import QuietmicError
 
 
 def test_what_is_swept_has_an_effect():
-    recipe = small(Budget("params", 100), lowrank=LowRank("budget"))
+    recipe = small(Budget("params", 100), lowrank=LowRank("budget"), prune=Prune(criterion="influence"))
     assert for_value(recipe, "thresh", "0.3").lowrank == LowRank("thresh", 0.3)
     assert for_value(recipe, "beta", "0.3").prune.beta == 0.3
     assert for_value(recipe, "share", "0.3").lowrank == LowRank("budget", share=0.3)

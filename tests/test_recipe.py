@@ -33,7 +33,7 @@ def test_a_recipe_is_what_its_file_says(tmp_path):
         ("prune = { criterion = 'best' }", "unknown criterion 'best'"),
         ("[prune]\nspeed = 3", r"unknown entry 'prune\.speed'"),
         ("quantize = 'int4'", "one of none, dynamic, static"),
-        ("[prune]\nschedule = 'soft'", "soft schedule needs a criterion of scores"),
+        ("[prune]\ncriterion = 'influence'\nschedule = 'soft'", "soft schedule needs a criterion of scores"),
         ("[budget]\nkind = 'joules'\nvalue = 3", "unknown budget 'joules'"),
         ("= 3", "not TOML"),
         ("[budget]", r"'budget\.kind' is missing"),
@@ -47,7 +47,7 @@ def test_a_recipe_is_what_its_file_says(tmp_path):
         ("[lowrank]\nshare = 1", r"lowrank\.share is 1"),
         ("[lowrank]\nshare = 'half'", r"lowrank\.share is half; it must be .* or 'search'"),
         ("[lowrank]\nshare = 'search'", r"there is no budget to split: set lowrank\.by = 'budget'"),
-        ("[prune]\nschedule = 'gradual'\nsteps = 3", "gates need one for each of 4 cuts"),
+        ("[prune]\ncriterion = 'influence'\nschedule = 'gradual'\nsteps = 3", "gates need one for each of 4 cuts"),
     ],
 )
 def test_wrong_recipes_say_what_is_wrong(tmp_path, text, message):
