@@ -105,6 +105,7 @@ class Stream:
         for resampler in self._resamplers or ():
             resampler.reset()
         self._state = StreamState(
+            of=f"{self.network.card.name}, {self.n_mics} microphones, {self.sample_rate} Hz, {self.band} band",
             to_model=self._resamplers[0].state if self._resamplers else None,
             from_model=self._resamplers[1].state if self._resamplers else None,
             pending=np.zeros((self.n_mics, 0), np.float32),
@@ -126,11 +127,12 @@ class Stream:
 
     @property
     def state(self) -> StreamState:
-        """The stream's memory; copy it before going on, assign the copy to come back."""
+        """The stream's memory; copy it before going on, assign it to come back. One of another stream is refused."""
         return self._state
 
     @state.setter
     def state(self, state: StreamState) -> None:
+        state.check(self._state.of)
         self._state = state
         if self._resamplers and state.to_model and state.from_model:
             self._resamplers[0].state, self._resamplers[1].state = state.to_model, state.from_model

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from quietmic.enhance.arrays import Array
 from quietmic.enhance.beamform import BeamState
+from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.fullband import UpperState
 from quietmic.enhance.network import State
 from quietmic.enhance.offset import OffsetState
@@ -17,6 +18,7 @@ class StreamState:
     """Everything that a stream remembers; `copy.deepcopy` gives a point to go back to.
 
     Attributes:
+        of: the stream it belongs to: model, microphones, rate and band.
         to_model: resampler of the input; None at the model's rate.
         from_model: resampler of the output; None at the model's rate.
         pending: [n_mics, n] samples at the model's rate that do not fill a hop yet.
@@ -32,6 +34,7 @@ class StreamState:
         is_flushed: the signal has ended.
     """
 
+    of: str
     to_model: ResamplerState | None
     from_model: ResamplerState | None
     pending: Array
@@ -45,3 +48,12 @@ class StreamState:
     n_out: int = 0
     non_finite: int = 0
     is_flushed: bool = False
+
+    def check(self, of: str) -> None:
+        """Refuses to be the memory of another kind of stream.
+
+        Raises:
+            QuietmicError: it belongs to another model, number of microphones, rate or band.
+        """
+        if self.of != of:
+            raise QuietmicError(f"a state of a stream of {self.of} does not fit one of {of}", exit_code=2)

@@ -115,6 +115,17 @@ def test_reset_equals_a_fresh_stream_and_state_can_be_copied(counter: OnnxNetwor
     assert np.array_equal(stream.process(signal), second)
 
 
+def test_a_state_of_another_kind_of_stream_is_refused(counter: OnnxNetwork) -> None:
+    """One of another rate was taken without a word, one of more microphones ended in an index error."""
+    stream, signal = Stream(counter, 2, 22050), noise(2, 3000)
+    before = stream.process(signal)
+    for other in (Stream(counter, 3, 22050), Stream(counter, 2, 16000), Stream(counter, 2, 22050, band="narrow")):
+        with pytest.raises(QuietmicError, match=r"does not fit one of .*, 2 microphones, 22050"):
+            stream.state = other.state
+    stream.state = Stream(counter, 2, 22050).state
+    assert np.array_equal(stream.process(signal), before)
+
+
 def test_streams_of_one_network_do_not_mix(counter: OnnxNetwork) -> None:
     one, other = Stream(counter), Stream(counter)
     signal = noise(1, 5000)
