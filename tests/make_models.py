@@ -65,6 +65,31 @@ def make_gain(path: Path, gain: float) -> Path:
     return _save(path, make_card("gain"), nodes, [NOISY], [ENHANCED], constants)
 
 
+def make_sum(path: Path) -> Path:
+    """Adds all microphones up."""
+    nodes = [helper.make_node("ReduceSum", ["noisy", "one"], ["enhanced"], keepdims=0)]
+    return _save(path, make_card("sum"), nodes, [NOISY], [ENHANCED], [_ints("one", 1)])
+
+
+def make_gate(path: Path, threshold: float) -> Path:
+    """Gives the beam back; the mask is 1 in frames whose reference has more mean power than `threshold`, else 0."""
+    nodes = [
+        *REFERENCE,
+        helper.make_node("Mul", ["reference", "reference"], ["squares"]),
+        helper.make_node("ReduceSum", ["squares", "last"], ["power"], keepdims=0),
+        helper.make_node("ReduceMean", ["power"], ["mean"], axes=[1]),  # [1, 1, T]
+        helper.make_node("Greater", ["mean", "threshold"], ["speaks"]),
+        helper.make_node("Cast", ["speaks"], ["speech"], to=FLOAT),
+        helper.make_node("Mul", ["power", "nothing"], ["zeros"]),
+        helper.make_node("Add", ["zeros", "speech"], ["speech_mask"]),
+        helper.make_node("Identity", ["beam"], ["enhanced"]),
+    ]
+    constants = [
+        _ints("zero", 0), _ints("one", 1), _ints("last", -1), _floats("nothing", 0.0), _floats("threshold", threshold),
+    ]  # fmt: skip
+    return _save(path, make_card("gate"), nodes, [NOISY, BEAM], [ENHANCED, MASK], constants)
+
+
 def make_beam(path: Path, mask: float = 0.5) -> Path:
     """Gives the beam back, and a mask that is the same everywhere."""
     nodes = [

@@ -1,9 +1,14 @@
 """The online MVDR: against an offline reference, and against everything that breaks beamformers."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from make_models import make_gate, make_sum
 
 from quietmic.enhance.beamform import Beamformer, BeamSettings, BeamState
+from quietmic.enhance.network import OnnxNetwork
+from quietmic.enhance.stream import Stream
 
 N_FREQS = 33
 
@@ -147,6 +152,30 @@ def test_weights_are_those_of_the_formula_after_an_hour(n_mics: int) -> None:
     speech, noise = (r.astype(np.complex128).transpose(2, 0, 1) for r in (state.speech, state.noise))
     power = np.einsum("fmm->f", noise + 0.01 * speech).real / n_mics
     ratio = np.linalg.solve(noise + 1e-3 * power[:, None, None] * np.eye(n_mics), speech)
-    expected = ratio[:, :, 1] / np.einsum("fmm->f", ratio)[:, None].real
-    error = np.abs(beamformer.weights(1, state) - expected).max(axis=1)
+    expected = ratio[:, :, -1] / np.einsum("fmm->f", ratio)[:, None].real
+    error = np.abs(beamformer.weights(n_mics - 1, state) - expected).max(axis=1)
     assert (error < 1e-4 * np.abs(expected).max(axis=1)).all()
+
+
+def stream_output(network: Path, signals: np.ndarray) -> np.ndarray:
+    """What a stream makes of microphones [n_mics, n_samples], in time with them."""
+    stream = Stream(OnnxNetwork(network), len(signals))
+    return np.concatenate([stream.process(signals.astype(np.float32)), stream.flush()])[stream.delay :]
+
+
+@pytest.mark.parametrize("n_dead", [0, 1])
+def test_a_stream_learns_its_beam_from_the_networks_mask(tmp_path: Path, n_dead: int) -> None:
+    """Noise of opposite signs in two microphones goes, the talker stays as the first live one hears him."""
+    rng = np.random.default_rng(0)
+    voice = rng.standard_normal(64_000) * (np.arange(64_000) // 8000 % 2)  # half seconds, a pause before each
+    noise = 0.2 * rng.standard_normal(64_000)
+    live = [0.5 * voice + noise, voice - noise]
+    found = stream_output(make_gate(tmp_path / "gate.onnx", 40.0), np.stack([0 * voice] * n_dead + live))
+    error = (found - 0.5 * voice)[32_000:]
+    assert 10 * np.log10(np.sum(noise[32_000:] ** 2) / np.sum(error**2)) > 15
+
+
+def test_where_the_reference_is_dead_each_microphone_is_still_heard_once(tmp_path: Path) -> None:
+    first, second = np.random.default_rng(0).standard_normal((2, 16_000)) * 0.1
+    found = stream_output(make_sum(tmp_path / "sum.onnx"), np.stack([0 * first, first, second]))
+    assert np.abs(found - first - second).max() < 1e-5

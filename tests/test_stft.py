@@ -12,10 +12,15 @@ from quietmic.enhance.stft import Stft
 def test_reconstruction(config: StftConfig) -> None:
     stft = Stft(config)
     signal = np.random.default_rng(0).standard_normal((1, 40 * config.hop_length)).astype(np.float32)
-    state = stft.initial_state(1)
+    state, live = stft.initial_state(1), stft.initial_state(1)
     output = stft.synthesise(stft.analyse(signal, state)[0], state)
     assert stft.delay == config.win_length - config.hop_length
     assert np.abs(output[stft.delay :] - signal[0, : -stft.delay]).max() < 1e-6
+    spectrum, parts = np.zeros((1, config.n_freqs), np.complex64), []
+    for hop in np.split(signal, 40, axis=1):
+        stft.analyse_hop(hop, live, spectrum)
+        parts.append(stft.synthesise_hop(spectrum[0], live))
+    assert np.abs(np.concatenate(parts) - output).max() < 1e-6
 
 
 def test_hop_by_hop_is_the_same_as_one_call() -> None:
