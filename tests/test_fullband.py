@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_offset import voice
 
 from quietmic import QuietmicError, denoise, open_stream
 from quietmic.cli.candidates import live_candidates
@@ -12,6 +13,7 @@ from quietmic.devices.engine import measure_engine
 from quietmic.devices.mixer import Mixer
 from quietmic.enhance.card import StftConfig
 from quietmic.enhance.network import OnnxNetwork
+from quietmic.enhance.stft import sqrt_hann
 from quietmic.enhance.stream import Stream
 from quietmic.enhance.uppergains import UpperGains
 
@@ -151,6 +153,39 @@ def test_a_noise_above_8_khz_falls_in_pauses_and_sibilants_stay() -> None:
     inside = 20 * np.log10(1 - taken[300:])
     assert np.median(inside[speaks[300:]]) > -2
     assert np.median(inside[~speaks[300:]]) < -15
+
+
+def test_what_is_cleaned_is_the_same_for_every_cut() -> None:
+    """The upper band waits for what the network hears, hop by hop as in a file: its gains come in between."""
+    signal = voice(1, 48000) + noise(1, 48000) / 10
+    stream = open_stream("tcn-tiny", sample_rate=48000)
+    whole = run(stream, signal)
+    for length in (768, 256, 5003):
+        assert np.abs(run(stream, signal, length) - whole).max() < 2e-6
+
+
+def test_levels_and_evidence_of_a_tone() -> None:
+    """Natural logarithms of mean squares, whatever the transforms are: half of the square of a tone's amplitude."""
+    time_s = np.arange(768) / 48000
+    gains = UpperGains(np.fft.rfftfreq(768, 1 / 48000), 768, StftConfig())
+    high = np.fft.rfft(0.2 * np.sin(2 * np.pi * 10_000 * time_s) * sqrt_hann(768)).astype(np.complex64)
+    assert np.exp(gains.levels(high[None])).sum() == pytest.approx(0.02, rel=0.02)
+    low = np.fft.rfft(0.2 * np.sin(2 * np.pi * 5000 * np.arange(512) / 16000) * sqrt_hann(512)).astype(np.complex64)
+    for share, odds in ((0.5, 1.0), (0.9, 9.0)):
+        evidence = gains.hear(np.float32(share) * low, low)[0]
+        near, at_5_khz = gains.n_evidence // 2 - 1, 4
+        for band in (near, at_5_khz):
+            assert evidence[band] == pytest.approx(np.log(odds), abs=1e-3)
+            assert evidence[band + near + 1] == pytest.approx(np.log(share**2 * 0.02), abs=0.02)
+        assert evidence[near + 1] < -15  # 200 Hz to 1 kHz
+
+
+def test_bands_lie_evenly_over_erbs() -> None:
+    gains = UpperGains(np.arange(7000.0, 22_000.0), 768, StftConfig())
+    low, high = (21.4 * np.log10(1 + 0.00437 * hertz) for hertz in (7200, 20_000))  # Glasberg and Moore, 1990
+    centres = (10 ** (np.linspace(low, high, 10) / 21.4) - 1) / 0.00437
+    assert 7000 + np.argmax(gains.shapes, axis=1) == pytest.approx(centres, abs=1)
+    assert gains.shapes.sum(axis=0)[250:] == pytest.approx(1)
 
 
 def test_a_band_that_is_not_known_is_refused() -> None:
