@@ -138,6 +138,10 @@ def test_state_stays_bounded_and_silence_leaves_it_alone() -> None:
     for _ in range(5000):
         beamformer.update(np.zeros((2, N_FREQS), np.complex64), mask[:, 0], state)
     assert np.array_equal(state.speech, before)
+    frame = mixture[:, :, 0]
+    for _ in range(1000):
+        beamformer.update(frame, np.ones(N_FREQS, np.float32), state)
+    np.testing.assert_allclose(state.speech, frame[:, None] * frame.conj(), rtol=1e-3)  # means, not sums
 
 
 @pytest.mark.parametrize("n_mics", [2, 4, 8])

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from quietmic.devices.engine import Engine, measure_engine
+from quietmic.devices.engine import AlignedEngine, Engine, measure_engine
 from quietmic.devices.mixer import Mixer
 from quietmic.devices.stepdown import StepDown
 
@@ -148,3 +148,69 @@ def test_a_person_changes_the_model_while_the_sound_goes_on() -> None:
     step_down.change(refuse)
     out = run_until("another model cannot be used: no such file")
     np.testing.assert_allclose(out, 0.25)
+
+
+def test_fades_take_20_ms_in_a_straight_line_and_end_where_they_should() -> None:
+    """Between a microphone of 1 and an engine that gives 0, what is heard is the fade itself."""
+    fade = np.arange(1, 321) / 320
+    ones = np.ones(2 * HOP, np.float32)
+    for switch_on, switch_off, before in (
+        (lambda mixer: setattr(mixer, "bypass", True), lambda mixer: setattr(mixer, "bypass", False), 0.0),
+        (lambda mixer: setattr(mixer, "forced_bypass", True), None, 0.0),
+        (lambda mixer: setattr(mixer, "muted", True), lambda mixer: setattr(mixer, "muted", False), 1.0),
+        (lambda mixer: mixer.silence(True), lambda mixer: mixer.silence(False), 1.0),
+    ):
+        mixer = Mixer(Delay(delay=0, gain=before).engine())
+        assert (run(mixer, ones) == before).all()
+        rise = np.concatenate([fade, np.ones(2 * HOP - 320)])
+        switch_on(mixer)
+        np.testing.assert_allclose(run(mixer, ones), before + (1 - 2 * before) * rise, atol=1e-6)
+        if switch_off:
+            switch_off(mixer)
+            np.testing.assert_allclose(run(mixer, ones), 1 - before + (2 * before - 1) * rise, atol=1e-6)
+
+
+def test_an_engine_that_failed_starts_anew() -> None:
+    resets: list[int] = []
+    outputs = [np.nan, 0.5]
+    mixer = Mixer(Engine("bad", lambda block: outputs.pop(0) * block[0], lambda: resets.append(1)))
+    assert run(mixer, np.ones(HOP, np.float32)).tolist() == [1.0] * HOP
+    assert (len(resets), mixer.n_replaced) == (1, HOP)
+    assert run(mixer, np.ones(HOP, np.float32)).tolist() == [0.5] * HOP
+
+
+def test_an_engine_that_gives_too_little_is_filled_up_from_the_front() -> None:
+    """What comes late stays late: zeros first, and no sample lost or twice."""
+    delay = Delay(delay=0, n_held=100)
+    aligned = AlignedEngine(delay.engine(), 0)
+    ramp = np.arange(1.0, 3 * HOP + 1, dtype=np.float32)
+    out = np.concatenate([aligned.process(hop[None]) for hop in np.split(ramp, 3)])
+    assert out.tolist() == [0.0] * 100 + ramp[:-100].tolist()
+    aligned = AlignedEngine(Delay(delay=10, n_held=0).engine(), 30)
+    assert aligned.latency == 40
+    first = aligned.process(ramp[None, :HOP])
+    assert first.tolist() == [0.0] * 40 + ramp[: HOP - 40].tolist()
+    aligned.reset()
+    assert aligned.process(ramp[None, :HOP]).tolist() == first.tolist()
+
+
+def test_measuring_leaves_an_engine_fresh() -> None:
+    delay = Delay(delay=5)
+    measure_engine(delay.engine(), 0.0)
+    assert not delay.process(np.zeros((1, 5), np.float32)).any()
+
+
+def test_pauses_between_tries_double_up_to_160_s_and_what_is_bypassed_adds_up() -> None:
+    messages: list[str] = []
+    hop = np.ones((1, 3200), np.float32)  # a fifth of a second
+    mixer = Mixer(Engine("slow", lambda block: block[0], lambda: None, hop_length=3200))
+    step_down = StepDown(mixer, messages.append)
+    bypassed = 0
+    for _ in range(3000):
+        bypassed += mixer.forced_bypass
+        mixer.process(hop)
+        step_down.after_hop(0.0 if mixer.forced_bypass else 0.6)
+    pauses = [text.partition("next try in ")[2] for text in messages if "too slow" in text]
+    assert pauses[:6] == ["10 s", "20 s", "40 s", "80 s", "160 s", "160 s"]
+    assert messages.count("trying slow again") == len(pauses) - 1
+    assert step_down.bypassed_s == pytest.approx({"too slow": 0.2 * bypassed})

@@ -1,9 +1,11 @@
-"""Too slow is told from a single stumble; levels are right."""
+"""Too slow is told from a single stumble; levels, times of hops and of rests are right."""
 
 import numpy as np
 import pytest
 
 from quietmic.devices.levels import Levels
+from quietmic.devices.rest import Rest
+from quietmic.devices.tally import Tally
 from quietmic.devices.watchdog import Watchdog
 
 HOP_S = 0.016
@@ -34,3 +36,67 @@ def test_noise_reduction_is_that_of_the_pauses() -> None:
         levels.update((noise + speech)[None], noise + speech, 0.1 * noise + speech, 0.1 * noise + speech)
     assert levels.noise_reduction_db() == pytest.approx(20, abs=0.5)
     assert levels.input_db == pytest.approx(levels.output_db, abs=0.5)
+
+
+def test_levels_are_those_of_a_tenth_of_a_second_and_forgotten_when_devices_close() -> None:
+    levels = Levels(hop_s=0.01)
+    hop = np.ones(160, np.float32)
+    microphones = np.stack([0.1 * hop, 0.01 * hop])
+
+    def feed(n_hops: int) -> None:
+        for _ in range(n_hops):
+            levels.update(microphones, microphones[0], 0.5 * hop, 0.001 * hop)
+
+    feed(1)
+    assert (levels.input_db, levels.output_db) == pytest.approx((-30, -70), abs=0.01)  # a tenth of the power so far
+    feed(200)
+    assert (levels.input_db, levels.output_db) == pytest.approx((-20, -60), abs=0.01)
+    assert levels.microphones_db == pytest.approx([-20, -40], abs=0.01)
+    assert levels.recent().shape == (2, 320)
+    assert levels.recent()[:, -1] == pytest.approx([0.1, 0.001])
+    levels.forget()
+    assert (levels.input_db, levels.output_db, levels.microphones_db) == (-100, -100, [])
+
+
+def test_noise_reduction_is_that_of_the_last_seconds_and_of_sound_alone() -> None:
+    levels = Levels(hop_s=0.01, window_s=1.0)
+    hop = 0.1 * np.ones(160, np.float32)
+
+    def reduction_db(gain: float, level: float = 1.0) -> float:
+        for _ in range(100):
+            levels.update(level * hop[None], level * hop, gain * level * hop, gain * level * hop)
+        return levels.noise_reduction_db()
+
+    assert reduction_db(0.1) == pytest.approx(20, abs=0.01)
+    assert reduction_db(0.5, level=0.0) == pytest.approx(20, abs=0.01)  # digital silence says nothing
+    assert reduction_db(0.5) == pytest.approx(6.02, abs=0.01)
+    assert reduction_db(2.0) == 0
+
+
+def test_times_of_hops_are_the_median_and_the_99th_percentile_of_the_last_two_minutes() -> None:
+    tally = Tally()
+    assert tally.hop_times_s() == (0, 0)
+    for k in range(101):
+        tally.add_hop(k)
+    assert tally.hop_times_s() == (50, 99)
+    for _ in range(8192):
+        tally.add_hop(0.5)
+    assert tally.hop_times_s() == (0.5, 0.5)
+    assert tally.n_hops == 8293
+
+
+def test_rests_add_up() -> None:
+    now = 0.0
+    rest = Rest(clock=lambda: now)
+    now = 20.0
+    assert rest.seconds == 0
+    rest.begin()
+    now = 25.0
+    assert rest.seconds == 5 and rest.is_on
+    rest.end()
+    now = 40.0
+    rest.end()
+    assert rest.seconds == 5 and not rest.is_on
+    rest.begin()
+    now = 43.0
+    assert rest.seconds == 8
