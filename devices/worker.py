@@ -151,10 +151,10 @@ class Worker:
         self._log(f"fell {n_blocks * block / rate:.1f} s behind: dropped {n_blocks} blocks")
 
     def _latency_s(self) -> float:
-        n_model = self._mixer.latency + (self._drift[0].delay if self._drift else 0)
-        latency_s = n_model / self._sample_rate + self._duplex.device_latency_s()
+        n_out: float = self._drift[0].delay if self._drift else 0  # at the output's rate, as both come behind the mixer
+        n_out += float(self._from_model.delay) if self._from_model else 0
+        latency_s = self._mixer.latency / self._sample_rate + n_out / self._duplex.plan.output_rate
+        latency_s += self._duplex.device_latency_s()
         if self._to_model:
             latency_s += float(self._to_model.delay) / self._sample_rate
-        if self._from_model:
-            latency_s += float(self._from_model.delay) / self._duplex.plan.output_rate
         return latency_s + max(0.0, self._duplex.buffered_s()) + self._pending.shape[1] / self._sample_rate

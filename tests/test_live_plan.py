@@ -47,7 +47,14 @@ def test_models_are_opened_no_more_often_than_needed(passthrough_model: Path, mo
 
 
 @pytest.mark.parametrize(
-    ("p99_s", "least_s", "jitter_s"), [(0.001, 0.0, 0.032), (0.02, 0.0, 0.048), (0.001, 0.06, 0.064)]
+    ("p99_s", "least_s", "jitter_s"),
+    [
+        (0.001, 0.0, 0.032),
+        (0.011, 0.0, 0.048),
+        (0.02, 0.0, 0.048),
+        (0.001, 0.06, 0.064),
+        (0.5, 0.0, 0.192),
+    ],
 )
 def test_the_jitter_buffer_follows_the_measurement(p99_s: float, least_s: float, jitter_s: float) -> None:
     assert choose_jitter_s(EngineTiming(0.001, p99_s, 0), 0.016, least_s) == pytest.approx(jitter_s)

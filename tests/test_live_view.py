@@ -127,6 +127,12 @@ def test_losses_are_weighed_in_seconds() -> None:
     for _ in range(500):
         tally.add_hop(0.001)
     assert losses.judge(205.0) == "4 gaps in 5 s"
+    tally.underruns += 3
+    for _ in range(700):
+        tally.add_hop(0.001)
+    assert losses.judge(212.0) is None  # asked late, of seven seconds
+    assert losses.judge(218.0) == "6.0 of 6 s of sound were lost"
+    assert losses.lost_s(218.0) == pytest.approx(8.0)
 
 
 @pytest.mark.parametrize(

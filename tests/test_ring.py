@@ -33,6 +33,10 @@ def test_a_full_ring_drops_and_counts_and_an_empty_one_gives_nothing() -> None:
     assert ring.read_into(out) == 5
     np.testing.assert_array_equal(out[:, 0], [25, 26, 27, 28, 29, -1, -1, -1, -1, -1])
     assert ring.read_into(out) == 0
+    ring.write(block)
+    ring.skip(1000)  # more than there is
+    assert (ring.fill, ring.write(block + 1), ring.read_into(out)) == (0, 70, 10)
+    np.testing.assert_array_equal(out, block[:10] + 1)
 
 
 def test_two_threads_lose_nothing() -> None:

@@ -13,7 +13,7 @@ from quietmic.devices.controls import Controls
 from quietmic.devices.duplex import Duplex
 from quietmic.devices.engine import Engine
 from quietmic.devices.levels import Levels
-from quietmic.devices.mixer import Mixer
+from quietmic.devices.mixer import DelayLine, Mixer
 from quietmic.devices.plan import plan_duplex
 from quietmic.devices.sound import Sound
 from quietmic.devices.stepdown import StepDown
@@ -33,13 +33,18 @@ class Rig:
     """A worker between fake devices, stepped by the test."""
 
     def __init__(
-        self, backend: FakePortAudio, channels: tuple[int, ...] = (0,), n_blocks: int = 2, **choices: Any
+        self,
+        backend: FakePortAudio,
+        channels: tuple[int, ...] = (0,),
+        n_blocks: int = 2,
+        engine: Engine | None = None,
+        **choices: Any,
     ) -> None:
         self.now_s = 0.0
         self.messages: list[str] = []
         self.plan = plan_duplex(Sound(backend), RATE, channels, **choices)
         self.tally = Tally()
-        self.engine = passing_engine(len(self.plan.channels))
+        self.engine = engine or passing_engine(len(self.plan.channels))
         self.mixer = Mixer(self.engine)
         self.step_down = StepDown(self.mixer, self.messages.append)
         self.controls = Controls(self.mixer, Path.cwd(), None, self.messages.append)
@@ -162,6 +167,80 @@ def test_two_clocks_200_ppm_apart(drift: float, minutes: int) -> None:
     change_s = simulate_two_clocks(rig, 60 * minutes, drift)
     assert (rig.tally.underruns, rig.tally.overruns, rig.duplex.output_ring.n_dropped) == (0, 0, 0)
     assert change_s < 0.002  # without correction it would be 0.12 in ten minutes
+
+
+def test_what_is_played_is_rounded_and_held_within_full_scale() -> None:
+    """A sample beyond full scale that wraps is the loudest click there is."""
+    values = np.array([1.5, -1.5, 1, -1, 0.4 / 32768, 0.6 / 32768, -0.6 / 32768, 0], np.float32)
+    rig = Rig(FakePortAudio(), engine=Engine("loud", lambda block: np.tile(values, HOP // 8), lambda: None))
+    played = [rig.tick(tone(HOP)) for _ in range(3)][-1]
+    assert played[:8, 0].tolist() == [32767, -32768, 32767, -32768, 0, 1, -1, 0]
+
+
+@pytest.mark.parametrize("rate", [16000, 44100, 48000])
+@pytest.mark.parametrize("two_clocks", [False, True])
+def test_the_stated_latency_is_that_of_a_click(rate: int, two_clocks: bool) -> None:
+    """Beside the devices' own, which no fake has: the engine, both resamplers, the drift's, and all that waits."""
+    backend = FakePortAudio(rates=(rate,))
+    delayed = DelayLine(100)
+    engine = Engine("late", lambda block: delayed.process(block[0]), lambda: None, delay=100)
+    rig = Rig(backend, n_blocks=4, engine=engine, **({"output_name": "usb"} if two_clocks else {}))
+    n_block = rig.duplex.input_block
+    captured, played, stated_s = np.zeros((20 * n_block, 1), np.int16), [], []
+    captured[8 * n_block + 7] = 20_000
+    for block in np.split(captured, 20):
+        rig.now_s += n_block / rate
+        if two_clocks:
+            rig.streams[0].capture(block)
+            while rig.worker.step():
+                pass
+            stated_s.append(rig.worker.latency_s)
+            played.append(rig.streams[1].play(n_block))
+        else:
+            played.append(rig.tick(block))
+            stated_s.append(rig.worker.latency_s)
+    found = int(np.argmax(np.concatenate(played)[:, 0]))
+    device_s = 0.02 if two_clocks else 0.03
+    assert (found - 8 * n_block - 7) / rate == pytest.approx(stated_s[8] - device_s, abs=2e-4)
+
+
+def test_latency_that_a_stumble_left_is_taken_back_to_the_jitter_buffer() -> None:
+    rig = Rig(FakePortAudio())
+    rig.duplex.output_ring.write(np.zeros((2400, 1), np.int16))  # 0.15 s too much
+    for _ in range(61 * RATE // HOP):
+        rig.tick(np.zeros((HOP, 1), np.int16))
+    assert rig.duplex.output_ring.fill == 2 * HOP + 2400 - 8 * HOP  # a ninth was in hand when it was looked at
+    assert rig.tally.underruns == 0
+
+
+def test_what_waited_for_a_slow_engine_is_dropped_when_it_is_bypassed() -> None:
+    engine = Engine("slow", lambda block: block[0] * stumble(), lambda: None)
+    rig = Rig(FakePortAudio(), engine=engine)
+
+    def stumble() -> float:
+        rig.now_s += 0.03
+        return 1.0
+
+    for _ in range(110):  # less than the two seconds that are always too late
+        rig.streams[0].tick(tone(HOP))
+    while not rig.mixer.forced_bypass:
+        assert rig.worker.step()
+    assert rig.duplex.input_ring.fill > 20 * HOP
+    rig.worker.step()
+    assert rig.duplex.input_ring.fill == HOP  # the jitter buffer's two, of which one was taken
+    assert rig.tally.n_blocks_dropped > 20
+
+
+def test_after_underruns_more_is_buffered_but_a_fifth_of_a_second_at_most() -> None:
+    rig = Rig(FakePortAudio(), output_name="usb")
+    for n_underruns, until_s, buffered_s in ((0, 60, 0.032), (1, 60, 0.048), (30, 260, 0.232)):
+        for _ in range(n_underruns):
+            rig.tally.underruns += 1
+            rig.streams[0].capture(tone(HOP))
+            rig.worker.step()
+            rig.streams[1].play(HOP)
+        simulate_two_clocks(rig, until_s, 0.0)
+        assert rig.duplex.buffered_s() - HOP / RATE == pytest.approx(buffered_s, abs=2e-3)  # without the hop in hand
 
 
 def test_devices_that_refuse_one_stream_get_two() -> None:
