@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from make_models import make_gain
 from test_offset import voice
 
 from quietmic import QuietmicError, denoise, open_stream
@@ -16,6 +17,7 @@ from quietmic.enhance.network import OnnxNetwork
 from quietmic.enhance.stft import sqrt_hann
 from quietmic.enhance.stream import Stream
 from quietmic.enhance.uppergains import UpperGains
+from quietmic.enhance.upperhead import HEAD_FILE, N_BEFORE, run_head
 
 RATES = [22050, 24000, 32000, 44100, 48000, 88200, 96000, 192000]
 
@@ -178,6 +180,56 @@ def test_levels_and_evidence_of_a_tone() -> None:
             assert evidence[band] == pytest.approx(np.log(odds), abs=1e-3)
             assert evidence[band + near + 1] == pytest.approx(np.log(share**2 * 0.02), abs=0.02)
         assert evidence[near + 1] < -15  # 200 Hz to 1 kHz
+
+
+def test_noise_floors_are_means_at_first_rise_in_noise_alone_and_fall_at_any_time() -> None:
+    gains = UpperGains(np.fft.rfftfreq(768, 1 / 48000), 768, StftConfig())
+    state, n_bands = gains.initial_state(), gains.settings.n_bands
+
+    def over(level: float, odds: float) -> float:
+        """How far a hop of one frame stands over the floor of its noise, by what the head hears of it."""
+        evidence = np.full((1, gains.n_evidence), odds, np.float32)
+        clues, _ = gains.weigh(np.full((1, n_bands), level, np.float32), evidence, [0, 1], state)
+        return float(clues[-1, -2 * n_bands])
+
+    noise, speech = -20.0, 20.0
+    heard = [over(level, noise) for level in (-10, -9, -9)]
+    assert heard == pytest.approx([0, 1, 0.5])
+    assert [over(-5, speech) for _ in range(3)] == pytest.approx([13 / 3] * 3)  # over a mean of -28 / 3
+    assert over(-60, noise) == 0  # silence says nothing
+    assert [over(-10, speech) for _ in range(2)] == pytest.approx([-2 / 3, -2 / 3 * 0.73])
+    floor = -10 + 2 / 3 * 0.73**2
+    assert over(-5, noise) == pytest.approx(-5 - floor)  # the fourth that teaches, by a quarter
+    assert over(-5, noise) == pytest.approx(0.75 * (-5 - floor))
+    for _ in range(100):
+        over(-5, noise)
+    assert over(-4, noise) == pytest.approx(1, abs=0.01)
+    assert over(-4, noise) == pytest.approx(1 - 0.06, abs=0.01)
+
+
+def test_between_the_bands_nothing_is_left_of_what_both_take_away(tmp_path: Path) -> None:
+    """Twice through the slope of the resampler: by one alone a quarter of the noise at 7.6 kHz stayed."""
+    signal = noise(1, 96_000)
+    stream = Stream(OnnxNetwork(make_gain(tmp_path / "nothing.onnx", 0.0)), 1, 48000)
+    output = run(stream, signal)[stream.delay :]
+    for low_hz in range(7000, 8400, 200):
+        before, after = (level_db(x[48_000:96_000], 48000, low_hz, low_hz + 200) for x in (signal[0], output))
+        assert after - before < -25, low_hz
+
+
+def test_the_head_hears_three_frames_the_oldest_first() -> None:
+    with np.load(HEAD_FILE) as file:
+        layers = [(file[f"weights_{k}"].astype(float), file[f"bias_{k}"]) for k in range(len(file.files) // 2)]
+    n_clues = len(layers[0][0]) // (N_BEFORE + 1)
+    clues = np.random.default_rng(0).normal(0, 3, (N_BEFORE + 4, n_clues)).astype(np.float32)
+    for odds, frames in zip(
+        run_head(clues), np.lib.stride_tricks.sliding_window_view(clues, N_BEFORE + 1, 0), strict=True
+    ):
+        values = frames.T.reshape(-1)
+        for k, (weights, bias) in enumerate(layers):
+            values = values @ weights + bias
+            values = np.maximum(values, 0) if k < len(layers) - 1 else values
+        np.testing.assert_allclose(odds, values, rtol=1e-3, atol=1e-3)
 
 
 def test_bands_lie_evenly_over_erbs() -> None:

@@ -64,3 +64,31 @@ def test_a_clipped_reference_is_replaced_but_a_clipped_word_is_not() -> None:
 
 def test_all_clipped_changes_nothing() -> None:
     assert set(follow(np.clip(20 * voices(3, 300), -1, 1))) == {0}
+
+
+def test_single_quiet_hops_do_not_add_up() -> None:
+    signals = voices(2, 200)
+    signals[0].reshape(-1, HOP)[::2] = 0
+    assert set(follow(signals)[1:]) == {0}
+
+
+def test_dead_is_40_db_below_the_others_and_not_below_the_loudest() -> None:
+    for gain, reference in ((0.03, 0), (0.003, 1)):  # 30 and 50 dB below
+        signals = voices(3, 60)
+        signals[0] *= gain
+        assert follow(signals)[-1] == reference
+    signals = voices(3, 60)
+    signals[2] *= 300  # in the wind
+    assert set(follow(signals)) == {0}
+
+
+def test_where_no_microphone_carries_a_signal_none_is_dead() -> None:
+    signals = 3e-5 * voices(2, 60)  # -110 dBFS
+    signals[0] = 0
+    assert set(follow(signals)) == {0}
+
+
+def test_a_microphone_clipped_on_one_side_is_clipped() -> None:
+    signals = voices(2, 300)
+    signals[0] = np.clip(-20 * np.abs(signals[0]), -1, 0)
+    assert follow(signals)[-1] == 1

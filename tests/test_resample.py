@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soxr
 
-from quietmic.enhance.resample import StreamResampler
+from quietmic.enhance.resample import StreamResampler, low_pass_gain
 
 RATES = [8000, 11025, 22050, 44099, 44100, 48000, 96000, 192000]
 PAIRS = [(rate, 16000) for rate in RATES] + [(16000, rate) for rate in RATES]
@@ -51,11 +51,25 @@ def test_agrees_with_soxr_inside_the_pass_band(input_rate: int, output_rate: int
     assert 10 * np.log10(error) < -70
 
 
-def test_rejects_what_would_alias() -> None:
+@pytest.mark.parametrize("hertz", [8050, 9000])
+def test_rejects_what_would_alias(hertz: int) -> None:
     resampler = StreamResampler(1, 48000, 16000)
-    tone = np.sin(2 * np.pi * 9000 * np.arange(48000) / 48000).astype(np.float32)
+    tone = np.sin(2 * np.pi * hertz * np.arange(48000) / 48000).astype(np.float32)
     output = resample(resampler, tone[None], 5)[0, 500:-500]
     assert 20 * np.log10(np.abs(output).max()) < -75
+
+
+def test_the_stated_gain_is_that_of_the_filter() -> None:
+    hertz = np.array([1000, 7200, 7400, 7600, 7800])
+    for input_rate, output_rate in ((48000, 16000), (16000, 48000)):
+        found = []
+        for each in hertz:
+            tone = np.sin(2 * np.pi * each * np.arange(input_rate) / input_rate + 0.5).astype(np.float32)
+            output = resample(StreamResampler(1, input_rate, output_rate), tone[None], 3)[0, output_rate // 4 :]
+            middle = output[: output_rate // 2]
+            carrier = np.exp(-2j * np.pi * each * np.arange(len(middle)) / output_rate)
+            found.append(2 * abs(np.mean(middle * carrier)))
+        np.testing.assert_allclose(found, low_pass_gain(hertz, 16000), atol=2e-3)
 
 
 def test_a_wanted_fraction_of_a_sample_is_met() -> None:
