@@ -9,6 +9,7 @@ import soundfile
 
 from quietmic import open_stream
 from quietmic.enhance.network import OnnxNetwork
+from quietmic.enhance.offset import OffsetState, initial_offset, remove_offset
 from quietmic.enhance.stream import Stream
 
 
@@ -139,3 +140,50 @@ def test_a_sound_that_begins_with_rumble_has_no_offset(passthrough_model: Path) 
         for level in (1, 0.2):
             found = run(stream, level * rumble[None].astype(np.float32))
             assert np.abs(found - level * rumble).max() < 1e-4
+
+
+HOP = 256
+
+
+def take(signal: np.ndarray) -> tuple[np.ndarray, list[float], OffsetState]:
+    """What is left of [n_samples], the offset after each hop, and the state at the end."""
+    state, rest, offsets = initial_offset(1), [], []
+    for hop in signal[: len(signal) // HOP * HOP].reshape(-1, 1, HOP).astype(np.float32):
+        rest.append(remove_offset(hop, np.ones(HOP, np.float32), state)[0])
+        offsets.append(state.offset[0])
+    return np.concatenate(rest), offsets, state
+
+
+def test_a_small_offset_is_sure_after_twelve_hops_and_goes_along_a_ramp() -> None:
+    rest, offsets, _ = take(np.full(20 * HOP, 0.005))
+    assert offsets == pytest.approx([0.0] * 11 + [0.005] * 9)
+    ramp = 0.005 * (1 - np.arange(1, HOP + 1) / HOP)
+    np.testing.assert_allclose(rest, np.concatenate([[0.005] * 11 * HOP, ramp, [0] * 8 * HOP]), atol=1e-8)
+
+
+def test_the_mean_is_that_of_all_hops_at_first_and_later_of_the_last_second() -> None:
+    noise = 0.05 * np.random.default_rng(0).standard_normal(262 * HOP)
+    means = noise[: 40 * HOP].astype(np.float32).reshape(40, HOP).mean(axis=1)
+    _, _, state = take(noise[: 40 * HOP])
+    assert state.mean[0] == pytest.approx(means.mean(), abs=1e-7)
+    assert state.spread[0] == pytest.approx(means.var() + noise[:HOP].var() / 4 / 40, rel=1e-3)
+    shifted = noise + 0.004 * (np.arange(len(noise)) >= 200 * HOP)
+    (_, _, before), (_, _, after) = take(noise), take(shifted)
+    assert after.mean[0] - before.mean[0] == pytest.approx(0.004 * (1 - (1 - 1 / 62.5) ** 62), rel=1e-3)
+
+
+def test_noise_and_hum_are_never_taken_for_an_offset() -> None:
+    """Not for one hop: what was decided too early is mostly taken back, and was heard."""
+    for seed in range(20):
+        assert not any(take(0.05 * np.random.default_rng(seed).standard_normal(100 * HOP))[1])
+    time_s = np.arange(50 * HOP) / 16000
+    for hertz in (45, 50, 60, 85, 200):
+        assert not any(take(0.3 * np.cos(2 * np.pi * hertz * time_s))[1]), hertz
+
+
+@pytest.mark.parametrize(("hertz", "turn"), [(0.5, 0.25), (1, 0), (1, 0.25), (1, 0.5), (1, 0.75), (2, 0.25)])
+def test_hops_of_one_slow_wave_are_no_independent_witnesses(hertz: float, turn: float) -> None:
+    time_s = np.arange(120 * HOP) / 16000
+    wave = 4e-3 * np.cos(2 * np.pi * (hertz * time_s + turn))
+    for seed in range(5):
+        assert not any(take(wave + 5e-4 * np.random.default_rng(seed).standard_normal(len(wave)))[1])
