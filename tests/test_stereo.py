@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from make_models import make_gain
 from test_offset import voice
 
 from quietmic import QuietmicError, cli, denoise_file
@@ -83,17 +84,19 @@ def test_channels_upside_down_do_not_cancel(denoise: Callable[..., tuple[np.ndar
     assert np.std(found[0]) > 0.3 * np.std(x)
 
 
-def test_what_cancels_in_the_mean_is_kept_with_the_rest(passthrough_model: Path) -> None:
+@pytest.mark.parametrize(("share", "top_hz"), [(1.0, 9000), (0.1, 4000)])
+def test_what_cancels_in_the_mean_is_kept_with_the_rest(tmp_path: Path, share: float, top_hz: int) -> None:
     """A widened recording whose sides are opposite above 9 kHz came out with errors of -43 dB there."""
+    network = OnnxNetwork(make_gain(tmp_path / "share.onnx", share))
     spectrum = np.fft.rfft([noise(RATE, 5), noise(RATE, 6)])
-    above = np.fft.rfftfreq(RATE, 1 / RATE) > 9000
+    above = np.fft.rfftfreq(RATE, 1 / RATE) > top_hz
     low, high = np.fft.irfft(spectrum * np.stack([~above, above])) * 0.05
     for gain in (1.0, 1e-6):
         signal = (gain * np.stack([low + high, low - high])).astype(np.float32)
-        stream = LinkedStream(Stream(OnnxNetwork(passthrough_model), 1, RATE))
+        stream = LinkedStream(Stream(network, 1, RATE))
         found = np.concatenate(list(enhance_signal([stream], [signal])), axis=1)
         middle = slice(RATE // 10, -RATE // 10)
-        assert np.std((found - signal)[:, middle]) < 1e-4 * np.std(signal)
+        assert np.std((found - share * signal)[:, middle]) < 2e-4 * np.std(signal)
 
 
 def test_likeness() -> None:
@@ -109,7 +112,27 @@ def test_likeness() -> None:
         blocks = [sounds[:, i : i + 4800].astype(np.float32) for i in range(0, RATE, 4800)]
         assert measure_likeness(blocks, RATE)[0] == pytest.approx(expected, abs=0.12)
     assert measure_likeness([np.stack([x, -x])], RATE)[1] == -1
+    voice_of_both = np.fft.irfft(np.fft.rfft(x) * (np.fft.rfftfreq(RATE, 1 / RATE) < 2000))
+    faint = voice_of_both + 1e-3 * np.stack([noise(RATE, 1), noise(RATE, 2)])
+    assert measure_likeness([faint], RATE)[0] > 0.95  # what sounds counts, not how many frequencies do
+    short = [np.stack([noise(4096, seed), noise(4096, seed + 20)]) for seed in range(20)]  # of three frames
+    assert np.mean([measure_likeness([pair], RATE)[0] for pair in short]) < 0.2
     assert measure_likeness([], RATE)[0] == 0
+
+
+@pytest.mark.parametrize("polarity", [1.0, -1.0])
+def test_the_network_hears_the_mean_and_its_gain_goes_onto_both_up_to_twice(tmp_path: Path, polarity: float) -> None:
+    for gain, expected in ((0.5, 0.5), (4.0, 2.0)):
+        stream, heard = Stream(OnnxNetwork(make_gain(tmp_path / f"{gain}.onnx", gain)), 1, 16000), []
+        process = stream.process
+        stream.process = lambda block, process=process, heard=heard: (heard.append(block), process(block))[1]  # type: ignore[method-assign, misc]
+        left, right = 0.1 * noise(16_000, 0), 0.05 * noise(16_000, 1)
+        signal = np.stack([left, right]).astype(np.float32)
+        found = np.concatenate(list(enhance_signal([LinkedStream(stream, polarity)], [signal])), axis=1)
+        mean = np.concatenate(heard, axis=1)[0]
+        np.testing.assert_allclose(mean, ((left + polarity * right) / 2)[: len(mean)], atol=1e-6)
+        middle = slice(1000, -1000)
+        assert np.std((found - expected * signal)[:, middle]) < 1e-3 * np.std(signal)
 
 
 @pytest.mark.parametrize("rate", [8000, 12345, 16000, 44100, 48000])
