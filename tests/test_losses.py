@@ -1,5 +1,6 @@
 """The training loss against the metrics that it stands for, and the filters in it against scipy's."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from quietmic.enhance.measure.metrics import pesq_wb, stoi
 from quietmic.models.networks.spectra import analysis, synthesis
 from quietmic.models.training.losses import (
     Weights,
+    band_loss,
     filter_spectrum,
     first_those_kept,
     negative_snr,
@@ -124,3 +126,43 @@ def test_over_attenuation_counts_on_all_frequencies_and_on_some() -> None:
     for chosen, part in ((None, spectra), (freqs, spectra[:, freqs])):
         plain = spectra_loss(part, clean, clean, stft, chosen)
         assert float(spectra_loss(part, clean, clean, stft, chosen, weights)) > 1.5 * float(plain)
+
+
+def test_terms_of_the_loss_in_numbers() -> None:
+    """Seven tenths for magnitudes, three for complex values; ten for spectra, a twentieth for each dB."""
+    ones = torch.tensor([1.0, 0.0]).expand(2, 5, 3, 2)
+    assert spectral_loss(2 * ones, ones).tolist() == pytest.approx([(2**0.3 - 1) ** 2] * 2, rel=1e-3)
+    assert spectral_loss(-ones, ones).tolist() == pytest.approx([0.3 * 4] * 2, rel=1e-3)
+    target, noise = torch.randn(2, 2, 32_000, generator=torch.Generator().manual_seed(0))
+    assert negative_snr(target + 0.1 * noise, target, noise).tolist() == pytest.approx([-20, -20], abs=0.5)
+    assert float(wave_loss(target, target, noise)) == pytest.approx(-0.05 * 30, abs=1e-4)  # 30 dB are as good as all
+    # Compressed to the power of 0.3, white noise of unit spectra has a mean square of gamma(1.3).
+    turned = 10 * 0.3 * 4 * math.gamma(1.3) + 0.05 * 10 * math.log10(4)
+    assert float(wave_loss(-target, target, noise)) == pytest.approx(turned, rel=0.01)
+
+
+def test_levels_do_not_count_and_neither_does_the_noisy_input_where_there_is_speech() -> None:
+    generator, stft = torch.Generator().manual_seed(0), StftConfig()
+    target, noise = torch.randn(2, 2, 16_000, generator=generator)
+    enhanced = target + 0.3 * noise
+
+    def losses(gain: float, noisy: torch.Tensor) -> list[float]:
+        spectra = analysis(gain * enhanced, stft)
+        values = wave_loss(gain * enhanced, gain * target, noisy), band_loss(spectra, gain * target, noisy, stft)
+        return [float(value) for value in values]
+
+    expected = losses(1.0, target + noise)
+    for gain in (1e-2, 10.0):
+        assert losses(gain, gain * (target + noise)) == pytest.approx(expected, rel=1e-3)
+    assert losses(1.0, target + 3 * noise) == pytest.approx(expected, rel=1e-3)
+
+
+def test_scenes_without_speech_count_as_perceived_and_those_in_loud_noise_do_not(recordings: Path) -> None:
+    clean = torch.from_numpy(soundfile.read(recordings / "mono_keyboard_clean.flac", dtype="float32")[0])[None, :32000]
+    noise = clean.std() * 10 ** (15 / 20) * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    noisy = clean + noise
+    for loss in (pesq_loss, stoi_loss):
+        alone = float(loss(noisy, clean, noisy))
+        assert alone > 0.2
+        both = loss(torch.cat([noisy, noise]), torch.cat([clean, 0 * clean]), torch.cat([noisy, noise]))
+        assert float(both) == pytest.approx(alone / 2, rel=1e-3)

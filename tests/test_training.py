@@ -3,6 +3,7 @@
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from quietmic.models.networks.beam import beamform
 from quietmic.models.networks.registry import save_network
 from quietmic.models.networks.spectra import analysis, synthesis
 from quietmic.models.publish import measure_listed
+from quietmic.models.training import clock as clocks
 from quietmic.models.training import progress
 from quietmic.models.training.clock import Clock
 from quietmic.models.training.config import TrainConfig, read_config
@@ -177,6 +179,81 @@ def test_beam_of_chosen_units_is_that_of_all() -> None:
     torch.testing.assert_close(some[:, freqs], whole[:, freqs], atol=1e-5, rtol=0)
     assert not torch.allclose(whole[:, freqs], noisy[:, 0, freqs], atol=1e-3)
     assert torch.equal(some[:, 1], noisy[:, 0, 1])
+
+
+def test_the_learning_rate_rises_falls_along_its_cosine_and_decays(data: dict[str, Path]) -> None:
+    config = TrainConfig(
+        sizes=SIZES, mix=MixConfig(segment_s=0.25), batch_size=1, learning_rate=1e-3, warmup_steps=4, planned_hours=2.0
+    )
+    trainer = Trainer(config, torch.device("cpu"))
+    scenes = next(batches(make_source(data, config.mix), config, 0, 0))
+    rates = []
+    for heard_s, decay in ((0, 1.0), (0, 1.0), (0, 0.5), (0, 1.0), (1800, 1.0), (3600, 1.0), (7200, 1.0), (9000, 1.0)):
+        trainer.audio_s = heard_s
+        trainer.train_step(scenes, decay)
+        rates.append(trainer.optimiser.param_groups[0]["lr"])
+    quarter = 0.5 + 0.5 * np.cos(np.pi / 4)
+    expected = [0.25, 0.5, 0.375, 1, quarter, 0.5, 0, 0]
+    assert rates == pytest.approx([1e-3 * share for share in expected], abs=1e-8)
+
+
+def test_gradients_are_of_one_batch_and_clipped_and_weights_averaged(data: dict[str, Path]) -> None:
+    def of(trainer: Trainer) -> torch.Tensor:
+        return torch.cat([p.grad.flatten() for p in trainer.network.parameters()]).clone()
+
+    config = TrainConfig(sizes=SIZES, mix=MixConfig(segment_s=0.25), batch_size=1, warmup_steps=1)
+    scenes = next(batches(make_source(data, config.mix), config, 0, 0))
+    still = Trainer(replace(config, learning_rate=0.0, gradient_clip=1e9), torch.device("cpu"))
+    gradients = []
+    for _ in range(2):
+        still.step = 0
+        still.train_step(scenes, 1.0)
+        gradients.append(of(still))
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-3, atol=1e-6 * float(gradients[0].norm()))
+    clipped = Trainer(replace(config, gradient_clip=1e-3), torch.device("cpu"))
+    weights = []
+    for _ in range(3):
+        clipped.train_step(scenes, 1.0)
+        weights.append(next(clipped.network.parameters()).detach().clone())
+        assert float(of(clipped).norm()) == pytest.approx(1e-3, rel=1e-3)
+    first = weights[0].lerp(weights[1], 1 - 2 / 11)  # short at first: one weight of eleven and one more is the past's
+    average = first.lerp(weights[2], 1 - 3 / 12)
+    torch.testing.assert_close(next(clipped.average.module.parameters()), average, rtol=1e-4, atol=1e-7)
+
+
+def test_what_a_teacher_hears_counts_by_its_weight_with_one_microphone_alone(data: dict[str, Path]) -> None:
+    for n_mics in (1, 2):
+        losses = []
+        for teacher, weight in ((None, 1.0), (lambda noisy: 0.5 * noisy, 1.0), (lambda noisy: 0.5 * noisy, 3.0)):
+            config = TrainConfig(
+                sizes=SIZES, mix=MixConfig(segment_s=0.25), batch_size=1, mics=(n_mics,), teacher_weight=weight
+            )
+            scenes = next(batches(make_source(data, config.mix), config, 0, 0))
+            losses.append(Trainer(config, torch.device("cpu"), teacher).train_step(scenes, 1.0))
+        once, thrice = losses[1] - losses[0], losses[2] - losses[0]
+        assert thrice == pytest.approx(3 * once, rel=1e-3)
+        assert (once != 0) == (n_mics == 1)
+
+
+def test_perceptual_terms_come_rarely_with_as_many_times_the_weight() -> None:
+    config = TrainConfig(pesq_weight=0.5, stoi_weight=2.0, perceptual_every=3, over_attenuation=0.1)
+    weights = [(w.pesq, w.stoi, w.over_attenuation) for w in map(config.weights_at, range(4))]
+    assert weights == [(1.5, 6.0, 0.1), (0, 0, 0.1), (0, 0, 0.1), (1.5, 6.0, 0.1)]
+
+
+def test_a_clock_leaves_its_reserve_and_falls_to_zero_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = SimpleNamespace(s=1000.0)
+    monkeypatch.setattr(clocks, "time", SimpleNamespace(monotonic=lambda: now.s))
+    clock = Clock(10.0, 2.0, Team())
+    seen = []
+    for minutes, reserve in ((0, 0), (4.9, 0), (5.1, 0), (8.5, 0.5), (9.0, 0.5), (10.2, 0.5)):
+        now.s, clock.reserve = 1000 + 60 * minutes, reserve
+        clock.tick()
+        seen.append((round(clock.left, 6), round(clock.decay, 6), clock.due("saving", 5.0)))
+    assert seen == [
+        (10, 1, False), (5.1, 1, False), (4.9, 1, True), (1, 0.5, False), (0.5, 0.25, False), (-0.7, 0, True),
+    ]  # fmt: skip
+    assert Clock(10.0, 0.0, Team()).decay == 1
 
 
 @pytest.mark.parametrize("earlier", [0.0, 1.0])
