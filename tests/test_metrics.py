@@ -61,13 +61,16 @@ def test_stoi_and_pesq_are_the_libraries_figures(pair):
     assert metrics.pesq_nb(*pair, RATE) == pesq.pesq(RATE, clean, noisy, "nb")
 
 
-@pytest.mark.parametrize("seconds", [4.0, 11.0])
-def test_dnsmos_is_what_speechmos_gives(seconds):
+@pytest.mark.parametrize(("seconds", "click"), [(4.0, 0.0), (11.0, 10.0)])
+def test_dnsmos_is_what_speechmos_gives(seconds, click):
+    """Of peaks, too, as a file would hold them."""
     from speechmos import dnsmos
 
     noisy = speechlike(seconds, 2) + 0.01 * np.random.default_rng(3).standard_normal(int(seconds * RATE))
+    noisy[::4000] += click
     noisy *= 10 ** (-26 / 20) / np.sqrt(np.mean(noisy**2))
-    expected = dnsmos.run(noisy.astype(np.float32), RATE)
+    assert (np.abs(noisy).max() > 2) == (click > 0)
+    expected = dnsmos.run(np.clip(noisy, -1, 1).astype(np.float32), RATE)
     figures = metrics.dnsmos(noisy.astype(np.float32), RATE)
     for name in metrics.REFERENCE_FREE:
         assert figures[name] == pytest.approx(expected[f"{name}_mos"], abs=1e-4)
@@ -131,3 +134,30 @@ def test_a_tenth_of_the_amplitude_is_20_db_of_log_spectral_distance():
     assert log_spectral_distance(clean, 0.1 * clean, 48000, 8000, 20000) == pytest.approx(20, abs=0.1)
     assert log_spectral_distance(0 * clean, clean, 48000, 8000, 20000) is None
     assert log_spectral_distance(clean[:100], clean[:100], 48000, 8000, 20000) is None
+
+
+def test_log_spectral_distance_of_a_tone_and_silence():
+    """50 dB at the tone's bin and 6 dB less beside it, by the window; nothing elsewhere."""
+    rate, n_bins = 48000, 384  # of 31.25 Hz from 8 to 20 kHz
+    tone = np.sin(2 * np.pi * 10_000 * np.arange(rate) / rate).astype(np.float32)
+    expected = np.sqrt((50**2 + 2 * 44**2) / n_bins)
+    assert log_spectral_distance(tone, 0 * tone, rate, 8000, 20000) == pytest.approx(expected, rel=0.01)
+    assert log_spectral_distance(tone, tone, rate, 8000, 20000) == 0
+
+
+def test_log_spectral_distance_is_the_mean_over_frames():
+    noise = np.random.default_rng(0).standard_normal(96_000).astype(np.float32)
+    softer = noise * np.where(np.arange(96_000) < 48_000, 1, 0.1).astype(np.float32)
+    assert log_spectral_distance(noise, softer, 48000, 8000, 20000) == pytest.approx(10, abs=0.3)
+
+
+def test_measures_of_one_rate_hear_signals_of_another_at_theirs(pair):
+    import soxr
+
+    at_48_khz = [soxr.resample(x, RATE, 48000) for x in pair]
+    for measure in (metrics.pesq_wb, metrics.stoi):
+        assert measure(*at_48_khz, 48000) == pytest.approx(measure(*pair, RATE), abs=0.02)
+    noisy = speechlike(4.6, 0)  # repeated once and heard once: what costs least
+    figures = [metrics.dnsmos(soxr.resample(noisy, RATE, 48000), 48000), metrics.dnsmos(noisy, RATE)]
+    for name in metrics.REFERENCE_FREE:
+        assert figures[0][name] == pytest.approx(figures[1][name], abs=0.02)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from quietmic.models.mixtures.sounds import blocks
 from quietmic.models.mixtures.sounds.table import GENERATORS
 
 SECOND = 16000
@@ -104,3 +105,54 @@ def test_rhythms_of_a_clock_are_even_and_balls_bounce_ever_quicker() -> None:
     assert np.percentile(even, 25) < 0.05  # many of them are clocks
     quicker = [np.mean(np.diff(g) < 0) for g in (gaps("bouncing", seed) for seed in range(30)) if len(g) > 3]
     assert np.mean(quicker) > 0.55
+
+
+def gains_db(gains: np.ndarray, *hertz: int) -> list[float]:
+    """Of gains over the frequencies of a second, one a hertz."""
+    return [float(20 * np.log10(gains[each])) for each in hertz]
+
+
+def test_colours_fall_by_their_slope() -> None:
+    gains = blocks.colour(np.random.default_rng(0), SECOND, slope_db=4.0, bumps_db=0.0)
+    at_1_khz, at_2_khz, at_4_khz = gains_db(gains, 1000, 2000, 4000)
+    assert (at_2_khz - at_1_khz, at_4_khz - at_2_khz) == pytest.approx((-4, -4), abs=0.02)
+
+
+def test_bands_and_resonances_have_their_edges() -> None:
+    """Three decibels down at the edges; beyond them 6 dB an octave for each order."""
+    band = blocks.band(SECOND, 500, 2000, order=2)
+    assert gains_db(band, 500, 2000) == pytest.approx([-3, -3], abs=0.1)
+    assert gains_db(band, 1000) == pytest.approx([0], abs=0.6)
+    assert gains_db(band, 125, 8000) == pytest.approx([-24, -24], abs=0.1)
+    ring = blocks.formants(SECOND, np.array([1000.0]), np.array([100.0]), np.array([4.0]))
+    assert gains_db(ring, 950, 1000, 1050) == pytest.approx([3.01, 6.02, 3.01], abs=0.02)
+
+
+def test_steady_noise_has_unit_power_and_its_gains() -> None:
+    gains = blocks.band(SECOND, 500, 2000)
+    wave = blocks.shaped(np.random.default_rng(0), SECOND, 5 * gains)
+    assert blocks.level(wave) == pytest.approx(1, rel=1e-3)
+    spectrum = np.abs(np.fft.rfft(wave))
+    np.testing.assert_allclose(spectrum[20:] / spectrum[1000], gains[20:] / gains[1000], atol=1e-3)
+
+
+def test_curves_go_through_their_points_without_corners() -> None:
+    points = np.array([0.0, 1, -1, 0.5])
+    straight, smooth = (blocks.stretch(points, 301, smooth) for smooth in (False, True))
+    for curve in (straight, smooth):
+        assert curve[::100] == pytest.approx(points, abs=1e-5)
+    assert straight[25] == pytest.approx(0.25) and smooth[25] == pytest.approx(0.15625)  # 3 x^2 - 2 x^3
+    assert np.abs(np.diff(smooth)[[0, 99, 100, 199, 200]]).max() < 2e-3
+
+
+def test_tones_have_their_pitch_and_harmonics_fall_by_their_slope() -> None:
+    rng, curve = np.random.default_rng(0), np.full(SECOND, 440.0)
+    for pitch in (440.0, curve):
+        phase = blocks.phases(rng, pitch, SECOND)
+        assert phase[-1] - phase[0] == pytest.approx(440 * (SECOND - 1) / SECOND, rel=1e-6)
+        strengths = np.array([1, 0.5, 0.25])
+        spectrum = np.abs(np.fft.rfft(blocks.tone(rng, phase, strengths))) * 2 / SECOND
+        assert spectrum[[440, 880, 1320]] == pytest.approx(strengths, rel=0.02)
+    falling = 20 * np.log10(blocks.harmonics(rng, 1000.0, slope_db=6.0, spread_db=0.0))
+    assert len(falling) == 8
+    assert falling[[0, 1, 3, 7]] == pytest.approx([0, -6, -12, -18])
