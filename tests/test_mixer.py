@@ -213,4 +213,17 @@ def test_pauses_between_tries_double_up_to_160_s_and_what_is_bypassed_adds_up() 
     pauses = [text.partition("next try in ")[2] for text in messages if "too slow" in text]
     assert pauses[:6] == ["10 s", "20 s", "40 s", "80 s", "160 s", "160 s"]
     assert messages.count("trying slow again") == len(pauses) - 1
+    assert 3000 - bypassed >= 3 * len(pauses) - 2  # each try is judged anew, not by what was late before
     assert step_down.bypassed_s == pytest.approx({"too slow": 0.2 * bypassed})
+
+
+@pytest.mark.parametrize("delay", [100, 300])
+def test_bypass_is_as_late_as_the_engine_in_use(tone: np.ndarray, delay: int) -> None:
+    """Another engine of the same delay leaves no gap in what is heard meanwhile."""
+    mixer = Mixer(Delay(delay=100).engine())
+    mixer.bypass = True
+    before = run(mixer, tone[: 4 * HOP])
+    mixer.replace(Delay(delay=delay).engine())
+    out = np.concatenate([before, run(mixer, tone[4 * HOP :])])
+    begin = 4 * HOP if delay == 100 else 4 * HOP + delay
+    np.testing.assert_array_equal(out[begin:], tone[begin - delay : -delay])
