@@ -25,6 +25,9 @@ def test_single_stalls_are_forgiven() -> None:
     for hop in range(4000):
         assert not watchdog.is_too_slow(5.0 if hop % 100 == 0 else 0.3 * HOP_S)
     assert watchdog.n_missed == 40
+    for factor, n_missed in ((1.0, 40), (1.1, 41)):
+        watchdog.is_too_slow(factor * HOP_S)
+        assert watchdog.n_missed == n_missed
 
 
 def test_noise_reduction_is_that_of_the_pauses() -> None:
