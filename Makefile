@@ -13,9 +13,10 @@ test: check
 test-slow: .venv/test.stamp
 	$(BIN)/python -m pytest -m slow
 
-# Wrong lines in the core maths of compression/, and whether a test notices; writes its table into docs/compression.md. Half an hour.
+# Wrong lines in the core maths, and whether a test notices; writes tables into docs. PART=run-time for that part alone.
+# Half an hour for each.
 mutate: .venv/test.stamp
-	$(BIN)/python tools/mutate.py
+	set -e; for part in $(or $(PART),compression run-time); do $(BIN)/python tools/mutate.py $$part; done
 
 # Networks of strangers, torchvision's among them, through compression; writes its table into docs/compression.md.
 zoo: .venv/zoo.stamp
