@@ -144,6 +144,16 @@ def test_state_stays_bounded_and_silence_leaves_it_alone() -> None:
     np.testing.assert_allclose(state.speech, frame[:, None] * frame.conj(), rtol=1e-3)  # means, not sums
 
 
+def test_what_is_half_speech_teaches_speech_a_sixteenth_and_noise_less() -> None:
+    mixture, _, _ = scene(2, 1)
+    beamformer = Beamformer(2, N_FREQS)
+    state, frame = beamformer.initial_state(), mixture[:, :, 0]
+    beamformer.update(frame, np.full(N_FREQS, 0.5, np.float32), state)
+    outer = frame[:, None] * frame.conj()
+    np.testing.assert_allclose(state.speech, 0.02 * 0.5**4 * outer, rtol=1e-4)
+    np.testing.assert_allclose(state.noise, 0.02 * 0.5**8 * outer, rtol=1e-4)
+
+
 @pytest.mark.parametrize("n_mics", [2, 4, 8])
 def test_weights_are_those_of_the_formula_after_an_hour(n_mics: int) -> None:
     """Souden's equation by LAPACK, in double precision, on covariances of which half are nearly singular."""
