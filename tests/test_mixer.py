@@ -150,6 +150,21 @@ def test_a_person_changes_the_model_while_the_sound_goes_on() -> None:
     np.testing.assert_allclose(out, 0.25)
 
 
+def test_a_changed_model_counts_as_late_as_it_was_measured(tone: np.ndarray) -> None:
+    messages: list[str] = []
+    mixer = Mixer(Delay().engine())
+    step_down = StepDown(mixer, messages.append)
+    step_down.change(lambda: Delay(n_held=100).engine("late"))
+    end = time.monotonic() + 20
+    while not messages:
+        assert time.monotonic() < end
+        run(mixer, tone[:HOP])
+        step_down.after_hop(0.001)
+    out = run(mixer, np.tile(tone, 2))
+    assert mixer.latency == HOP + 100
+    np.testing.assert_allclose(out[-20 * HOP :], tone[20 * HOP - mixer.latency : -mixer.latency], atol=1e-6)
+
+
 def test_fades_take_20_ms_in_a_straight_line_and_end_where_they_should() -> None:
     """Between a microphone of 1 and an engine that gives 0, what is heard is the fade itself."""
     fade = np.arange(1, 321) / 320

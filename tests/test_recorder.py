@@ -42,7 +42,7 @@ def test_a_growing_file_is_readable_after_every_frame(tmp_path: Path) -> None:
     for k in range(0, noise.shape[1], 256):
         file.write(noise[:, k : k + 256])
         n_complete = (k + 255) // 4096 * 4096
-        if n_complete and k % 4096 == 0:
+        if n_complete and k % 4096 in (0, 4096 - 256):  # behind a frame's first hop and its last
             np.testing.assert_allclose(read(path)[0], noise[:, :n_complete], atol=2 / 32768)
     file.close()
     assert read(path)[0].shape == noise.shape
