@@ -154,23 +154,6 @@ def test_what_is_half_speech_teaches_speech_a_sixteenth_and_noise_less() -> None
     np.testing.assert_allclose(state.noise, 0.02 * 0.5**8 * outer, rtol=1e-4)
 
 
-@pytest.mark.parametrize("n_mics", [2, 4, 8])
-def test_weights_are_those_of_the_formula_after_an_hour(n_mics: int) -> None:
-    """Souden's equation by LAPACK, in double precision, on covariances of which half are nearly singular."""
-    mixture, _, mask = scene(n_mics, 64)
-    mixture[:, ::2] = mixture[:1, ::2] * (1 + 1e-3 * mixture[:, ::2])
-    beamformer = Beamformer(n_mics, N_FREQS, BeamSettings(low_noise=0))
-    state = beamformer.initial_state()
-    for i in range(225_000 if n_mics == 2 else 2000):  # an hour at 16 ms a hop
-        beamformer.update(mixture[:, :, i % 64], mask[:, i % 64], state)
-    speech, noise = (r.astype(np.complex128).transpose(2, 0, 1) for r in (state.speech, state.noise))
-    power = np.einsum("fmm->f", noise + 0.01 * speech).real / n_mics
-    ratio = np.linalg.solve(noise + 1e-3 * power[:, None, None] * np.eye(n_mics), speech)
-    expected = ratio[:, :, -1] / np.einsum("fmm->f", ratio)[:, None].real
-    error = np.abs(beamformer.weights(n_mics - 1, state) - expected).max(axis=1)
-    assert (error < 1e-4 * np.abs(expected).max(axis=1)).all()
-
-
 def stream_output(network: Path, signals: np.ndarray) -> np.ndarray:
     """What a stream makes of microphones [n_mics, n_samples], in time with them."""
     stream = Stream(OnnxNetwork(network), len(signals))
@@ -193,3 +176,20 @@ def test_where_the_reference_is_dead_each_microphone_is_still_heard_once(tmp_pat
     first, second = np.random.default_rng(0).standard_normal((2, 16_000)) * 0.1
     found = stream_output(make_sum(tmp_path / "sum.onnx"), np.stack([0 * first, first, second]))
     assert np.abs(found - first - second).max() < 1e-5
+
+
+@pytest.mark.parametrize("n_mics", [2, 4, 8])
+def test_weights_are_those_of_the_formula_after_an_hour(n_mics: int) -> None:
+    """Souden's equation by LAPACK, in double precision, on covariances of which half are nearly singular."""
+    mixture, _, mask = scene(n_mics, 64)
+    mixture[:, ::2] = mixture[:1, ::2] * (1 + 1e-3 * mixture[:, ::2])
+    beamformer = Beamformer(n_mics, N_FREQS, BeamSettings(low_noise=0))
+    state = beamformer.initial_state()
+    for i in range(225_000 if n_mics == 2 else 2000):  # an hour at 16 ms a hop
+        beamformer.update(mixture[:, :, i % 64], mask[:, i % 64], state)
+    speech, noise = (r.astype(np.complex128).transpose(2, 0, 1) for r in (state.speech, state.noise))
+    power = np.einsum("fmm->f", noise + 0.01 * speech).real / n_mics
+    ratio = np.linalg.solve(noise + 1e-3 * power[:, None, None] * np.eye(n_mics), speech)
+    expected = ratio[:, :, -1] / np.einsum("fmm->f", ratio)[:, None].real
+    error = np.abs(beamformer.weights(n_mics - 1, state) - expected).max(axis=1)
+    assert (error < 1e-4 * np.abs(expected).max(axis=1)).all()
