@@ -68,6 +68,7 @@ def test_a_busy_machine_asks_more_latency_of_a_server_only() -> None:
     busy = EngineTiming(0.001, 0.02, 0)
     assert choose_latency(busy, plan("PipeWire")) == 0.05
     assert choose_latency(QUICK, plan("PipeWire")) == choose_latency(busy, plan("ALSA")) == "low"
+    assert choose_latency(EngineTiming(0.019, 0.02, 0), plan("PipeWire")) == "low"  # slow, but steadily
     assert [more_latency(latency, plan("PulseAudio")) for latency in ("low", 0.05, 0.1, 0.2)] == [0.05, 0.1, 0.2, None]
     assert more_latency("low", plan("ALSA")) is None
 
