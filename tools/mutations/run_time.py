@@ -15,7 +15,8 @@ TESTS = {
 }  # fmt: skip
 
 SLOW = (
-    "speechmos", "dnsmos", "silence_against", "minutes_are", "shorter_than", "resumes", "memory", "scenes_of", "scenes_are",
+    "speechmos", "dnsmos", "silence_against", "minutes_are", "shorter_than", "resumes", "memory",
+    "scenes_of", "scenes_are",
 )  # fmt: skip
 
 MUTATIONS = (
