@@ -133,6 +133,10 @@ def test_losses_are_weighed_in_seconds() -> None:
     assert losses.judge(212.0) is None  # asked late, of seven seconds
     assert losses.judge(218.0) == "6.0 of 6 s of sound were lost"
     assert losses.lost_s(218.0) == pytest.approx(8.0)
+    for n_hops, begin_s, told in ((470, 218.0, "0.3 of 5 s of sound were lost"), (490, 223.0, None)):
+        for _ in range(n_hops):
+            tally.add_hop(0.001)
+        assert losses.judge(begin_s + 5) == told
 
 
 @pytest.mark.parametrize(
