@@ -49,7 +49,7 @@ def db(power: Any) -> float:
 
 @pytest.mark.parametrize("snr_db", [-5.0, 0.0, 12.0])
 def test_the_snr_is_that_of_what_sounds(snr_db: float) -> None:
-    """Of 20 ms in 80, and of noise in 40: what is 50 dB softer in between is no speech, and pauses no part of either."""
+    """Of 20 ms in 80, and of noise in 40: what is 50 dB softer in between is no speech, pauses are part of neither."""
     frame = np.arange(N) // 320
     talks, hisses = frame % 4 == 0, frame % 2 == 1
     speech = np.roll(noise(0) * np.where(talks, 1, 3e-3), -PLACE)  # frames of the mixing meet the bursts
