@@ -142,3 +142,11 @@ def test_a_panel_that_cannot_listen_says_what_to_change(capsys: pytest.CaptureFi
     arguments = ["panel", "--no-browser", "--host", "192.0.2.1", "--token", "x" * 12]  # an address for examples
     assert cli.main(arguments) == 1
     assert "name an address of this machine" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("wrong", [["--model", "nope"], ["--array", "nope"]])
+def test_a_panel_does_not_offer_what_is_not_there(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """It was told when a page began a run."""
+    pytest.importorskip("uvicorn", reason="needs the extra panel")
+    assert cli.main(["panel", "--no-browser", "--port", "0", *wrong]) == 2
+    assert "'nope'; there are" in capsys.readouterr().err

@@ -13,9 +13,10 @@ from typing import Any
 from quietmic.devices.board import Board
 from quietmic.devices.engine import Candidate
 from quietmic.devices.live import Refresh, run_live
-from quietmic.devices.microphones import list_arrays
+from quietmic.devices.microphones import find_array, list_arrays
 from quietmic.devices.options import live_options
 from quietmic.devices.session import Session
+from quietmic.enhance.catalogue import find_model
 from quietmic.enhance.errors import QuietmicError
 from quietmic.panel.listing import offer_devices
 from quietmic.panel.meters import read_meters
@@ -40,7 +41,14 @@ class Desk:
             open_candidates: gives the models for a run.
             wish: what a page offers at first.
             begins: a run begins without being asked for.
+
+        Raises:
+            QuietmicError: the wish names a model or an array that does not exist.
         """
+        if wish.model:
+            find_model(wish.model)
+        if wish.array:
+            find_array(wish.array)
         self._board, self._open_candidates, self._wish = board, open_candidates, wish
         self._arrays = list_arrays() | ({wish.array: wish.array} if wish.array else {})
         self._orders: SimpleQueue[LiveWish | list[str] | str] = SimpleQueue()
