@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from quietmic.compression.structure.forest import FIXED
-from quietmic.compression.structure.plain import refuse_parametrized
+from quietmic.compression.structure.plain import refuse_compiled, refuse_parametrized
 from quietmic.compression.structure.trace import Trace
 from quietmic.enhance.errors import QuietmicError
 from quietmic.models.networks.run import Example
@@ -124,8 +124,10 @@ def find_groups(model: nn.Module, example_inputs: Example) -> "Structure":
         known once `check.fit_groups` has tried it: a width written into a forward shows only then.
 
     Raises:
-        QuietmicError: a layer's weight is computed anew at each use (weight norm).
+        QuietmicError: a layer's weight is computed anew at each use (weight norm), or the network is compiled, or its
+            layers have no weights yet.
     """
+    refuse_compiled(model)
     refuse_parametrized(model)
     trace = Trace(model, example_inputs)
     slots = [

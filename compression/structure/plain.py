@@ -40,7 +40,6 @@ def refuse_compiled(model: nn.Module) -> None:
 
 def refuse_parametrized(model: nn.Module) -> None:
     """A weight that is computed anew at each use is refused: it can be read, but not cut."""
-    refuse_compiled(model)
     for path, name in parametrized(model).items():
         raise QuietmicError(
             f"the {name} of layer '{path}' is computed anew at each use (weight norm, spectral norm or another "
