@@ -1,6 +1,5 @@
 """A recipe from end to end: decide, cut, fine-tune, factor, fine-tune again. See docs/compression.md for an example."""
 
-import copy
 import time
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
@@ -37,7 +36,7 @@ from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.progress import Progress, silent
 from quietmic.models.networks.count import count
 from quietmic.models.networks.fold import fold_norms
-from quietmic.models.networks.run import Example
+from quietmic.models.networks.run import Example, copied
 from quietmic.models.training.folder import one_run
 
 
@@ -102,7 +101,7 @@ class _Run:
         torch.manual_seed(recipe.seed)
         self.parent = plain_weights(parent)
         check_finite(self.parent)
-        self.model = split_layers(copy.deepcopy(self.parent))
+        self.model = split_layers(copied(self.parent))
         self.example_inputs, self.task, self.recipe = example_inputs, task, recipe
         self.seconds, self.rtf, self.progress, self.build = seconds, rtf, progress, build
         self.checkpoints = Checkpoints(folder, recipe, parent, getattr(task.data, "identity", None))

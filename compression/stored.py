@@ -1,6 +1,5 @@
 """A compressed network of anybody's class as a file, and back: layers that were exchanged, and all weights."""
 
-import copy
 from pathlib import Path
 
 import torch
@@ -58,7 +57,7 @@ def open_network(path: Path, fresh: nn.Module) -> nn.Module:
         QuietmicError: no such file, or a network of another kind.
     """
     stored = load_plain(path)
-    network = apply_changes(copy.deepcopy(plain_weights(fresh)), stored["layers"])
+    network = apply_changes(plain_weights(fresh), stored["layers"])
     holders = owners(network)
     for module in network.modules():
         for name, buffer in module.named_buffers(recurse=False):

@@ -1,6 +1,5 @@
 """Whole residual blocks as units: the one whose removal costs least may go."""
 
-import copy
 from typing import Any
 
 import torch
@@ -9,7 +8,7 @@ from torch import Tensor, nn
 from quietmic.compression.structure.groups import find_groups
 from quietmic.compression.structure.rnn import replace
 from quietmic.compression.task import Task
-from quietmic.models.networks.run import Example, evaluating, example, run
+from quietmic.models.networks.run import Example, copied, evaluating, example, run
 
 
 class Skip(nn.Module):
@@ -35,7 +34,7 @@ def without_block(model: nn.Module, path: str, inputs: Example) -> nn.Module:
     with torch.no_grad(), evaluating(model):
         run(model, example(inputs, model))
     handle.remove()
-    return replace(copy.deepcopy(model), path, Skip(returned[0]))
+    return replace(copied(model), path, Skip(returned[0]))
 
 
 def remove_blocks(
