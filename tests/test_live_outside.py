@@ -1,6 +1,5 @@
-"""What reaches a run from outside: commands over a socket, the service, the sound server's answers (a fake pactl)."""
+"""What reaches a run from outside: commands over a socket, the service."""
 
-import json
 import os
 import shutil
 import socket
@@ -13,15 +12,10 @@ from typing import Any
 
 import pytest
 from fake_portaudio import FakePortAudio
-from sound_server import wait_until
 
 from quietmic import cli
 from quietmic.devices import service
-from quietmic.devices.plan import plan_duplex
 from quietmic.devices.remote import Remote, send_command, socket_path
-from quietmic.devices.server.pactl import Node, NoServer, Snapshot, Stream, find_server, pactl, take_snapshot
-from quietmic.devices.server.virtual import real_default
-from quietmic.devices.server.watch import Watch, Wiring, count_users
 from quietmic.devices.sound import Sound
 from quietmic.enhance.errors import QuietmicError
 
@@ -127,106 +121,6 @@ def test_no_option_is_left_out_without_a_word(options: tuple[str, ...], capsys: 
     """`--virtual-speaker --echo-cancel` ran without a canceller."""
     assert cli.main(["live", *options, "--duration", "0.1"]) == 2
     assert capsys.readouterr().err.startswith("Usage: ")
-
-
-def node(index: int, name: str, monitor_of: str = "") -> Node:
-    return Node(index, name, name, 1, "mono", 48000, monitor_of)
-
-
-def test_users_are_programs_that_record_and_no_level_meters() -> None:
-    sources = (node(1, "mic"), node(2, "quietmic"))
-    recording = (
-        Stream(1, 2, 7, False, False),  # a meeting
-        Stream(2, 2, 8, True, False),  # paused
-        Stream(3, 2, 9, False, True),  # a volume control
-        Stream(4, 1, 10, False, False),  # at another microphone
-    )
-    snapshot = Snapshot(sources, (), recording, ())
-    assert count_users(Wiring(offered="quietmic"), snapshot) == 1
-
-
-@pytest.fixture
-def fake_pactl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A pactl whose answers are files, named like its arguments; it tells what stands in `events`, and keeps a log."""
-    program = tmp_path / "bin" / "pactl"
-    program.parent.mkdir()
-    program.write_text(
-        f'#!/bin/sh\n[ "$1" = subscribe ] && exec tail -n +1 -f {tmp_path}/events\n'
-        f'echo "$*" >> {tmp_path}/log\nfile="{tmp_path}/$(echo "$*" | tr " " _)"\n'
-        '[ -e "$file" ] && cat "$file" && exit 0\necho "Connection failure: Connection refused" >&2\nexit 1\n'
-    )
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
-    for name in ("PULSE_SOURCE", "PULSE_SINK"):
-        monkeypatch.delenv(name, raising=False)
-    return tmp_path
-
-
-INFO = """{"server_name": "PulseAudio (on PipeWire 1.0)", "default_source_name": "quietmic",
- "default_sink_name": "out"}"""
-
-LIST = """{"sources": [
- {"index": 1, "name": "usb", "description": "Mikrofon für alle", "sample_specification": "s16le 2ch 44100Hz",
-  "channel_map": "front-left,front-right", "monitor_source": ""},
- {"index": 2, "name": "out.monitor", "description": "Monitor of Out", "sample_specification": "s16le 2ch 48000Hz",
-  "channel_map": "front-left,front-right", "monitor_source": "out"},
- {"index": 3, "name": "quietmic", "description": "quietmic", "sample_specification": "s16le 1ch 48000Hz",
-  "channel_map": "mono", "monitor_source": ""}],
- "sinks": [{"index": 2, "name": "out", "description": "Out", "sample_specification": "s16le 2ch 48000Hz",
-  "channel_map": "front-left,front-right", "monitor_source": "out.monitor"}],
- "source_outputs": [], "sink_inputs": []}"""
-
-
-def test_the_server_is_read(fake_pactl: Path) -> None:
-    assert find_server() is None
-    with pytest.raises(NoServer, match="is PulseAudio or PipeWire running"):
-        pactl("info")
-    (fake_pactl / "-f_json_info").write_text(INFO)
-    (fake_pactl / "-f_json_list").write_text(LIST)
-    assert find_server() == "PipeWire"
-    assert [source.n_channels for source in take_snapshot().sources] == [2, 2, 1]
-    assert real_default(take_snapshot(), "source") == "usb"  # not our own, though the person made it the default
-    sound = Sound(FakePortAudio(), "PipeWire")
-    labels = {device.name: device.label for device in sound.list_devices()}
-    assert labels["usb"] == "Mikrofon für alle"
-    plan = plan_duplex(sound, 16000, input_name="mikrofon", output_name="out")
-    assert (plan.input.name, plan.n_input_channels, plan.output.name, plan.n_output_channels) == ("usb", 2, "out", 1)
-    with pytest.raises(QuietmicError, match="would hear itself"):
-        plan_duplex(sound, 16000, input_name="monitor", output_name="out")
-
-
-def test_a_new_listener_costs_one_question(fake_pactl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two questions, one after the other, took half of the silence that a listener hears first."""
-    monkeypatch.setattr("quietmic.devices.server.watch.LOOK_ANYWAY_S", 600.0)
-    events, log = fake_pactl / "events", fake_pactl / "log"
-    events.touch()
-    (fake_pactl / "-f_json_info").write_text(INFO)
-    (fake_pactl / "-f_json_list").write_text(LIST)
-    n_changes: list[int] = []
-    watch = Watch(Wiring("usb", "out", "quietmic"), tuple, lambda moved: None, lambda: n_changes.append(1), print)
-
-    def asked() -> list[str]:
-        return [line.split()[-1] for line in log.read_text().splitlines()] if log.exists() else []
-
-    def tell(event: str, n_expected: int) -> None:
-        with events.open("a") as file:
-            print(f"Event {event}", file=file)
-        wait_until(lambda: len(asked()) >= n_expected)
-
-    try:
-        wait_until(lambda: bool(n_changes))
-        assert asked() == ["list", "info"] and watch.n_users == 0
-        output = {"index": 5, "source": 3, "corked": False, "resample_method": "", "properties": {}}
-        (fake_pactl / "-f_json_list").write_text(
-            LIST.replace('"source_outputs": []', f'"source_outputs": [{json.dumps(output)}]')
-        )
-        tell("'new' on source-output #5", 3)
-        wait_until(lambda: len(n_changes) == 2)
-        assert asked() == ["list", "info", "list"] and watch.n_users == 1
-        tell("'change' on server #0", 5)
-        assert asked() == ["list", "info", "list", "list", "info"]
-    finally:
-        watch.close()
 
 
 def test_no_devices_is_an_error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

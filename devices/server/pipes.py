@@ -99,7 +99,7 @@ class Pipe(ABC):
 
     def _listen(self) -> str:
         """All that the tool has told since it started, but the times, of which the latency is kept."""
-        with contextlib.suppress(BlockingIOError):
+        with contextlib.suppress(OSError):  # nothing there, or closed
             while said := os.read(self._errors, 65536).decode(errors="replace"):
                 self._n_gaps += said.count("Stream underrun") + said.count("Stream overrun")
                 if latencies := re.findall(r"Latency: (-?\d+) usec", said):
@@ -152,6 +152,7 @@ class Pipe(ABC):
         """Ends the tool and closes its pipes."""
         self._process.kill()  # it has nothing to tidy up
         self._process.wait()
+        self._pipe = self._errors = -1  # their numbers are soon another file's
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             if pipe:
                 with contextlib.suppress(OSError):
@@ -202,7 +203,7 @@ class Playback(Pipe):
             n_ahead = self._n_ahead + round(self._asked_s * self._sample_rate)
             block = np.concatenate((np.zeros((n_ahead, self.n_channels), np.int16), block))
         n = 0
-        with contextlib.suppress(BlockingIOError, BrokenPipeError, ValueError):
+        with contextlib.suppress(OSError):  # full, the tool has ended, or closed
             n = os.write(self._pipe, block.astype("<i2").tobytes()) // (_SAMPLE_BYTES * self.n_channels)
         self._n_moved += n
         return n

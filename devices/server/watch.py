@@ -18,7 +18,7 @@ from quietmic.devices.server.pactl import Snapshot, environment, pactl, take_sna
 from quietmic.devices.server.virtual import real_default
 from quietmic.enhance.errors import QuietmicError
 
-_EVENTS = re.compile(rb"on (source-output|sink-input|source|sink|server)\b")
+_EVENTS = re.compile(rb"on (source|sink|server)\b")  # source-output and sink-input among them
 _EVENTS_OF_DEFAULTS = re.compile(rb"on server\b|'(new|remove)' on (source|sink) #")
 _LEAST_PAUSE_S = 0.1  # events come in bursts
 LOOK_ANYWAY_S = 5.0

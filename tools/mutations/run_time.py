@@ -1,6 +1,7 @@
 """Wrong lines of what runs: enhance/, devices/, and the mixing and training in models/."""
 
 from mutations.part import Mutation, Part
+from mutations.sound_server import SERVER_MUTATIONS, SERVER_TESTS
 
 TESTS = {
     "stft": ("stft", "stream"), "stream": ("beamform", "stream", "fullband", "offset"), "samples": ("stream",),
@@ -291,7 +292,7 @@ MUTATIONS = (
 RUN_TIME = Part(
     page="robustness.md",
     found="mutation-run-time.json",
-    tests=TESTS,
+    tests=TESTS | SERVER_TESTS,
     fast=" and ".join(f"not {name}" for name in SLOW),
-    mutations=MUTATIONS,
+    mutations=MUTATIONS + SERVER_MUTATIONS,
 )
