@@ -114,3 +114,34 @@ class DilatedBlock(nn.Module):
         past = torch.cat([state, x], dim=2)
         y = self.project(self.act(self.expand(self.norm(self.depthwise(past)))))
         return x + y, past[:, :, -state.shape[2] :]
+
+
+class BandMemory(nn.Module):
+    """Residual memory over time for [B, C, F, T], the same for every frequency: means of what each band held before."""
+
+    FRAMES = (3.0, 12.0, 50.0, 200.0)
+
+    def __init__(self, n_channels: int, n_units: int) -> None:
+        super().__init__()
+        self.enter = nn.Conv2d(n_channels, n_units, 1)
+        self.mix = nn.Conv2d(n_channels + n_units, n_units, 1)
+        self.act = nn.LeakyReLU(0.1)
+        self.back = nn.Conv2d(n_units, n_channels, 1)
+        nn.init.zeros_(self.back.weight)
+        nn.init.zeros_(self.back.bias)
+
+    def initial_state(self, batch: int, n_freqs: int) -> Tensor:
+        return torch.zeros(batch, self.enter.out_channels, n_freqs)
+
+    def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        u = self.act(self.enter(x))
+        keep = 1 - 1 / torch.tensor(self.FRAMES, device=x.device)
+        time = torch.arange(x.shape[3], device=x.device, dtype=torch.float32)
+        lag = time[:, None] - time[None, :]
+        window = torch.tril(keep[:, None, None] ** lag.clamp_min(0.0)) * (1 - keep)[:, None, None]  # [K, T, T]
+        k = len(self.FRAMES)
+        grouped = u.reshape(u.shape[0], k, -1, u.shape[3])
+        past = state.reshape(u.shape[0], k, -1)[..., None] * (keep[:, None] ** (time + 1))[None, :, None]
+        means = (grouped @ window.mT + past).reshape(u.shape)
+        y = self.back(self.act(self.mix(torch.cat([x, means], dim=1))))
+        return x + y, means[..., -1]

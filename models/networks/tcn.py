@@ -13,6 +13,7 @@ from quietmic.models.networks.blocks import (
     COMPRESSION,
     MAGNITUDE_FLOOR,
     POWER_FLOOR,
+    BandMemory,
     CausalConv2d,
     DilatedBlock,
     RunningLevel,
@@ -34,6 +35,8 @@ class TcnConfig:
     n_units: int = 688
     kernel: int = 5
     dilations: tuple[int, ...] = (1, 2, 4, 8) * 3
+    memory: tuple[int, ...] = (0, 0, 0, 0)
+    late: tuple[int, ...] = (0, 0, 0, 0)
 
 
 class Tcn(nn.Module):
@@ -54,6 +57,8 @@ class Tcn(nn.Module):
         self.level = RunningLevel()
         channels = (self.N_FEATURES, *config.encoder)
         self.encoder = nn.ModuleList(CausalConv2d(a, b) for a, b in pairwise(channels))
+        self.memories = nn.ModuleDict({str(i): BandMemory(config.encoder[i], n) for i, n in enumerate(config.memory) if n})
+        self.lates = nn.ModuleDict({str(i): BandMemory(config.encoder[i], n) for i, n in enumerate(config.late) if n})
         self.skips = nn.ModuleList(nn.Conv2d(c, c, 1) for c in config.encoder)
         n_flat = config.encoder[-1] * self._freqs()[-1]
         self.squeeze = nn.Conv1d(n_flat, config.width, 1)
@@ -92,6 +97,10 @@ class Tcn(nn.Module):
         state = {"level": torch.zeros(batch, 2)}
         for i, layer in enumerate(self.encoder):
             state[f"encoder{i}"] = layer.initial_state(batch, self._freqs()[i])
+        for i, memory in self.memories.items():
+            state[f"memory{i}"] = memory.initial_state(batch, self._freqs()[int(i) + 1])
+        for i, memory in self.lates.items():
+            state[f"late{i}"] = memory.initial_state(batch, self._freqs()[int(i) + 1])
         for i, block in enumerate(self.blocks):
             state[f"block{i}"] = block.initial_state(batch)
         return state
@@ -112,13 +121,18 @@ class Tcn(nn.Module):
         levels = []
         for i, layer in enumerate(self.encoder):
             x, new[f"encoder{i}"] = layer(x, state[f"encoder{i}"])
+            if str(i) in self.memories:
+                x, new[f"memory{i}"] = self.memories[str(i)](x, state[f"memory{i}"])
             levels.append(x)
         x = self.squeeze(levels[-1].flatten(1, 2))  # [B, C, F, T] -> [B, C * F, T] -> [B, width, T]
         for i, block in enumerate(self.blocks):
             x, new[f"block{i}"] = block(x, state[f"block{i}"])
         x = self.unsqueeze(x).unflatten(1, (-1, self._freqs()[-1]))
         for i in reversed(range(len(self.decoder))):
-            x = self.decoder[i](x + self.skips[i](levels[i]))
+            x = x + self.skips[i](levels[i])
+            if str(i) in self.lates:
+                x, new[f"late{i}"] = self.lates[str(i)](x, state[f"late{i}"])
+            x = self.decoder[i](x)
         mask, (real, imag) = x.unbind(dim=1), masked.unbind(dim=3)
         enhanced = [mask[0] * real - mask[1] * imag, mask[0] * imag + mask[1] * real]
         return torch.stack(enhanced, dim=-1), presence(*mask), new

@@ -167,6 +167,13 @@ def open_start(path: Path, config: TrainConfig) -> nn.Module:
         QuietmicError: it is none that this configuration trains.
     """
     network, _ = load_network(path)
+    if config.sizes and network.config != build(config.model, **config.sizes).config:
+        content = torch.load(path, weights_only=False)
+        from quietmic.models.networks.structure import apply_changes
+        grown = apply_changes(build(config.model, **config.sizes), content["changes"])
+        found = grown.load_state_dict({k: v.float() for k, v in content["weights"].items()}, strict=False)
+        print("grown", found)
+        return grown
     fresh = build(config.model, **config.sizes)
     if (network.family, network.config) != (fresh.family, fresh.config):
         raise QuietmicError(f"{path} holds another network or other sizes than this run trains.", exit_code=2)

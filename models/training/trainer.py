@@ -60,8 +60,16 @@ class Trainer:
         self.network = (network or build(config.model, **config.sizes)).to(device)
         self.average = torch.optim.swa_utils.AveragedModel(self.network, multi_avg_fn=self._move, use_buffers=True)
         self.replica = self.team.wrap(self.network)
+        import os
+        self.old = float(os.environ["OLD_RATE"])
+        is_new = lambda n: n.startswith(("memories", "lates"))
+        old = [p for n, p in self.network.named_parameters() if not is_new(n)]
+        new = [p for n, p in self.network.named_parameters() if is_new(n)]
+        if not self.old:
+            for p in old:
+                p.requires_grad_(False)
         self.optimiser = torch.optim.AdamW(
-            self.network.parameters(), config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay
+            [{"params": new, "scale": 1.0}, *([{"params": old, "scale": self.old}] if self.old else [])], config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay
         )
         self.step, self.minutes, self.audio_s = 0, 0.0, 0.0
         self.skipped, self.skipped_in_a_row = 0, 0
@@ -86,7 +94,7 @@ class Trainer:
         warmup = min(1.0, (self.step + 1) / self.config.warmup_steps)
         rate = self.config.learning_rate * warmup * self._cosine() * decay
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["scale"]
         batch = mix(scenes, self.device, self.step, (self.team.rank, self.team.size))
         self.network.train()
         statistics = [buffer.clone() for buffer in self.network.buffers()]
