@@ -14,18 +14,24 @@ def node(index: int, name: str, monitor_of: str = "") -> Node:
     return Node(index, name, name, 1, "mono", 48000, monitor_of)
 
 
+def write_program(folder: Path, name: str, script: str) -> None:
+    program = folder / "bin" / name
+    program.parent.mkdir(exist_ok=True)
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+
+
 @pytest.fixture
 def fake_pactl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A pactl whose answers are files, named like its arguments; it tells what stands in `events`, and keeps a log."""
-    program = tmp_path / "bin" / "pactl"
-    program.parent.mkdir()
-    program.write_text(
-        f'#!/bin/sh\n[ "$1" = subscribe ] && exec tail -n +1 -f {tmp_path}/events\n'
+    write_program(
+        tmp_path,
+        "pactl",
+        f'[ "$1" = subscribe ] && exec tail -n +1 -f {tmp_path}/events\n'
         f'echo "$*" >> {tmp_path}/log\nfile="{tmp_path}/$(echo "$*" | tr " " _)"\n'
-        '[ -e "$file" ] && cat "$file" && exit 0\necho "Connection failure: Connection refused" >&2\nexit 1\n'
+        '[ -e "$file" ] && cat "$file" && exit 0\necho "Connection failure: Connection refused" >&2\nexit 1',
     )
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     for name in ("PULSE_SOURCE", "PULSE_SINK"):
         monkeypatch.delenv(name, raising=False)
     return tmp_path
@@ -46,13 +52,6 @@ LIST = """{"sources": [
  "source_outputs": [], "sink_inputs": []}"""
 
 
-def write_program(folder: Path, name: str, script: str) -> None:
-    program = folder / "bin" / name
-    program.parent.mkdir(exist_ok=True)
-    program.write_text(f"#!/bin/sh\n{script}\n")
-    program.chmod(0o755)
-
-
 def output(index: int, source: int, pid: int | str = "", **more: Any) -> dict[str, Any]:
     """A program's stream at a source as `pactl` tells it."""
     properties = {"application.process.id": str(pid)} | more.pop("properties", {})
@@ -60,8 +59,19 @@ def output(index: int, source: int, pid: int | str = "", **more: Any) -> dict[st
 
 
 def tell_outputs(folder: Path, *outputs: dict[str, Any]) -> None:
-    found = json.loads(LIST) | {"source_outputs": outputs}
-    (folder / "-f_json_list").write_text(json.dumps(found))
+    """Lets the server have these streams at its sources."""
+    tell_list(folder, source_outputs=outputs)
+
+
+def tell_list(folder: Path, **parts: Any) -> None:
+    """Lets the server have what LIST says but for some parts."""
+    (folder / "-f_json_list").write_text(json.dumps(json.loads(LIST) | parts))
+
+
+def asked(folder: Path) -> list[str]:
+    """What the server was asked and told to do so far, arguments of `pactl` in a line each."""
+    log = folder / "log"
+    return log.read_text().splitlines() if log.exists() else []
 
 
 @pytest.fixture

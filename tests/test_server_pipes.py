@@ -2,6 +2,7 @@
 
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -29,24 +30,19 @@ def pipe_of(kind: type[Pipe], folder: Path, script: str, latency_s: float = 0.02
 
 def test_what_a_tool_tells_of_the_server_is_kept(fake_pactl: Path) -> None:
     told = r"printf 'Stream overrun.\nStream underrun.\r\nTime: 1.2 sec; Latency: 23000 usec.\r' >&2"
-    capture = pipe_of(Capture, fake_pactl, f"{told}; sleep 30")
-    try:
+    with closing(pipe_of(Capture, fake_pactl, f"{told}; sleep 30")) as capture:
         wait_until(lambda: capture.active and capture.latency != 0.02)
         assert capture.latency == pytest.approx(0.023)
         assert [capture.take_gaps(), capture.take_gaps()] == [2, 0]
-    finally:
-        capture.close()
 
 
 def test_a_tool_that_tells_much_is_not_held_up(fake_pactl: Path) -> None:
     """What nobody reads fills its pipe after 64 KiB, and the tool waits."""
     go = f"until [ -e {fake_pactl}/go ]; do sleep 0.01; done"
-    capture = pipe_of(Capture, fake_pactl, f"{go}; head -c 300000 /dev/zero >&2; touch {fake_pactl}/told; sleep 30")
-    (fake_pactl / "go").touch()
-    try:
+    much = f"head -c 300000 /dev/zero >&2; touch {fake_pactl}/told"
+    with closing(pipe_of(Capture, fake_pactl, f"{go}; {much}; sleep 30")) as capture:
+        (fake_pactl / "go").touch()
         wait_until(lambda: capture.active and (fake_pactl / "told").exists())
-    finally:
-        capture.close()
 
 
 @pytest.mark.parametrize("kind", [Capture, Playback])
@@ -81,9 +77,8 @@ def test_a_recording_gives_what_waits_and_lives_though_nobody_reads(fake_pactl: 
     go_on = (
         f"cat {fake_pactl}/block; until [ -e {fake_pactl}/more ]; do sleep 0.01; done; cat {fake_pactl}/block; sleep 30"
     )
-    capture = pipe_of(Capture, fake_pactl, go_on)
-    assert isinstance(capture, Capture)
-    try:
+    with closing(pipe_of(Capture, fake_pactl, go_on)) as capture:
+        assert isinstance(capture, Capture)
         wait_until(lambda: capture.fill == 100)
         seen = capture.last_time
         time.sleep(0.05)
@@ -97,17 +92,14 @@ def test_a_recording_gives_what_waits_and_lives_though_nobody_reads(fake_pactl: 
         assert np.array_equal(block[:, 0], np.arange(30, 80))
         capture.skip(10**6)
         assert capture.fill == 0 and capture.read_into(block) == 0
-    finally:
-        capture.close()
 
 
 def test_playback_begins_with_silence_and_is_dead_while_nothing_is_taken(fake_pactl: Path) -> None:
     """The server plays when its own buffer is full: of what is held back nothing would be left otherwise."""
     taken = fake_pactl / "taken"
     script = f"until [ -e {fake_pactl}/go ]; do sleep 0.01; done; exec cat > {taken}"
-    playback = pipe_of(Playback, fake_pactl, script, latency_s=0.02)
-    assert isinstance(playback, Playback)
-    try:
+    with closing(pipe_of(Playback, fake_pactl, script, latency_s=0.02)) as playback:
+        assert isinstance(playback, Playback)
         playback.hold_back(100)
         voice = np.arange(1, 161, dtype=np.int16)[:, None]
         assert playback.write(voice) == 100 + 320 + 160
@@ -123,14 +115,9 @@ def test_playback_begins_with_silence_and_is_dead_while_nothing_is_taken(fake_pa
         heard = np.frombuffer(taken.read_bytes(), "<i2")
         assert not heard[:420].any()
         assert np.array_equal(heard[420:], np.tile(voice[:, 0], 2))
-    finally:
-        playback.close()
 
 
 def test_a_pipe_holds_seconds(fake_pactl: Path) -> None:
     """A worker that was away finds all that came meanwhile; the system's own pipe holds two seconds."""
-    capture = pipe_of(Capture, fake_pactl, "head -c 400000 /dev/zero; sleep 30")
-    try:
+    with closing(pipe_of(Capture, fake_pactl, "head -c 400000 /dev/zero; sleep 30")) as capture:
         wait_until(lambda: capture.fill == 200000)
-    finally:
-        capture.close()

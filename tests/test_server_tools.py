@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from fake_portaudio import FakePortAudio
-from fake_server import INFO, LIST, fake_pactl, node, output, tell_outputs, watched, write_program
+from fake_server import INFO, LIST, asked, fake_pactl, node, output, tell_list, tell_outputs, watched, write_program
 
 from quietmic.devices.plan import plan_duplex
 from quietmic.devices.server.pactl import (
@@ -123,8 +123,16 @@ MODULES = """1\tmodule-null-sink\tsink_name=other
 """
 
 
-def asked_of(folder: Path) -> list[str]:
-    return [line for line in (folder / "log").read_text().splitlines() if not line.startswith(("list", "-f"))]
+def told(folder: Path) -> list[str]:
+    """What the server was told to do so far."""
+    return [line for line in asked(folder) if not line.startswith(("list", "-f"))]
+
+
+def without_ours(folder: Path, *answers: str) -> None:
+    """Lets the server have no device of ours, and some lines of `pactl` come before what it says otherwise."""
+    tell_list(folder, sources=[source for source in json.loads(LIST)["sources"] if source["name"] != "quietmic"])
+    rest = (folder / "bin" / "pactl").read_text().partition("\n")[2]
+    write_program(folder, "pactl", "\n".join([*answers, rest]))
 
 
 @pytest.fixture
@@ -139,29 +147,23 @@ def stale(watched: Path) -> Path:
 
 def test_what_a_dead_run_left_is_removed_and_its_listeners_called_back(stale: Path) -> None:
     users = remove_stale()
-    assert asked_of(stale) == ["unload-module 5", "unload-module 4"]
+    assert told(stale) == ["unload-module 5", "unload-module 4"]
     (stale / "move-source-output_8_quietmic").touch()
     call_back(users)
-    assert asked_of(stale)[2:] == ["move-source-output 8 quietmic"]
+    assert told(stale)[2:] == ["move-source-output 8 quietmic"]
 
 
 def test_a_device_that_the_server_refuses_half_of_is_taken_back(stale: Path) -> None:
     """The sink of a microphone whose source is refused would stand among the person's loudspeakers."""
-    server = json.loads(LIST)
-    server["sources"] = [source for source in server["sources"] if source["name"] != "quietmic"]
-    (stale / "-f_json_list").write_text(json.dumps(server))
-    (stale / "bin" / "real-pactl").write_text((stale / "bin" / "pactl").read_text())
-    (stale / "bin" / "real-pactl").chmod(0o755)
-    write_program(
+    (stale / "unload-module_20").touch()
+    without_ours(
         stale,
-        "pactl",
-        f'case "$1 $2" in "load-module module-null-sink") echo "$*" >> {stale}/log; echo 20; exit;; "load-module "*) '
-        'echo "Failure: Module initialization failed" >&2; exit 1;; esac\n'
-        f'[ "$1 $2" = "unload-module 20" ] && echo "$*" >> {stale}/log && exit\nexec real-pactl "$@"',
+        f'[ "$1 $2" = "load-module module-null-sink" ] && echo "$*" >> {stale}/log && echo 20 && exit',
+        '[ "$1" = load-module ] && echo "Failure: Module initialization failed" >&2 && exit 1',
     )
     with pytest.raises(QuietmicError, match="Module initialization failed"), VirtualDevice(microphone()):
         raise AssertionError("there is no device")
-    removed, (made, taken_back) = asked_of(stale)[:2], asked_of(stale)[2:]
+    removed, (made, taken_back) = told(stale)[:2], told(stale)[2:]
     assert removed == ["unload-module 5", "unload-module 4"]
     assert made.startswith("load-module module-null-sink sink_name=quietmic_feed")
     assert taken_back == "unload-module 20"
@@ -169,24 +171,18 @@ def test_a_device_that_the_server_refuses_half_of_is_taken_back(stale: Path) -> 
 
 def test_a_device_is_made_again_only_when_the_server_has_it_no_more(watched: Path) -> None:
     """A server that was started anew knows nothing of it."""
-    server = json.loads(LIST)
-    server["sources"] = [source for source in server["sources"] if source["name"] != "quietmic"]
-    (watched / "-f_json_list").write_text(json.dumps(server))
     (watched / "list_short_modules").write_text("")
-    ask_others = (watched / "bin" / "pactl").read_text().partition("\n")[2]
-    write_program(
-        watched, "pactl", f'[ "$1" = load-module ] && echo "$*" >> {watched}/log && echo 20 && exit\n{ask_others}'
-    )
+    without_ours(watched, f'[ "$1" = load-module ] && echo "$*" >> {watched}/log && echo 20 && exit')
     device = VirtualDevice(speaker())
     device.create()
-    (made,) = asked_of(watched)
+    (made,) = told(watched)
     run = made.partition("quietmic.run=")[2].rstrip("'")
     (watched / "list_short_modules").write_text(f"20\tmodule-null-sink\tsink_name=quietmic-speaker quietmic.run={run}")
     device.create()
-    assert asked_of(watched) == [made]
+    assert told(watched) == [made]
     (watched / "list_short_modules").write_text("")
     device.create()
-    assert asked_of(watched) == [made, made]
+    assert told(watched) == [made, made]
 
 
 def test_virtual_devices_are_made_of_one_channel_and_sinks_that_do_not_run_ahead() -> None:
