@@ -33,10 +33,8 @@ def test_a_rest_costs_next_to_nothing_and_no_thread_is_at_real_time_priority(ser
     check_ordinary(app.process.pid)  # capture runs
     app.wait_for("resting until one does")
     time.sleep(0.5)  # the events of our own streams' end
-    before_s, began = cpu_s(app.process.pid), time.monotonic()
-    time.sleep(6)  # longer than the five seconds after which it looks without an event
-    share = (cpu_s(app.process.pid) - before_s) / (time.monotonic() - began)
-    assert 0 < share < 0.01
+    shares = [share_of_a_core(app.process.pid, 6) for _ in range(2)]  # it looks every five seconds without an event
+    assert 0 < min(shares) < 0.01  # the less disturbed one: other work on the machine makes the same steps dearer
     check_ordinary(app.process.pid)
     kill_all_of(app)
 
@@ -81,6 +79,12 @@ def cpu_s(process: int) -> float:
             fields = Path(f"/proc/{member}/stat").read_text().rpartition(")")[2].split()
             ticks += sum(int(field) for field in fields[11:15])
     return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def share_of_a_core(process: int, seconds: float) -> float:
+    before_s, began = cpu_s(process), time.monotonic()
+    time.sleep(seconds)
+    return (cpu_s(process) - before_s) / (time.monotonic() - began)
 
 
 def check_ordinary(process: int) -> None:
