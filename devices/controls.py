@@ -1,14 +1,13 @@
 """What the keys do while it runs."""
 
 from collections.abc import Callable
-from math import inf
 from pathlib import Path
 
+from quietmic.devices.commands import NO_LIMIT, read_command
 from quietmic.devices.mixer import Mixer
 from quietmic.devices.recorder import Recorder
-from quietmic.enhance.errors import QuietmicError, told
+from quietmic.enhance.errors import told
 
-NO_LIMIT = inf
 LIMITS_DB = (6.0, 9.0, 12.0, 15.0, 18.0, 24.0, 30.0, 36.0, NO_LIMIT)
 """Attenuation limits that + and - go through, dB."""
 
@@ -57,25 +56,15 @@ class Controls:
             self.wants_quit = True
 
     def obey(self, words: list[str]) -> None:
-        """Does what a command from outside asks.
-
-        Args:
-            words: bypass, mute or record, alone to switch or with "on" or "off"; limit with dB or "none"; quit.
-
-        Raises:
-            QuietmicError: there is no such command.
-        """
-        name, value = [*words, "", ""][:2]
-        if name in _SWITCHES and len(words) <= 2 and value in ("", "on", "off"):
-            if value != ("on" if self._is_on(name) else "off"):
-                self.press(_SWITCHES[name])
-        elif len(words) == 2 and name == "limit":
-            self._set_limit(_limit(value))
-        elif words == ["quit"]:
+        """Does what a command from outside asks, see `read_command`, and raises as that does."""
+        command = read_command(words)
+        if command.name in _SWITCHES:
+            if command.wanted != self._is_on(command.name):
+                self.press(_SWITCHES[command.name])
+        elif command.name == "limit":
+            self._set_limit(command.limit_db)
+        elif command.name == "quit":
             self.wants_quit = True
-        else:
-            known = "bypass, mute and record (alone, or on, off), limit DB, quit and status"
-            raise QuietmicError(f"no command {' '.join(words)!r}: there are {known}")
 
     def _is_on(self, name: str) -> bool:
         states = {"bypass": self._mixer.bypass, "mute": self._mixer.muted, "record": self.is_recording}
@@ -117,13 +106,3 @@ class Controls:
         recorder.close()
         if recorder.n_lost and recorder.failure is None:
             self._log(f"the disk was too slow: {recorder.n_lost} hops are missing from the recording")
-
-
-def _limit(word: str) -> float:
-    try:
-        limit_db = NO_LIMIT if word == "none" else float(word)
-    except ValueError:
-        limit_db = -1.0
-    if not limit_db >= 0:
-        raise QuietmicError(f"the limit is a number of dB from 0 on, or none, not {word!r}")
-    return limit_db

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from quietmic.devices.commands import read_command
 from quietmic.enhance.errors import QuietmicError
 
 _TIMEOUT_S = 10.0  # a run that looks for lost devices may be busy for some seconds
@@ -44,8 +45,9 @@ def send_command(words: list[str]) -> dict[str, Any]:
     """What the running instance answers to a command, such as ["limit", "12"].
 
     Raises:
-        QuietmicError: none runs, or it refuses.
+        QuietmicError: there is no such command, none runs, or it refuses.
     """
+    read_command(words)
     if sys.platform == "win32":
         raise QuietmicError("a running instance can be steered from outside on Linux and macOS only")
     try:

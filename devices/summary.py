@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from quietmic.devices.controls import NO_LIMIT
+from quietmic.devices.commands import NO_LIMIT
 
 if TYPE_CHECKING:
     from quietmic.devices.session import Session

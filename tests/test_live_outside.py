@@ -15,6 +15,7 @@ from fake_portaudio import FakePortAudio
 
 from quietmic import cli
 from quietmic.devices import service
+from quietmic.devices.commands import NO_LIMIT, Command, read_command
 from quietmic.devices.remote import Remote, send_command, socket_path
 from quietmic.devices.sound import Sound
 from quietmic.enhance.errors import QuietmicError
@@ -27,8 +28,8 @@ def test_a_command_reaches_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     said: list[str] = []
 
     def obey(words: list[str]) -> dict[str, Any]:
-        if words == ["bad"]:
-            raise QuietmicError("there is no such command")
+        if words == ["record"]:
+            raise QuietmicError("the disk is full")
         return {"words": words}
 
     with Remote(obey, said.append) as remote:
@@ -37,8 +38,8 @@ def test_a_command_reaches_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
         def send() -> None:
             answers.append(send_command(["limit", "12"]))
-            with pytest.raises(QuietmicError, match="no such command"):
-                send_command(["bad"])
+            with pytest.raises(QuietmicError, match="the disk is full"):
+                send_command(["record"])
 
         thread = threading.Thread(target=send)
         thread.start()
@@ -48,6 +49,39 @@ def test_a_command_reaches_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert not socket_path().exists()
     with pytest.raises(QuietmicError, match="no quietmic is running"):
         send_command(["status"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["louder"], "no command 'louder': there are bypass, mute and record"),
+        (["mute", "yes"], "no command 'mute yes'"),
+        (["mute", "on", "now"], "no command"),
+        (["limit"], "no command 'limit'"),
+        (["limit", "-3"], "from 0 on, or none, not '-3'"),
+        (["limit", "nan"], "from 0 on, or none, not 'nan'"),
+        (["quit", "now"], "no command"),
+        ([], "no command"),
+    ],
+)
+def test_what_is_no_command_is_told_whether_or_not_one_runs(words: list[str], message: str) -> None:
+    """Nothing was said of it while none ran, but that none runs."""
+    with pytest.raises(QuietmicError, match=message) as told:
+        send_command(words)
+    assert told.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (["bypass"], Command("bypass")), (["mute", "on"], Command("mute", True)),
+        (["record", "off"], Command("record", False)), (["limit", "12"], Command("limit", limit_db=12.0)),
+        (["limit", "none"], Command("limit", limit_db=NO_LIMIT)), (["quit"], Command("quit")),
+        (["status"], Command("status")),
+    ],
+)  # fmt: skip
+def test_commands_as_they_are_said(words: list[str], command: Command) -> None:
+    assert read_command(words) == command
 
 
 def test_a_second_run_leaves_the_socket_to_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,8 @@ from live_session import HOP, QUICK, make_session, run_in_thread, wait_for
 from rich.console import Console
 
 from quietmic.cli.view import render
-from quietmic.devices.controls import LIMITS_DB, NO_LIMIT
+from quietmic.devices.commands import NO_LIMIT
+from quietmic.devices.controls import LIMITS_DB
 from quietmic.devices.engine import Engine
 from quietmic.devices.options import LiveOptions
 from quietmic.devices.plan import plan_duplex

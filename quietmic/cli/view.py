@@ -13,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from quietmic.cli.logs import hidden_logs
-from quietmic.devices.controls import HELP, NO_LIMIT
+from quietmic.devices.commands import NO_LIMIT
+from quietmic.devices.controls import HELP
 from quietmic.devices.live import Refresh
 from quietmic.devices.session import Session
 
