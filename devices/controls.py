@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from quietmic.devices.commands import NO_LIMIT, read_command
+from quietmic.devices.commands import NO_LIMIT, SWITCHES, read_command
 from quietmic.devices.mixer import Mixer
 from quietmic.devices.recorder import Recorder
 from quietmic.enhance.errors import told
@@ -11,7 +11,7 @@ from quietmic.enhance.errors import told
 LIMITS_DB = (6.0, 9.0, 12.0, 15.0, 18.0, 24.0, 30.0, 36.0, NO_LIMIT)
 """Attenuation limits that + and - go through, dB."""
 
-_SWITCHES = {"bypass": "b", "mute": "m", "record": "r"}
+_KEYS = dict(zip(SWITCHES, "bmr", strict=True))
 
 HELP = "b bypass  m mute  r record  + - attenuation limit  q quit"
 
@@ -58,9 +58,9 @@ class Controls:
     def obey(self, words: list[str]) -> None:
         """Does what a command from outside asks, see `read_command`, and raises as that does."""
         command = read_command(words)
-        if command.name in _SWITCHES:
+        if command.name in SWITCHES:
             if command.wanted != self._is_on(command.name):
-                self.press(_SWITCHES[command.name])
+                self.press(_KEYS[command.name])
         elif command.name == "limit":
             self._set_limit(command.limit_db)
         elif command.name == "quit":

@@ -4,12 +4,13 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+from quietmic.devices.commands import SWITCHES
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.served import MAX_MICS
 from quietmic.panel.wishes import read_limit
 
 _LONGEST = 300  # characters of a device's name
-_STEERING = ("bypass", "mute", "record", "limit")
+_STEERING = (*SWITCHES, "limit")
 
 
 @dataclass(frozen=True)
