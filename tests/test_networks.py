@@ -21,6 +21,10 @@ from quietmic.models.networks.registry import build, load_network, save_network
 
 SMALL: dict[str, dict[str, Any]] = {
     "tcn": {"encoder": (4, 6, 8), "width": 12, "n_units": 20, "dilations": (1, 2, 4)},
+    "tcn, with memories": {
+        "encoder": (4, 6, 8), "width": 12, "n_units": 20, "dilations": (1, 2, 4),
+        "encoder_memories": (0, 8), "decoder_memories": (4, 0, 8),
+    },
     "fullsubnet": {"full_units": 12, "sub_units": 10, "n_neighbours": 2, "n_pair_features": 3},
     "fullsubnet, a unit a frequency": {
         "full_units": 12, "sub_units": 10, "n_neighbours": 2, "n_pair_features": 3,

@@ -114,3 +114,43 @@ class DilatedBlock(nn.Module):
         past = torch.cat([state, x], dim=2)
         y = self.project(self.act(self.expand(self.norm(self.depthwise(past)))))
         return x + y, past[:, :, -state.shape[2] :]
+
+
+class BandMemory(nn.Module):
+    """Residual block over [B, C, F, T]: what each band held before, as leaky means; one set of weights for all bands.
+
+    A quarter of the units remembers over each of `FRAMES`. As in `RunningLevel`, many frames are one product with a
+    triangular matrix. It starts as a wire, so that it can be put into a trained network.
+    """
+
+    FRAMES = (3.0, 12.0, 50.0, 200.0)
+
+    def __init__(self, n_channels: int, n_units: int) -> None:
+        super().__init__()
+        self.n_units = n_units
+        self.enter = nn.Conv2d(n_channels, n_units, 1)
+        self.mix = nn.Conv2d(n_channels + n_units, n_units, 1)
+        self.act = nn.LeakyReLU(0.1)
+        self.back = nn.Conv2d(n_units, n_channels, 1)
+        nn.init.zeros_(self.back.weight)
+        nn.init.zeros_(self.back.bias)
+
+    def initial_state(self, batch: int, n_freqs: int) -> Tensor:
+        """Zeros [batch, n_units, n_freqs]: the means before the first frame."""
+        return torch.zeros(batch, self.n_units, n_freqs)
+
+    def keep(self) -> Tensor:
+        """What is left of a mean one frame later, over each of `FRAMES`."""
+        return 1 - 1 / torch.tensor(self.FRAMES)
+
+    def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        entered, keep = self.act(self.enter(x)), self.keep().to(x.device)
+        time = torch.arange(x.shape[3], device=x.device, dtype=keep.dtype)
+        lag = time[:, None] - time[None, :]
+        window = torch.tril(keep[:, None, None] ** lag.clamp_min(0.0)) * (1 - keep)[:, None, None]  # [spans, T, T]
+        decay = keep[:, None] ** (time + 1)  # [spans, T]
+        past = state.unflatten(1, (len(keep), -1)).flatten(2)[..., None] * decay[:, None]  # [B, spans, units * F, T]
+        means = (entered.unflatten(1, (len(keep), -1)).flatten(2, 3) @ window.transpose(1, 2) + past).reshape(
+            entered.shape
+        )
+        return x + self.back(self.act(self.mix(torch.cat([x, means], dim=1)))), means[..., -1]

@@ -35,8 +35,8 @@ SETTINGS: dict[str, tuple[str, ...]] = {  # layers of torch.nn and the arguments
 HAS_BIAS = ("Linear", "Conv1d", "Conv2d", "ConvTranspose1d", "ConvTranspose2d", "LSTM", "GRU", "RNN")
 CLASSES: dict[str, tuple[str, ...]] = {  # the other layers that a checkpoint may name, by their modules
     "torch.nn.modules.activation": ("LeakyReLU",),
-    "torch.nn.modules.container": ("ModuleList", "ParameterList", "Sequential"),
-    "quietmic.models.networks.blocks": ("CausalConv2d", "DilatedBlock", "RunningLevel", "UpConv2d"),
+    "torch.nn.modules.container": ("ModuleDict", "ModuleList", "ParameterList", "Sequential"),
+    "quietmic.models.networks.blocks": ("BandMemory", "CausalConv2d", "DilatedBlock", "RunningLevel", "UpConv2d"),
     "quietmic.models.networks.fullsubnet": ("Band",),
     "quietmic.models.networks.spatial": ("ArrayFeatures",),
     "quietmic.compression.criteria.blocks": ("Skip",),

@@ -13,6 +13,7 @@ from quietmic.models.networks.blocks import (
     COMPRESSION,
     MAGNITUDE_FLOOR,
     POWER_FLOOR,
+    BandMemory,
     CausalConv2d,
     DilatedBlock,
     RunningLevel,
@@ -26,7 +27,11 @@ State = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class TcnConfig:
-    """Sizes: channels of each encoder level, width of the residual stream, units inside a block, dilations."""
+    """Sizes: channels of each encoder level, width of the residual stream, units inside a block, dilations.
+
+    Memories are units of the `BandMemory` of each level, the first one first, behind the encoder's layer and before the
+    decoder's; 0 is none.
+    """
 
     n_freqs: int = 257
     encoder: tuple[int, ...] = (24, 32, 48, 64)
@@ -34,6 +39,8 @@ class TcnConfig:
     n_units: int = 688
     kernel: int = 5
     dilations: tuple[int, ...] = (1, 2, 4, 8) * 3
+    encoder_memories: tuple[int, ...] = ()
+    decoder_memories: tuple[int, ...] = ()
 
 
 class Tcn(nn.Module):
@@ -54,6 +61,7 @@ class Tcn(nn.Module):
         self.level = RunningLevel()
         channels = (self.N_FEATURES, *config.encoder)
         self.encoder = nn.ModuleList(CausalConv2d(a, b) for a, b in pairwise(channels))
+        self.encoder_memories = _memories(config.encoder, config.encoder_memories)
         self.skips = nn.ModuleList(nn.Conv2d(c, c, 1) for c in config.encoder)
         n_flat = config.encoder[-1] * self._freqs()[-1]
         self.squeeze = nn.Conv1d(n_flat, config.width, 1)
@@ -61,6 +69,7 @@ class Tcn(nn.Module):
             DilatedBlock(config.width, config.n_units, config.kernel, d) for d in config.dilations
         )
         self.unsqueeze = nn.Conv1d(config.width, n_flat, 1)
+        self.decoder_memories = _memories(config.encoder, config.decoder_memories)
         outs = (2, *config.encoder[:-1])
         self.decoder = nn.ModuleList(
             UpConv2d(a, b, last=i == 0) for i, (a, b) in enumerate(zip(config.encoder, outs, strict=True))
@@ -83,6 +92,11 @@ class Tcn(nn.Module):
             freqs.append((freqs[-1] + 1) // 2)
         return freqs
 
+    def take_memories(self, other: "Tcn") -> None:
+        """Makes the memories of another network its own: fresh ones change nothing until they have learned."""
+        self.config = other.config
+        self.encoder_memories, self.decoder_memories = other.encoder_memories, other.decoder_memories
+
     def for_hops(self) -> nn.Module:
         """What `export` writes for streams: the same for one frame at a time, once its norms are folded."""
         return TcnHop(self)
@@ -92,9 +106,19 @@ class Tcn(nn.Module):
         state = {"level": torch.zeros(batch, 2)}
         for i, layer in enumerate(self.encoder):
             state[f"encoder{i}"] = layer.initial_state(batch, self._freqs()[i])
+        for part in ("encoder", "decoder"):
+            for i, memory in getattr(self, f"{part}_memories").items():
+                state[f"{part}_memory{i}"] = memory.initial_state(batch, self._freqs()[int(i) + 1])
         for i, block in enumerate(self.blocks):
             state[f"block{i}"] = block.initial_state(batch)
         return state
+
+    def _remember(self, part: str, i: int, x: Tensor, state: State, new: State) -> Tensor:
+        """The level [B, C, F, T] with what its memory of that part adds, if there is one."""
+        memories, name = getattr(self, f"{part}_memories"), f"{part}_memory{i}"
+        if str(i) in memories:
+            x, new[name] = memories[str(i)](x, state[name])
+        return x
 
     def forward(self, noisy: Tensor, beam: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
         """noisy [B, n_mics, F, T, 2], beam [B, F, T, 2] -> enhanced [B, F, T, 2], presence [B, F, T], state."""
@@ -112,13 +136,19 @@ class Tcn(nn.Module):
         levels = []
         for i, layer in enumerate(self.encoder):
             x, new[f"encoder{i}"] = layer(x, state[f"encoder{i}"])
+            x = self._remember("encoder", i, x, state, new)
             levels.append(x)
         x = self.squeeze(levels[-1].flatten(1, 2))  # [B, C, F, T] -> [B, C * F, T] -> [B, width, T]
         for i, block in enumerate(self.blocks):
             x, new[f"block{i}"] = block(x, state[f"block{i}"])
         x = self.unsqueeze(x).unflatten(1, (-1, self._freqs()[-1]))
         for i in reversed(range(len(self.decoder))):
-            x = self.decoder[i](x + self.skips[i](levels[i]))
+            x = self._remember("decoder", i, x + self.skips[i](levels[i]), state, new)
+            x = self.decoder[i](x)
         mask, (real, imag) = x.unbind(dim=1), masked.unbind(dim=3)
         enhanced = [mask[0] * real - mask[1] * imag, mask[0] * imag + mask[1] * real]
         return torch.stack(enhanced, dim=-1), presence(*mask), new
+
+
+def _memories(channels: tuple[int, ...], units: tuple[int, ...]) -> nn.ModuleDict:
+    return nn.ModuleDict({str(i): BandMemory(c, n) for i, (c, n) in enumerate(zip(channels, units, strict=False)) if n})

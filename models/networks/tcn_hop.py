@@ -37,6 +37,10 @@ class TcnHop(nn.Module):
         self.inputs: Inputs = {"reference": (n_freqs, 2), "beam": (n_freqs, 2)}
         self.lengths = [block.initial_state(1).shape[2] for block in network.blocks]
         self.encoder = nn.ModuleList(nn.Sequential(_lay_down(layer.conv), layer.act) for layer in network.encoder)
+        self.memories = nn.ModuleDict()
+        for part in ("encoder", "decoder"):
+            for i, memory in getattr(network, f"{part}_memories").items():
+                self.memories[f"{part}_memory{i}"] = _Memory(memory)
         self.skips = nn.ModuleList(_lay_down(layer) for layer in network.skips)
         self.decoder = nn.ModuleList(_lay_down(layer.conv) for layer in network.decoder)
         _give_twice(self.decoder[0])
@@ -62,6 +66,7 @@ class TcnHop(nn.Module):
         packed = {"level": pack_level(state["level"])}
         for i in range(len(self.encoder)):
             packed[f"encoder{i}"] = state[f"encoder{i}"].transpose(2, 3)
+        packed |= {name: memory.pack(state[name]) for name, memory in self.memories.items()}
         rows = torch.cat([state[f"block{i}"] for i in range(len(self.lengths))], dim=2)
         return packed | {"past": rows[0].T}
 
@@ -70,6 +75,7 @@ class TcnHop(nn.Module):
         state = {"level": unpack_level(packed["level"])}
         for i in range(len(self.encoder)):
             state[f"encoder{i}"] = packed[f"encoder{i}"].transpose(2, 3)
+        state |= {name: memory.unpack(packed[name]) for name, memory in self.memories.items()}
         rows = packed["past"].T[None].split(self.lengths, dim=2)
         return state | {f"block{i}": row for i, row in enumerate(rows)}
 
@@ -82,15 +88,22 @@ class TcnHop(nn.Module):
         levels = []
         for i, layer in enumerate(self.encoder):
             new[f"encoder{i}"] = x
-            x = layer(torch.cat([state[f"encoder{i}"], x], dim=2))
+            x = self._remember(f"encoder_memory{i}", layer(torch.cat([state[f"encoder{i}"], x], dim=2)), state, new)
             levels.append(x)
         y, new["past"] = self._dilated(self.squeeze(x.reshape(1, -1)), state["past"])
         x = self.unsqueeze(y).reshape(1, -1, 1, x.shape[3])
         for i in reversed(range(len(self.decoder))):
-            x = self.acts[i](self.decoder[i](x + self.skips[i](levels[i])))
+            x = self._remember(f"decoder_memory{i}", x + self.skips[i](levels[i]), state, new)
+            x = self.acts[i](self.decoder[i](x))
         mask = x.reshape(4, -1)
         enhanced = torch.addmm(self.nothing, (mask * crossed).T, self.sums)
         return enhanced, mask.norm(dim=0).clamp(max=1.0), new
+
+    def _remember(self, name: str, x: Tensor, state: State, new: State) -> Tensor:
+        """A level [1, C, 1, F] with what the memory of that name adds, if there is one."""
+        if name in self.memories:
+            x, new[name] = self.memories[name](x, state[name])
+        return x
 
     def _dilated(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
         """Residual stream [1, width], table [rows, width] -> the same, one frame on."""
@@ -101,6 +114,32 @@ class TcnHop(nn.Module):
             inputs.append(x)
             x = block(x, row)
         return x, torch.cat([past, *inputs])[self.follow]
+
+
+class _Memory(nn.Module):
+    """A `BandMemory` for one frame [1, C, 1, F]; its means lack the newest frame's share, which the weights carry."""
+
+    def __init__(self, memory: nn.Module) -> None:
+        super().__init__()
+        self.enter, self.mix, self.back = (_lay_down(layer) for layer in (memory.enter, memory.mix, memory.back))
+        self.act = memory.act
+        keep = memory.keep().repeat_interleave(memory.n_units // len(memory.FRAMES))
+        self.register_buffer("keep", keep[:, None, None])
+        first = next(layer for layer in self.mix.modules() if isinstance(layer, nn.Conv2d))
+        with torch.no_grad():
+            first.weight[:, -memory.n_units :] *= 1 - self.keep
+
+    def pack(self, state: Tensor) -> Tensor:
+        """Means [1, n_units, F] of the network as they are here [1, n_units, 1, F]."""
+        return state[:, :, None] / (1 - self.keep)
+
+    def unpack(self, packed: Tensor) -> Tensor:
+        """The reverse of `pack`."""
+        return (packed * (1 - self.keep))[:, :, 0]
+
+    def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        state = state * self.keep + self.act(self.enter(x))
+        return x + self.back(self.act(self.mix(torch.cat([x, state], dim=1)))), state
 
 
 class _Block(nn.Module):

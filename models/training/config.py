@@ -19,7 +19,8 @@ class TrainConfig:
     """How to train; a TOML file holds what differs from these values (tables `sizes` and `mix` inside).
 
     unit_share: of FullSubNet's units, drawn anew for every step (1 = all of them). mics: numbers of microphones, one
-    drawn for each batch with equal odds. pesq_weight, stoi_weight: of the terms that need all units, used every
+    drawn for each batch with equal odds. trained_rate: factor of the learning rate of all but the TCN's memories, for a
+    run that gives them to a trained network. pesq_weight, stoi_weight: of the terms that need all units, used every
     `perceptual_every` steps with as many times the weight. over_attenuation: how much more magnitudes below the clean
     ones count than those above. decay_minutes: at the end of --minutes the learning rate
     falls to zero for so long, half of the run at most. planned_hours: of audio, over which the learning rate falls
@@ -32,6 +33,7 @@ class TrainConfig:
     mix: MixConfig = field(default_factory=MixConfig)
     batch_size: int = 5
     learning_rate: float = 1.5e-3
+    trained_rate: float = 1.0
     weight_decay: float = 0.01
     warmup_steps: int = 200
     decay_minutes: float = 15.0

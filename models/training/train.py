@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,10 @@ from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.progress import Progress, silent
 from quietmic.models.mixtures.mixing import mix, stack_scenes
 from quietmic.models.mixtures.source import SceneSource
+from quietmic.models.networks.inputs import example_inputs
 from quietmic.models.networks.registry import build, load_network, save_network
 from quietmic.models.networks.spectra import analysis
+from quietmic.models.networks.tcn import Tcn
 from quietmic.models.training.clock import Clock
 from quietmic.models.training.config import TrainConfig
 from quietmic.models.training.parallel import NoLog, Team
@@ -161,16 +163,30 @@ def _listed(value: Any) -> Any:
 
 
 def open_start(path: Path, config: TrainConfig) -> nn.Module:
-    """The network of a checkpoint.
+    """The network of a checkpoint, with fresh memories where the configuration has some and the checkpoint none.
 
     Raises:
         QuietmicError: it is none that this configuration trains.
     """
     network, _ = load_network(path)
     fresh = build(config.model, **config.sizes)
-    if (network.family, network.config) != (fresh.family, fresh.config):
+    if (network.family, network.config) == (fresh.family, fresh.config):
+        return network
+    if not _differs_by_memories(network, fresh):
         raise QuietmicError(f"{path} holds another network or other sizes than this run trains.", exit_code=2)
+    network.take_memories(fresh)
+    try:
+        network(*example_inputs(network))
+    except RuntimeError as error:
+        message = f"{path} cannot be given memories: its levels were compressed to other widths"
+        raise QuietmicError(message, exit_code=2) from error
     return network
+
+
+def _differs_by_memories(network: nn.Module, fresh: nn.Module) -> bool:
+    if not (isinstance(network, Tcn) and isinstance(fresh, Tcn)):
+        return False
+    return network.config == replace(fresh.config, encoder_memories=(), decoder_memories=())
 
 
 def n_norm_batches(config: TrainConfig) -> int:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from quietmic.enhance.errors import QuietmicError
 from quietmic.models.mixtures.mixing import Batch, mix, stack_scenes
 from quietmic.models.mixtures.source import SceneSource
 from quietmic.models.networks.beam import beam_or_reference
+from quietmic.models.networks.blocks import BandMemory
 from quietmic.models.networks.files import load_plain, save_whole
 from quietmic.models.networks.registry import build
 from quietmic.models.networks.spectra import analysis
@@ -61,10 +63,16 @@ class Trainer:
         self.average = torch.optim.swa_utils.AveragedModel(self.network, multi_avg_fn=self._move, use_buffers=True)
         self.replica = self.team.wrap(self.network)
         self.optimiser = torch.optim.AdamW(
-            self.network.parameters(), config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay
+            self._groups(), config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay
         )
         self.step, self.minutes, self.audio_s = 0, 0.0, 0.0
         self.skipped, self.skipped_in_a_row = 0, 0
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """All weights, those of memories behind the others, as they learn at another rate."""
+        memories = {p for m in self.network.modules() if isinstance(m, BandMemory) for p in m.parameters()}
+        groups = [[p for p in self.network.parameters() if (p in memories) is new] for new in (False, True)]
+        return [{"params": group} for group in groups if group]
 
     def _move(self, averages: list[Tensor], current: list[Tensor], count: Tensor) -> None:
         """Moving average of weights and norm statistics; short at first, so that it forgets where training began."""
@@ -85,8 +93,8 @@ class Trainer:
         """
         warmup = min(1.0, (self.step + 1) / self.config.warmup_steps)
         rate = self.config.learning_rate * warmup * self._cosine() * decay
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
+        for group, share in zip(self.optimiser.param_groups, (self.config.trained_rate, 1.0), strict=False):
+            group["lr"] = rate * share
         batch = mix(scenes, self.device, self.step, (self.team.rank, self.team.size))
         self.network.train()
         statistics = [buffer.clone() for buffer in self.network.buffers()]
