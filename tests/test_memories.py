@@ -88,10 +88,16 @@ def test_a_network_with_memories_is_compressed_and_exported(tmp_path: Path) -> N
     export(small, make_card("tcn-half"), tmp_path / "half.onnx")  # which compares both graphs with the network
 
 
-def test_memories_are_not_given_to_narrowed_levels(tmp_path: Path) -> None:
-    save_network(compressed(make("tcn")), tmp_path / "half.pt")
-    with pytest.raises(QuietmicError, match="compressed to other widths"):
-        open_start(tmp_path / "half.pt", CONFIG)
+def test_narrowed_levels_get_memories_for_what_is_left_of_them(tmp_path: Path) -> None:
+    half = compressed(make("tcn"))
+    save_network(half, tmp_path / "half.pt")
+    sizes = CONFIG.sizes | {"encoder_memories": (0, 0, 8)}
+    grown = open_start(tmp_path / "half.pt", replace(CONFIG, sizes=sizes))
+    assert grown.encoder_memories["2"].enter.in_channels == half.encoder[2].conv.out_channels == 4
+    assert grown.decoder_memories["0"].back.out_channels == half.skips[0].out_channels == 2
+    torch.nn.init.normal_(grown.encoder_memories["2"].back.weight)
+    save_network(grown, tmp_path / "grown.pt")
+    export(load_network(tmp_path / "grown.pt")[0], make_card("tcn-half"), tmp_path / "half.onnx")
 
 
 def test_what_was_trained_learns_at_its_own_rate(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 Layout after Pandey and Wang 2019 (TCNN), on spectra; depthwise blocks as in Conv-TasNet (Luo and Mesgarani 2019).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -92,10 +93,14 @@ class Tcn(nn.Module):
             freqs.append((freqs[-1] + 1) // 2)
         return freqs
 
-    def take_memories(self, other: "Tcn") -> None:
-        """Makes the memories of another network its own: fresh ones change nothing until they have learned."""
-        self.config = other.config
-        self.encoder_memories, self.decoder_memories = other.encoder_memories, other.decoder_memories
+    def give_memories(self, config: TcnConfig) -> None:
+        """Fresh memories as a configuration of the same other sizes has them; they change nothing until they learn.
+
+        Levels that compression has narrowed get them for the channels that are left.
+        """
+        self.config = config
+        self.encoder_memories = _memories([layer.conv.out_channels for layer in self.encoder], config.encoder_memories)
+        self.decoder_memories = _memories([skip.out_channels for skip in self.skips], config.decoder_memories)
 
     def for_hops(self) -> nn.Module:
         """What `export` writes for streams: the same for one frame at a time, once its norms are folded."""
@@ -150,5 +155,5 @@ class Tcn(nn.Module):
         return torch.stack(enhanced, dim=-1), presence(*mask), new
 
 
-def _memories(channels: tuple[int, ...], units: tuple[int, ...]) -> nn.ModuleDict:
+def _memories(channels: Sequence[int], units: tuple[int, ...]) -> nn.ModuleDict:
     return nn.ModuleDict({str(i): BandMemory(c, n) for i, (c, n) in enumerate(zip(channels, units, strict=False)) if n})

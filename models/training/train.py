@@ -14,7 +14,6 @@ from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.progress import Progress, silent
 from quietmic.models.mixtures.mixing import mix, stack_scenes
 from quietmic.models.mixtures.source import SceneSource
-from quietmic.models.networks.inputs import example_inputs
 from quietmic.models.networks.registry import build, load_network, save_network
 from quietmic.models.networks.spectra import analysis
 from quietmic.models.networks.tcn import Tcn
@@ -174,12 +173,7 @@ def open_start(path: Path, config: TrainConfig) -> nn.Module:
         return network
     if not _differs_by_memories(network, fresh):
         raise QuietmicError(f"{path} holds another network or other sizes than this run trains.", exit_code=2)
-    network.take_memories(fresh)
-    try:
-        network(*example_inputs(network))
-    except RuntimeError as error:
-        message = f"{path} cannot be given memories: its levels were compressed to other widths"
-        raise QuietmicError(message, exit_code=2) from error
+    network.give_memories(fresh.config)
     return network
 
 
