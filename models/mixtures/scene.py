@@ -12,7 +12,8 @@ class MixConfig:
 
     babble, synthetic_noise: of a noise being made of training speakers, or by a generator; the others are recordings.
     varied_noise: of recordings being layered, sped up or down, reversed, coloured and gated.
-    late_start: of a long silence before the first word. moving: of the talker going to another place of the room.
+    late_start: of a long silence before the first word. whispered: of the talker whispering.
+    moving: of the talker going to another place of the room.
     leave_classes: noise classes (and generators) that are never drawn. classes: the only ones that are; () = all.
     """
 
@@ -26,6 +27,7 @@ class MixConfig:
     clean: float = 0.03
     noise_only: float = 0.04
     late_start: float = 0.0
+    whispered: float = 0.0
     moving: float = 0.0
     dry: float = 0.08
     measured_room: float = 0.10

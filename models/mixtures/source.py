@@ -23,6 +23,7 @@ from quietmic.models.mixtures.rooms import (
 )
 from quietmic.models.mixtures.scene import MixConfig, Scene
 from quietmic.models.mixtures.sounds.table import GENERATORS
+from quietmic.models.mixtures.voices import whispered
 
 logger = logging.getLogger(__name__)
 
@@ -106,6 +107,8 @@ class SceneSource:
         """One scene, in a drawn room or a given one; its speaker, noise classes, SNR and RT60 are its facts."""
         c = self.config
         speech, speaker = self._draw_talker(rng)
+        if c.whispered and rng.random() < c.whispered:
+            speech = whispered(rng, speech, self.sample_rate)
         kind = rng.random()
         if kind < c.noise_only:
             speech = np.zeros_like(speech)

@@ -1,0 +1,80 @@
+"""A whisper made of a talker: his formants and his rhythm, and no voice."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from test_scenes_drawn import PLAIN, draw
+
+from quietmic.models.mixtures.voices import whispered
+
+RATE = 16000
+PITCH_HZ = 125
+FORMANTS_HZ = (1500, 2500, 3500)
+
+
+def spoken(seconds: float = 2.0) -> np.ndarray:
+    """A vowel of pulses through resonances 100 Hz wide; loud in every other quarter of a second, 20 dB softer between."""
+    n_samples = int(seconds * RATE)
+    freqs = np.fft.rfftfreq(n_samples, 1 / RATE)
+    pulses = np.zeros(n_samples)
+    pulses[:: RATE // PITCH_HZ] = 1
+    response = sum(1 / (1j * (freqs - hz) + 50) for hz in FORMANTS_HZ)
+    loud = np.where(np.arange(n_samples) // (RATE // 4) % 2, 0.1, 1.0)
+    return (loud * np.fft.irfft(np.fft.rfft(pulses) * response)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def whisper() -> np.ndarray:
+    return whispered(np.random.default_rng(0), spoken(), RATE)
+
+
+def periodicity(sound: np.ndarray) -> float:
+    lag = RATE // PITCH_HZ
+    return float(np.corrcoef(sound[lag:], sound[:-lag])[0, 1])
+
+
+def test_a_whisper_has_no_voice(whisper: np.ndarray) -> None:
+    assert periodicity(spoken()) > 0.8
+    assert abs(periodicity(whisper)) < 0.3  # of narrow formants, which ring
+    assert whisper.shape == spoken().shape and whisper.dtype == np.float32
+
+
+def test_a_whisper_has_the_formants_of_its_talker(whisper: np.ndarray) -> None:
+    power = np.abs(np.fft.rfft(whisper)) ** 2
+    freqs = np.fft.rfftfreq(len(whisper), 1 / RATE)
+
+    def near(hz: float) -> float:
+        return float(power[np.abs(freqs - hz) < 100].mean())
+
+    for low, high in zip(FORMANTS_HZ, FORMANTS_HZ[1:], strict=False):
+        assert min(near(low), near(high)) > 8 * near((low + high) / 2)
+
+
+def test_a_whisper_has_the_rhythm_of_its_talker(whisper: np.ndarray) -> None:
+    def level(sound: np.ndarray) -> np.ndarray:
+        quarters = sound.reshape(-1, RATE // 4)[:, 800:-800]
+        return 10 * np.log10(np.square(quarters).mean(axis=1))
+
+    levels = level(whisper)
+    assert np.diff(levels) == pytest.approx(np.diff(level(spoken())), abs=1.5)
+    silent = whispered(np.random.default_rng(0), np.zeros(RATE, np.float32), RATE)
+    assert np.abs(silent).max() < 1e-4
+
+
+def test_low_sounds_are_weaker_in_a_whisper() -> None:
+    def low_share_db(sound: np.ndarray) -> float:
+        power = np.abs(np.fft.rfft(sound)) ** 2
+        return float(10 * np.log10(power[: len(sound) * 250 // RATE].sum() / power.sum()))
+
+    noise = np.random.default_rng(1).normal(size=RATE)
+    falls = [low_share_db(whispered(np.random.default_rng(k), noise, RATE)) - low_share_db(noise) for k in range(20)]
+    assert -16 < min(falls) < max(falls) < -1
+
+
+def test_a_share_of_the_talkers_whispers() -> None:
+    plain, all_whisper = draw(PLAIN, 4), draw(replace(PLAIN, whispered=1.0), 4)
+    assert not np.array_equal(plain[0].speech, all_whisper[0].speech)
+    again = draw(replace(PLAIN, whispered=1.0), 4)
+    for one, other in zip(all_whisper, again, strict=True):
+        np.testing.assert_array_equal(one.speech, other.speech)
