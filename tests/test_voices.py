@@ -1,6 +1,7 @@
 """A whisper made of a talker: his formants and his rhythm, and no voice."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ FORMANTS_HZ = (1500, 2500, 3500)
 
 
 def spoken(seconds: float = 2.0) -> np.ndarray:
-    """A vowel of pulses through resonances 100 Hz wide; loud in every other quarter of a second, 20 dB softer between."""
+    """A vowel of pulses through resonances 100 Hz wide, 20 dB softer in every other quarter of a second."""
     n_samples = int(seconds * RATE)
     freqs = np.fft.rfftfreq(n_samples, 1 / RATE)
     pulses = np.zeros(n_samples)
@@ -47,7 +48,7 @@ def test_a_whisper_has_the_formants_of_its_talker(whisper: np.ndarray) -> None:
     def near(hz: float) -> float:
         return float(power[np.abs(freqs - hz) < 100].mean())
 
-    for low, high in zip(FORMANTS_HZ, FORMANTS_HZ[1:], strict=False):
+    for low, high in pairwise(FORMANTS_HZ):
         assert min(near(low), near(high)) > 8 * near((low + high) / 2)
 
 
