@@ -39,12 +39,13 @@ def test_a_memory_is_a_mean_over_three_to_two_hundred_frames() -> None:
     memory.enter.bias.zero_()
     heights = torch.tensor([1.0, 2.0, 0.0])
     x = heights[None, None, :, None].expand(1, 1, 3, 20)
-    output, state = memory(x, memory.initial_state(1, 3))
+    output, state = memory(x, memory.initial_state(1, 3), BandMemory.windows(x))
     assert torch.equal(output, x)  # a wire until it has learned
     spans = torch.tensor([3.0, 12.0, 50.0, 200.0])
     expected = (1 - (1 - 1 / spans) ** 20)[:, None] * heights
     torch.testing.assert_close(state[0], expected, atol=1e-6, rtol=0)
-    _, later = memory(torch.zeros(1, 1, 3, 7), state)
+    x = torch.zeros(1, 1, 3, 7)
+    _, later = memory(x, state, BandMemory.windows(x))
     torch.testing.assert_close(later[0], expected * (1 - 1 / spans[:, None]) ** 7, atol=1e-6, rtol=0)
 
 

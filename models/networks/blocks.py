@@ -116,6 +116,9 @@ class DilatedBlock(nn.Module):
         return x + y, past[:, :, -state.shape[2] :]
 
 
+Windows = tuple[Tensor, ...]
+
+
 class BandMemory(nn.Module):
     """Residual block over [B, C, F, T]: what each band held before, as leaky means; one set of weights for all bands.
 
@@ -139,19 +142,24 @@ class BandMemory(nn.Module):
         """Zeros [batch, n_units, n_freqs]: the means before the first frame."""
         return torch.zeros(batch, self.n_units, n_freqs)
 
-    def keep(self) -> Tensor:
+    @classmethod
+    def keep(cls) -> Tensor:
         """What is left of a mean one frame later, over each of `FRAMES`."""
-        return 1 - 1 / torch.tensor(self.FRAMES)
+        return 1 - 1 / torch.tensor(cls.FRAMES)
 
-    def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        entered, keep = self.act(self.enter(x)), self.keep().to(x.device)
-        time = torch.arange(x.shape[3], device=x.device, dtype=keep.dtype)
-        lag = time[:, None] - time[None, :]
-        power = torch.exp(lag.clamp_min(0.0) * keep.log()[:, None, None])  # a third of the time of a power
-        window = torch.tril(power) * (1 - keep)[:, None, None]  # [spans, T, T]
-        decay = torch.exp((time + 1) * keep.log()[:, None])  # [spans, T]
-        past = state.unflatten(1, (len(keep), -1)).flatten(2)[..., None] * decay[:, None]  # [B, spans, units * F, T]
-        means = (entered.unflatten(1, (len(keep), -1)).flatten(2, 3) @ window.transpose(1, 2) + past).reshape(
-            entered.shape
-        )
+    @classmethod
+    def windows(cls, x: Tensor) -> Windows:
+        """For each span what the state and each frame give to the mean of each later frame [1 + T, T], for x [..., T].
+
+        They are the same for all memories of a network.
+        """
+        rate = cls.keep().to(x.device).log()[:, None, None]
+        time = torch.arange(-1, x.shape[-1], device=x.device, dtype=torch.float32)
+        lag = (time[1:] - time[:, None]).clamp_min(0.0)
+        power = torch.triu(torch.exp(rate * lag), diagonal=-1)  # a third of the time of a power
+        return torch.cat([power[:, :1], power[:, 1:] * (1 - rate.exp())], dim=1).unbind()
+
+    def forward(self, x: Tensor, state: Tensor, windows: Windows) -> tuple[Tensor, Tensor]:
+        entered = torch.cat([state[..., None], self.act(self.enter(x))], dim=3).chunk(len(windows), dim=1)
+        means = torch.cat([part @ window for part, window in zip(entered, windows, strict=True)], dim=1)
         return x + self.back(self.act(self.mix(torch.cat([x, means], dim=1)))), means[..., -1]

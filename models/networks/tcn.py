@@ -19,6 +19,7 @@ from quietmic.models.networks.blocks import (
     DilatedBlock,
     RunningLevel,
     UpConv2d,
+    Windows,
     presence,
 )
 from quietmic.models.networks.tcn_hop import TcnHop
@@ -118,11 +119,11 @@ class Tcn(nn.Module):
             state[f"block{i}"] = block.initial_state(batch)
         return state
 
-    def _remember(self, part: str, i: int, x: Tensor, state: State, new: State) -> Tensor:
+    def _remember(self, part: str, i: int, x: Tensor, windows: Windows, state: State, new: State) -> Tensor:
         """The level [B, C, F, T] with what its memory of that part adds, if there is one."""
         memories, name = getattr(self, f"{part}_memories"), f"{part}_memory{i}"
         if str(i) in memories:
-            x, new[name] = memories[str(i)](x, state[name])
+            x, new[name] = memories[str(i)](x, state[name], windows)
         return x
 
     def forward(self, noisy: Tensor, beam: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
@@ -138,17 +139,17 @@ class Tcn(nn.Module):
         power = power * scale.square() + MAGNITUDE_FLOOR
         gain = (power.log() * ((COMPRESSION - 1) / 2)).exp()  # half the time of a power in ONNX Runtime
         x = torch.stack([real * scale, imag * scale, power.sqrt()], dim=1) * gain[:, None]
-        levels = []
+        levels, windows = [], BandMemory.windows(x)
         for i, layer in enumerate(self.encoder):
             x, new[f"encoder{i}"] = layer(x, state[f"encoder{i}"])
-            x = self._remember("encoder", i, x, state, new)
+            x = self._remember("encoder", i, x, windows, state, new)
             levels.append(x)
         x = self.squeeze(levels[-1].flatten(1, 2))  # [B, C, F, T] -> [B, C * F, T] -> [B, width, T]
         for i, block in enumerate(self.blocks):
             x, new[f"block{i}"] = block(x, state[f"block{i}"])
         x = self.unsqueeze(x).unflatten(1, (-1, self._freqs()[-1]))
         for i in reversed(range(len(self.decoder))):
-            x = self._remember("decoder", i, x + self.skips[i](levels[i]), state, new)
+            x = self._remember("decoder", i, x + self.skips[i](levels[i]), windows, state, new)
             x = self.decoder[i](x)
         mask, (real, imag) = x.unbind(dim=1), masked.unbind(dim=3)
         enhanced = [mask[0] * real - mask[1] * imag, mask[0] * imag + mask[1] * real]
