@@ -78,7 +78,7 @@ def test_the_tables_of_models_are_the_generated_ones() -> None:
     assert models_markdown(list(entries.values())) in (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
     data = ROOT / "docs" / "data"
     quality, speed = (json.loads((data / name).read_text()) for name in ("quality.json", "speed.json"))
-    shown = [entries[name] for name in ("tcn-tiny", "tcn-small", "tcn-small-int8")]
+    shown = [entries[name] for name in ("tcn-tiny", "tcn-small", "fullsubnet-small")]
     assert compared_markdown(shown, quality, speed) in README.read_text(encoding="utf-8")
 
 

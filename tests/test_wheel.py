@@ -19,7 +19,7 @@ import quietmic
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ("quietmic", "enhance", "models", "compression", "devices", "recordings")
 SHIPPED = {  # what a package can run; the parents are had from the source repository
-    f"{name}{form}.onnx" for name in ("fullsubnet-small", "tcn-small", "tcn-tiny") for form in ("", "-int8")
+    f"{name}.onnx" for name in ("fullsubnet-small", "fullsubnet-small-int8", "tcn-small", "tcn-tiny")
 }
 INDEX = json.loads((ROOT / "models" / "weights" / "index.json").read_text())
 HOP_GRAPHS = {model["hop_file"] for model in INDEX["models"] if "hop_file" in model and model["file"] in SHIPPED}
