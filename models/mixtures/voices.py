@@ -4,7 +4,7 @@ import numpy as np
 
 FRAME, HOP = 512, 256  # samples
 ORDER = 20  # of the all-pole model: formants, and no harmonics of the voice
-FLOOR = 1e-9  # of the power, so that digital silence has a model
+FLOOR = 1e-9  # of the model's power, so that digital silence has a model, and stays silent
 FLATTER_DB, FLATTER_HZ = (3.0, 15.0), (400.0, 1500.0)  # by how much, and from where down, a whisper lacks low sounds
 
 
@@ -16,13 +16,14 @@ def whispered(rng: np.random.Generator, speech: np.ndarray, sample_rate: int) ->
     window = np.sqrt(np.hanning(FRAME + 1)[:-1])
     frames = _frames(speech) * window  # [n_frames, FRAME]
     power = np.abs(np.fft.rfft(frames, 2 * FRAME)) ** 2
-    correlation = np.fft.irfft(power)[:, : ORDER + 1] + FLOOR * (np.arange(ORDER + 1) == 0)
+    correlation = np.fft.irfft(power)[:, : ORDER + 1]
     lags = np.abs(np.subtract.outer(np.arange(ORDER), np.arange(ORDER)))
-    system = correlation[:, lags] + 1e-4 * correlation[:, :1, None] * np.eye(ORDER)
+    system = correlation[:, lags] + (1e-4 * correlation[:, :1, None] + FLOOR) * np.eye(ORDER)
     taps = np.linalg.solve(system, correlation[:, 1:, None])[..., 0]  # [n_frames, ORDER]
     left = np.maximum(correlation[:, 0] - (taps * correlation[:, 1:]).sum(axis=1), 0)
     poles = np.fft.rfft(np.concatenate([np.ones((len(taps), 1)), -taps], axis=1), FRAME)
-    gains = np.sqrt(left / FRAME)[:, None] / np.abs(poles) * _flatter(rng, sample_rate)
+    # the squared window sums to half a frame
+    gains = np.sqrt(2 * left / FRAME)[:, None] / np.abs(poles) * _flatter(rng, sample_rate)
     noise = np.fft.rfft(_frames(rng.normal(size=len(speech))) * window)
     parts = np.fft.irfft(gains * noise) * window
     whisper = np.zeros((len(parts) + 1) * HOP)
