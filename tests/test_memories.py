@@ -18,7 +18,7 @@ from quietmic.models.mixtures.mixing import stack_scenes
 from quietmic.models.mixtures.scene import MixConfig
 from quietmic.models.networks.blocks import BandMemory
 from quietmic.models.networks.inputs import example_inputs
-from quietmic.models.networks.registry import load_network, save_network
+from quietmic.models.networks.registry import build, load_network, save_network
 from quietmic.models.training.config import TrainConfig
 from quietmic.models.training.train import open_start
 from quietmic.models.training.trainer import Trainer
@@ -66,6 +66,14 @@ def test_a_trained_network_is_given_memories_and_gives_the_same_until_they_learn
         open_start(tmp_path / "before.pt", replace(CONFIG, sizes=CONFIG.sizes | {"width": 13}))
     with pytest.raises(QuietmicError, match="other sizes"):
         open_start(tmp_path / "grown.pt", replace(CONFIG, sizes=BEFORE))
+
+
+@pytest.mark.parametrize("units", [(0, 7), (6,), (-4,), (8.0,), "48", ("8",), (True,), (0, 0, 0, 8)])
+def test_memories_that_cannot_be_are_refused_before_the_work_begins(units: Any) -> None:
+    """Of seven units a network trained for hours and could not be exported; those of a fourth of three levels went."""
+    with pytest.raises(QuietmicError, match="encoder_memories") as told:
+        build("tcn", **BEFORE, encoder_memories=units)
+    assert told.value.exit_code == 2
 
 
 def compressed(network: torch.nn.Module) -> torch.nn.Module:
@@ -121,3 +129,5 @@ def test_what_was_trained_learns_at_its_own_rate(tmp_path: Path) -> None:
     assert trainer.train_step(scenes, 1.0) == again.train_step(scenes, 1.0)
     for name, value in trainer.network.named_parameters():
         assert torch.equal(again.network.get_parameter(name), value), name
+    enter = "encoder_memories.1.enter.weight"  # learns through the means, once what is behind them is not zero
+    assert not torch.equal(trainer.network.get_parameter(enter), before[enter])

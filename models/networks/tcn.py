@@ -10,6 +10,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from quietmic.enhance.errors import QuietmicError
 from quietmic.models.networks.blocks import (
     COMPRESSION,
     MAGNITUDE_FLOOR,
@@ -32,7 +33,10 @@ class TcnConfig:
     """Sizes: channels of each encoder level, width of the residual stream, units inside a block, dilations.
 
     Memories are units of the `BandMemory` of each level, the first one first, behind the encoder's layer and before the
-    decoder's; 0 is none.
+    decoder's: multiples of four; 0 is none.
+
+    Raises:
+        QuietmicError: memories that cannot be.
     """
 
     n_freqs: int = 257
@@ -43,6 +47,10 @@ class TcnConfig:
     dilations: tuple[int, ...] = (1, 2, 4, 8) * 3
     encoder_memories: tuple[int, ...] = ()
     decoder_memories: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("encoder_memories", "decoder_memories"):
+            _check_memories(name, getattr(self, name), len(self.encoder))
 
 
 class Tcn(nn.Module):
@@ -154,6 +162,17 @@ class Tcn(nn.Module):
         mask, (real, imag) = x.unbind(dim=1), masked.unbind(dim=3)
         enhanced = [mask[0] * real - mask[1] * imag, mask[0] * imag + mask[1] * real]
         return torch.stack(enhanced, dim=-1), presence(*mask), new
+
+
+def _check_memories(name: str, units: Sequence[int], n_levels: int) -> None:
+    """What else would stop a run at its first step, at its export, or never, is refused at once."""
+    spans = len(BandMemory.FRAMES)
+    if not all(type(n) is int and n >= 0 and n % spans == 0 for n in units):
+        message = f"{name} = {[*units]}, but it is a list of units, a multiple of {spans} or 0 for each level"
+        raise QuietmicError(message, exit_code=2)
+    if len(units) > n_levels:
+        message = f"{name} has {len(units)} numbers, but the encoder has {n_levels} levels: give one for each at most"
+        raise QuietmicError(message, exit_code=2)
 
 
 def _memories(channels: Sequence[int], units: tuple[int, ...]) -> nn.ModuleDict:
