@@ -288,6 +288,9 @@ def test_wrong_settings_are_named(tmp_path: Path) -> None:
         ("unit_share = 0.3", "has no units"),
         ("unit_share = 0.0", "above 0"),
         ("perceptual_every = 0", "at least 1"),
+        ("trained_rate = -0.1", "between 0 and 1"),
+        ("trained_rate = nan", "between 0 and 1"),
+        ("trained_rate = 0.1", "gives memories"),
         ("[mix]\nsnr_db = 3", "snr_db"),
     ]:
         path.write_text(text)

@@ -82,7 +82,18 @@ def read_config(path: Path | None, model: str) -> TrainConfig:
         raise QuietmicError(
             f"{path}: unit_share is FullSubNet's; the network '{config.model}' has no units.", exit_code=2
         )
+    _check_trained_rate(config, path)
     return config
+
+
+def _check_trained_rate(config: TrainConfig, path: Path | None) -> None:
+    if not 0 <= config.trained_rate <= 1:
+        raise QuietmicError(f"{path}: trained_rate lies between 0 and 1.", exit_code=2)
+    if config.trained_rate != 1 and not config.sizes.keys() & {"encoder_memories", "decoder_memories"}:
+        raise QuietmicError(
+            f"{path}: trained_rate is for a run that gives memories: set encoder_memories or decoder_memories in "
+            "[sizes], or another learning_rate for all.", exit_code=2,
+        )  # fmt: skip
 
 
 def _checked(values: dict[str, Any], defaults: TrainConfig | MixConfig, path: Path | None) -> dict[str, Any]:
