@@ -11,12 +11,14 @@ from corpus import make_data, make_source
 from test_networks import make, make_card, signals
 
 from quietmic.compression import Budget, Recipe, compress
+from quietmic.compression.criteria.blocks import without_block
 from quietmic.compression.recipe import FineTune, LowRank, Prune
 from quietmic.enhance.errors import QuietmicError
 from quietmic.models.export import export
 from quietmic.models.mixtures.mixing import stack_scenes
 from quietmic.models.mixtures.scene import MixConfig
 from quietmic.models.networks.blocks import BandMemory
+from quietmic.models.networks.count import count
 from quietmic.models.networks.inputs import example_inputs
 from quietmic.models.networks.registry import build, load_network, save_network
 from quietmic.models.training.config import TrainConfig
@@ -131,3 +133,21 @@ def test_what_was_trained_learns_at_its_own_rate(tmp_path: Path) -> None:
         assert torch.equal(again.network.get_parameter(name), value), name
     enter = "encoder_memories.1.enter.weight"  # learns through the means, once what is behind them is not zero
     assert not torch.equal(trainer.network.get_parameter(enter), before[enter])
+
+
+@pytest.mark.parametrize("path", ["blocks.1", "encoder_memories.1", "decoder_memories.0"])
+def test_a_block_or_memory_that_is_taken_out_is_in_neither_graph(path: str, tmp_path: Path) -> None:
+    """The graph for hops asked it for its weights; a memory's windows were taken for a second state."""
+    network = make("tcn, with memories")
+    smaller = without_block(network, path, example_inputs(network)).eval()
+    assert sum(p.numel() for p in smaller.parameters()) < sum(p.numel() for p in network.parameters())
+    export(smaller, make_card("tcn-less"), tmp_path / "less.onnx")  # which compares both graphs with the network
+
+
+@pytest.mark.parametrize("n_frames", [1, 10])
+def test_a_memory_costs_the_same_each_frame(n_frames: int) -> None:
+    """Its means counted as products over all frames: eleven times as many as a hop takes."""
+    memory = BandMemory(6, 8)
+    x = torch.zeros(1, 6, 5, n_frames)
+    counted = count(memory, (x, memory.initial_state(1, 5), BandMemory.windows(x)))
+    assert counted.macs == n_frames * 5 * (6 * 8 + 8 + 14 * 8 + 8 * 6)

@@ -81,7 +81,7 @@ def write_example() -> None:
 @click.command()
 @click.argument("names", nargs=-1)
 def main(names: tuple[str, ...]) -> None:
-    """Writes tables, sounds and pictures anew; NAMES are the rows of README's table, by default the three in float32."""
+    """Writes tables, sounds and pictures anew; NAMES are the rows of README's table, by default those in float32."""
     write_tables(list(names or ("tcn-tiny", "tcn-small", "fullsubnet-small")))
     write_example()
 

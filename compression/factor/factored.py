@@ -104,10 +104,9 @@ class FactoredLstm(nn.Module):
         self.batch_first = batch_first
         self.hidden_size = len(bias) // 4
 
-    @property
-    def step_macs(self) -> int:
-        """Multiply-accumulates of the recurrent matrices in one step of one sequence (the input maps count alone)."""
-        return sum(part.numel() for part in (*self.ups, *self.downs))
+    def own_macs(self, x: Tensor) -> int:
+        """Multiply-accumulates of the recurrent matrices over x [T, B, n_in] (the input maps count alone)."""
+        return x.shape[0] * x.shape[1] * sum(part.numel() for part in (*self.ups, *self.downs))
 
     def forward(self, x: Tensor, state: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """x [T, B, n_in] (or [B, T, n_in] with batch_first), state ([1, B, H], [1, B, H]) -> as nn.LSTM."""

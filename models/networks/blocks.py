@@ -142,6 +142,10 @@ class BandMemory(nn.Module):
         """Zeros [batch, n_units, n_freqs]: the means before the first frame."""
         return torch.zeros(batch, self.n_units, n_freqs)
 
+    def own_macs(self, x: Tensor) -> int:
+        """Multiply-accumulates of the means over x [B, C, F, T] as a stream takes them: one for each unit and frame."""
+        return x.shape[0] * self.n_units * x.shape[2] * x.shape[3]
+
     @classmethod
     def keep(cls) -> Tensor:
         """What is left of a mean one frame later, over each of `FRAMES`."""

@@ -62,8 +62,8 @@ def layer_macs(module: Any, inputs: tuple[Any, ...], output: Tensor) -> int:
         given = inputs[0].data if isinstance(inputs[0], PackedSequence) else inputs[0]
         rows = given.numel() // module.input_size  # sequences times steps
         return rows * sum(p.numel() for name, p in module.named_parameters() if name.startswith("weight"))
-    if hasattr(module, "step_macs"):  # a recurrent cell that is written out: what one step of one sequence takes
-        return int(inputs[0].shape[0] * inputs[0].shape[1] * module.step_macs)
+    if hasattr(module, "own_macs"):  # one that is written out as other products than a stream would take
+        return int(module.own_macs(inputs[0]))
     return 0
 
 
@@ -115,7 +115,7 @@ def count(model: nn.Module, inputs: Example) -> Count:
 
     def enter(name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
         def push(module: nn.Module, args: tuple[Any, ...]) -> None:
-            products.running.append((name, isinstance(module, KNOWN) or hasattr(module, "step_macs")))
+            products.running.append((name, isinstance(module, KNOWN) or hasattr(module, "own_macs")))
 
         return push
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from quietmic.models.networks.blocks import BandMemory, DilatedBlock
 from quietmic.models.networks.hop import HopFeatures, Inputs, State, pack_level, unpack_level
 
 
@@ -19,7 +20,7 @@ class TcnHop(nn.Module):
     """A `Tcn` with folded norms, for one signal and one frame; the same values to rounding.
 
     `inputs` names the spectra that it takes, with their shapes. Its states are those of the network in another
-    arrangement: `pack` and `unpack` translate.
+    arrangement: `pack` and `unpack` translate. Blocks and memories that compression has taken out are not there.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -35,24 +36,27 @@ class TcnHop(nn.Module):
         self.register_buffer("sums", 2**0.5 * torch.tensor([[1.0, 0.0], [0.0, 1.0]] * 2))
         self.register_buffer("nothing", torch.zeros(2))
         self.inputs: Inputs = {"reference": (n_freqs, 2), "beam": (n_freqs, 2)}
-        self.lengths = [block.initial_state(1).shape[2] for block in network.blocks]
-        self.encoder = nn.ModuleList(nn.Sequential(_lay_down(layer.conv), layer.act) for layer in network.encoder)
-        self.memories = nn.ModuleDict()
+        parts = {f"block{i}": block for i, block in enumerate(network.blocks)}
         for part in ("encoder", "decoder"):
-            for i, memory in getattr(network, f"{part}_memories").items():
-                self.memories[f"{part}_memory{i}"] = _Memory(memory)
+            parts |= {f"{part}_memory{i}": memory for i, memory in getattr(network, f"{part}_memories").items()}
+        blocks = {name: part for name, part in parts.items() if isinstance(part, DilatedBlock)}
+        memories = {name: part for name, part in parts.items() if isinstance(part, BandMemory)}
+        self.unused = {name: parts[name].initial_state(1) for name in parts.keys() - blocks.keys() - memories.keys()}
+        self.lengths = {name: block.initial_state(1).shape[2] for name, block in blocks.items()}
+        self.encoder = nn.ModuleList(nn.Sequential(_lay_down(layer.conv), layer.act) for layer in network.encoder)
+        self.memories = nn.ModuleDict({name: _Memory(memory) for name, memory in memories.items()})
         self.skips = nn.ModuleList(_lay_down(layer) for layer in network.skips)
         self.decoder = nn.ModuleList(_lay_down(layer.conv) for layer in network.decoder)
         _give_twice(self.decoder[0])
         self.acts = nn.ModuleList(layer.act for layer in network.decoder)
         self.squeeze, self.unsqueeze = _chain(network.squeeze), _chain(network.unsqueeze)
-        self.blocks = nn.ModuleList(_Block(block) for block in network.blocks)
-        self._place_rows(network.blocks)
+        self.blocks = nn.ModuleList(_Block(block) for block in blocks.values())
+        self._place_rows([*blocks.values()])
 
-    def _place_rows(self, blocks: nn.ModuleList) -> None:
+    def _place_rows(self, blocks: list[DilatedBlock]) -> None:
         """Rows of the table that are taps, their weights, and where each row comes from in the next frame."""
-        taps, follow, first, n_rows = [], [], 0, sum(self.lengths)
-        for i, (block, length) in enumerate(zip(blocks, self.lengths, strict=True)):
+        taps, follow, first, n_rows = [], [], 0, sum(self.lengths.values())
+        for i, (block, length) in enumerate(zip(blocks, self.lengths.values(), strict=True)):
             taps.append(torch.arange(first, first + length, block.depthwise.dilation[0]))
             follow += [*range(first + 1, first + length), n_rows + i]
             first += length
@@ -67,7 +71,7 @@ class TcnHop(nn.Module):
         for i in range(len(self.encoder)):
             packed[f"encoder{i}"] = state[f"encoder{i}"].transpose(2, 3)
         packed |= {name: memory.pack(state[name]) for name, memory in self.memories.items()}
-        rows = torch.cat([state[f"block{i}"] for i in range(len(self.lengths))], dim=2)
+        rows = torch.cat([state[name] for name in self.lengths], dim=2)
         return packed | {"past": rows[0].T}
 
     def unpack(self, packed: State) -> State:
@@ -76,8 +80,8 @@ class TcnHop(nn.Module):
         for i in range(len(self.encoder)):
             state[f"encoder{i}"] = packed[f"encoder{i}"].transpose(2, 3)
         state |= {name: memory.unpack(packed[name]) for name, memory in self.memories.items()}
-        rows = packed["past"].T[None].split(self.lengths, dim=2)
-        return state | {f"block{i}": row for i, row in enumerate(rows)}
+        rows = packed["past"].T[None].split([*self.lengths.values()], dim=2)
+        return state | dict(zip(self.lengths, rows, strict=True)) | self.unused
 
     def forward(self, reference: Tensor, beam: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
         """reference, beam [F, 2] -> enhanced [F, 2], presence [F], state."""
