@@ -66,8 +66,9 @@ def test_a_trained_network_is_given_memories_and_gives_the_same_until_they_learn
     assert open_start(tmp_path / "grown.pt", CONFIG).config == grown.config
     with pytest.raises(QuietmicError, match="other sizes"):
         open_start(tmp_path / "before.pt", replace(CONFIG, sizes=CONFIG.sizes | {"width": 13}))
-    with pytest.raises(QuietmicError, match="other sizes"):
-        open_start(tmp_path / "grown.pt", replace(CONFIG, sizes=BEFORE))
+    assert open_start(tmp_path / "grown.pt", replace(CONFIG, sizes=BEFORE)).config == grown.config  # it keeps them
+    with pytest.raises(QuietmicError, match=r"other memories .* leave encoder_memories and decoder_memories out"):
+        open_start(tmp_path / "grown.pt", replace(CONFIG, sizes=BEFORE | {"encoder_memories": (8,)}))
 
 
 @pytest.mark.parametrize("units", [(0, 7), (6,), (-4,), (8.0,), "48", ("8",), (True,), (0, 0, 0, 8)])

@@ -26,6 +26,7 @@ from quietmic.models.networks.blocks import (
 from quietmic.models.networks.tcn_hop import TcnHop
 
 State = dict[str, Tensor]
+MEMORIES = ("encoder_memories", "decoder_memories")  # sizes that a trained network can be given
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class TcnConfig:
     decoder_memories: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("encoder_memories", "decoder_memories"):
+        for name in MEMORIES:
             _check_memories(name, getattr(self, name), len(self.encoder))
 
 

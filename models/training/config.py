@@ -9,6 +9,7 @@ from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.served import MAX_MICS
 from quietmic.models.mixtures.scene import MixConfig
 from quietmic.models.networks.registry import check_family
+from quietmic.models.networks.tcn import MEMORIES
 from quietmic.models.training.losses import Weights
 
 NAMES = {int: "whole number", float: "number", str: "text", tuple: "list", dict: "table"}
@@ -89,9 +90,9 @@ def read_config(path: Path | None, model: str) -> TrainConfig:
 def _check_trained_rate(config: TrainConfig, path: Path | None) -> None:
     if not 0 <= config.trained_rate <= 1:
         raise QuietmicError(f"{path}: trained_rate lies between 0 and 1.", exit_code=2)
-    if config.trained_rate != 1 and not config.sizes.keys() & {"encoder_memories", "decoder_memories"}:
+    if config.trained_rate != 1 and not config.sizes.keys() & {*MEMORIES}:
         raise QuietmicError(
-            f"{path}: trained_rate is for a run that gives memories: set encoder_memories or decoder_memories in "
+            f"{path}: trained_rate is for a run that gives memories: set {' or '.join(MEMORIES)} in "
             "[sizes], or another learning_rate for all.", exit_code=2,
         )  # fmt: skip
 

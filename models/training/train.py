@@ -16,7 +16,7 @@ from quietmic.models.mixtures.mixing import mix, stack_scenes
 from quietmic.models.mixtures.source import SceneSource
 from quietmic.models.networks.registry import build, load_network, save_network
 from quietmic.models.networks.spectra import analysis
-from quietmic.models.networks.tcn import Tcn
+from quietmic.models.networks.tcn import MEMORIES, TcnConfig
 from quietmic.models.training.clock import Clock
 from quietmic.models.training.config import TrainConfig
 from quietmic.models.training.parallel import NoLog, Team
@@ -164,6 +164,8 @@ def _listed(value: Any) -> Any:
 def open_start(path: Path, config: TrainConfig) -> nn.Module:
     """The network of a checkpoint, with fresh memories where the configuration has some and the checkpoint none.
 
+    A checkpoint's own memories stay where the configuration names none.
+
     Raises:
         QuietmicError: it is none that this configuration trains.
     """
@@ -171,16 +173,20 @@ def open_start(path: Path, config: TrainConfig) -> nn.Module:
     fresh = build(config.model, **config.sizes)
     if (network.family, network.config) == (fresh.family, fresh.config):
         return network
-    if not _differs_by_memories(network, fresh):
+    if network.family != fresh.family or _but_memories(network.config) != _but_memories(fresh.config):
         raise QuietmicError(f"{path} holds another network or other sizes than this run trains.", exit_code=2)
+    if network.config != _but_memories(network.config):
+        if fresh.config != _but_memories(fresh.config):
+            message = f"{path} has other memories than this run trains: leave {' and '.join(MEMORIES)} out of [sizes]."
+            raise QuietmicError(message, exit_code=2)
+        return network
     network.give_memories(fresh.config)
     return network
 
 
-def _differs_by_memories(network: nn.Module, fresh: nn.Module) -> bool:
-    if not (isinstance(network, Tcn) and isinstance(fresh, Tcn)):
-        return False
-    return network.config == replace(fresh.config, encoder_memories=(), decoder_memories=())
+def _but_memories(sizes: Any) -> Any:
+    none: dict[str, Any] = dict.fromkeys(MEMORIES, ())
+    return replace(sizes, **none) if isinstance(sizes, TcnConfig) else sizes
 
 
 def n_norm_batches(config: TrainConfig) -> int:
