@@ -116,7 +116,7 @@ class DilatedBlock(nn.Module):
         return x + y, past[:, :, -state.shape[2] :]
 
 
-Windows = tuple[Tensor, ...]
+Windows = tuple[Tensor, ...]  # of the spans of a memory, see `BandMemory.windows`
 
 
 class BandMemory(nn.Module):
@@ -157,11 +157,11 @@ class BandMemory(nn.Module):
 
         They are the same for all memories of a network.
         """
-        rate = cls.keep().to(x.device).log()[:, None, None]
+        keep = cls.keep().to(x.device)[:, None, None]
         time = torch.arange(-1, x.shape[-1], device=x.device, dtype=torch.float32)
         lag = (time[1:] - time[:, None]).clamp_min(0.0)
-        power = torch.triu(torch.exp(rate * lag), diagonal=-1)  # a third of the time of a power
-        return torch.cat([power[:, :1], power[:, 1:] * (1 - rate.exp())], dim=1).unbind()
+        power = torch.triu(torch.exp(keep.log() * lag), diagonal=-1)  # a third of the time of a power
+        return torch.cat([power[:, :1], power[:, 1:] * (1 - keep)], dim=1).unbind()
 
     def forward(self, x: Tensor, state: Tensor, windows: Windows) -> tuple[Tensor, Tensor]:
         entered = torch.cat([state[..., None], self.act(self.enter(x))], dim=3).chunk(len(windows), dim=1)
