@@ -23,7 +23,7 @@ class Skip(nn.Module):
         return torch.zeros(batch, 1, 1)
 
     def forward(self, x: Tensor, *rest: Any) -> Any:
-        return (x, rest[0]) if self.returns_state else x
+        return (x, *rest[:1]) if self.returns_state else x
 
 
 def without_block(model: nn.Module, path: str, inputs: Example) -> nn.Module:
