@@ -163,7 +163,7 @@ def test_a_log_tells_of_skipped_steps(data: dict[str, Path], tmp_path: Path) -> 
     packs = [pack_folder(data[name], "train", data["cache"]) for name in ("speech", "noise")]
     notes: list[str] = []
     train(
-        WithHoles(*packs, RoomCache(data["rooms"]), MIX), TINY["tcn"], RunPlan(tmp_path, 0.01, CPU),
+        WithHoles(*packs, RoomCache(data["rooms"]), MIX), TINY["tcn"], RunPlan(tmp_path, 0.05, CPU),
         progress=lambda what, done, total, note="": notes.append(note),
     )  # fmt: skip
     told = [note for note in notes if "steps skipped" in note]
