@@ -121,12 +121,18 @@ class Tcn(nn.Module):
         state = {"level": torch.zeros(batch, 2)}
         for i, layer in enumerate(self.encoder):
             state[f"encoder{i}"] = layer.initial_state(batch, self._freqs()[i])
-        for part in ("encoder", "decoder"):
-            for i, memory in getattr(self, f"{part}_memories").items():
-                state[f"{part}_memory{i}"] = memory.initial_state(batch, self._freqs()[int(i) + 1])
+        for name, (level, memory) in self.memories().items():
+            state[name] = memory.initial_state(batch, self._freqs()[level + 1])
         for i, block in enumerate(self.blocks):
             state[f"block{i}"] = block.initial_state(batch)
         return state
+
+    def memories(self) -> dict[str, tuple[int, nn.Module]]:
+        """Level and layer of each memory, by the name of its state."""
+        return {
+            f"{part}_memory{i}": (int(i), memory)
+            for part in ("encoder", "decoder") for i, memory in getattr(self, f"{part}_memories").items()
+        }  # fmt: skip
 
     def _remember(self, part: str, i: int, x: Tensor, windows: Windows, state: State, new: State) -> Tensor:
         """The level [B, C, F, T] with what its memory of that part adds, if there is one."""

@@ -37,8 +37,7 @@ class TcnHop(nn.Module):
         self.register_buffer("nothing", torch.zeros(2))
         self.inputs: Inputs = {"reference": (n_freqs, 2), "beam": (n_freqs, 2)}
         parts = {f"block{i}": block for i, block in enumerate(network.blocks)}
-        for part in ("encoder", "decoder"):
-            parts |= {f"{part}_memory{i}": memory for i, memory in getattr(network, f"{part}_memories").items()}
+        parts |= {name: memory for name, (_, memory) in network.memories().items()}
         blocks = {name: part for name, part in parts.items() if isinstance(part, DilatedBlock)}
         memories = {name: part for name, part in parts.items() if isinstance(part, BandMemory)}
         self.unused = {name: parts[name].initial_state(1) for name in parts.keys() - blocks.keys() - memories.keys()}
