@@ -23,7 +23,7 @@ from quietmic.enhance.stft import Stft
 from quietmic.enhance.streamstate import StreamState
 
 _CHUNK_HOPS = 128  # per call of the network: a block of a file is one call, larger ones are hardly faster
-_FEW_HOPS = 3  # one after the other in the graph for one, they take less than together in the graph for any number
+_FEW_HOPS = 4  # one after the other in the graph for one, they take less than together in the graph for any number
 
 
 class Stream:
