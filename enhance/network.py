@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from quietmic.enhance.arrays import Array
 from quietmic.enhance.errors import QuietmicError
+from quietmic.enhance.hashes import hash_once
 from quietmic.enhance.onnxfile import choose_card, read_metadata, read_signature
 
 State = dict[str, Array]
@@ -213,6 +214,15 @@ def load_network(path: Path, sha256: str = "") -> OnnxNetwork:
         QuietmicError: missing, unreadable or without a card.
     """
     return OnnxNetwork(path)
+
+
+def share_network(path: Path) -> OnnxNetwork:
+    """The same for a file as it is now: all that this process enhances by one model shares its network.
+
+    Raises:
+        QuietmicError: as `load_network`.
+    """
+    return load_network(path, hash_once(path))
 
 
 def _open(path: Path, threads: int, spin: bool) -> ort.InferenceSession:

@@ -13,11 +13,12 @@ from quietmic.enhance.arrays import Array, Spectra
 from quietmic.enhance.beamform import Beamformer
 from quietmic.enhance.catalogue import find_model
 from quietmic.enhance.fullband import UpperBand
-from quietmic.enhance.network import Hop, OnnxNetwork
+from quietmic.enhance.limit import limit_attenuation
+from quietmic.enhance.network import Hop, OnnxNetwork, share_network
 from quietmic.enhance.offset import find_onset, initial_offset, remove_offset
 from quietmic.enhance.reference import ReferenceState, initial_reference, update_reference
 from quietmic.enhance.resample import StreamResampler
-from quietmic.enhance.samples import silence_non_finite
+from quietmic.enhance.samples import silence_non_finite, to_float32
 from quietmic.enhance.served import Band, check_served, check_settings
 from quietmic.enhance.stft import Stft
 from quietmic.enhance.streamstate import StreamState
@@ -44,13 +45,9 @@ class Stream:
     """
 
     def __init__(
-        self,
-        network: OnnxNetwork,
-        n_mics: int = 1,
-        sample_rate: int = 16000,
-        attenuation_limit_db: float | None = None,
-        band: Band = "full",
-    ) -> None:
+        self, network: OnnxNetwork, n_mics: int = 1, sample_rate: int = 16000,
+        attenuation_limit_db: float | None = None, band: Band = "full",
+    ) -> None:  # fmt: skip
         """Sets up a stream at its beginning.
 
         Args:
@@ -168,10 +165,7 @@ class Stream:
         """
         if self._state.is_flushed:
             raise ValueError("the stream was flushed: call reset() before the next signal")
-        given = np.asarray(block)
-        if given.size and given.dtype.kind != "f":
-            raise ValueError(f"block of {given.dtype}, but samples are floats in -1..1: divide int16 by 32768")
-        samples = given.astype(np.float32, copy=False)
+        samples = to_float32(np.asarray(block))
         if samples.ndim == 1:
             samples = samples[None]
         if samples.ndim != 2 or len(samples) != self.n_mics:
@@ -274,8 +268,8 @@ class Stream:
         if self._upper and upper:
             index = self._state.reference.index if self._state.reference else 0
             self._upper.shape(enhanced, reference, index, floor, upper)
-            return (1 - floor) * (enhanced - reference)
-        return enhanced if limit_db is None else enhanced + floor * (reference - enhanced)
+            return (enhanced if limit_db is None else limit_attenuation(enhanced, reference, floor)) - reference
+        return enhanced if limit_db is None else limit_attenuation(enhanced, reference, floor)
 
 
 def _to_real(spectra: Spectra) -> Array:
@@ -313,7 +307,8 @@ def open_stream(
             band alone, below 7.6 kHz.
 
     Returns:
-        A stream at its beginning. Each call opens a network of its own, so that streams may run in threads of theirs.
+        A stream at its beginning. All of a process share the network, which stays open, and nothing else: each may run
+        in a thread of its own.
 
     Raises:
         QuietmicError: unknown model, or a number of microphones, a rate, a limit or a band that cannot be served.
@@ -325,6 +320,6 @@ def open_stream(
         >>> sum(map(len, ready)) + len(stream.flush()) == 48000 + stream.delay
         True
     """
-    stream = Stream(OnnxNetwork(find_model(model)), n_mics, sample_rate, attenuation_limit_db, band)
+    stream = Stream(share_network(find_model(model)), n_mics, sample_rate, attenuation_limit_db, band)
     stream.warm_up()
     return stream

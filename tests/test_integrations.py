@@ -12,7 +12,7 @@ import pytest
 
 from quietmic import QuietmicError, open_stream
 from quietmic.enhance.files.audio import read
-from quietmic.integrations.session import Session, shared_network, to_pcm
+from quietmic.integrations.session import Session, to_pcm
 
 ROOT = Path(__file__).resolve().parent.parent
 RATES = (8000, 16000, 22050, 24000, 44100, 48000)
@@ -63,7 +63,7 @@ def test_every_frame_comes_back_as_long_as_it_was(rate: int, passthrough_model: 
 
 def test_sessions_share_a_network_and_nothing_else() -> None:
     """Two callers by turns hear what each would hear alone."""
-    assert shared_network(MODEL) is shared_network(MODEL)
+    assert open_stream(MODEL).network is open_stream(MODEL, sample_rate=48000).network
     first, second = caller(16000, 2).T[:, :, None]
     alone = [Session(MODEL, 16000).process(np.ascontiguousarray(pcm).tobytes()) for pcm in (first, second)]
     sessions = Session(MODEL, 16000), Session(MODEL, 16000)

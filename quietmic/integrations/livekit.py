@@ -2,7 +2,8 @@
 
 from livekit import rtc
 
-from quietmic.integrations.session import Session, shared_network
+from quietmic import open_stream
+from quietmic.integrations.session import Session
 
 
 class QuietmicProcessor(rtc.FrameProcessor[rtc.AudioFrame]):
@@ -26,7 +27,7 @@ class QuietmicProcessor(rtc.FrameProcessor[rtc.AudioFrame]):
         Raises:
             QuietmicError: unknown model.
         """
-        shared_network(model)
+        open_stream(model)
         self.model = model
         self.attenuation_limit_db = attenuation_limit_db
         self._enabled = True

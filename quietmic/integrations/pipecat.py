@@ -3,7 +3,8 @@
 from pipecat.audio.filters.base_audio_filter import BaseAudioFilter
 from pipecat.frames.frames import FilterControlFrame, FilterEnableFrame
 
-from quietmic.integrations.session import Session, shared_network
+from quietmic import open_stream
+from quietmic.integrations.session import Session
 
 
 class QuietmicFilter(BaseAudioFilter):
@@ -27,7 +28,7 @@ class QuietmicFilter(BaseAudioFilter):
         Raises:
             QuietmicError: unknown model.
         """
-        shared_network(model)
+        open_stream(model)
         self.model = model
         self.attenuation_limit_db = attenuation_limit_db
         self.enabled = True

@@ -1,13 +1,12 @@
 """One caller's sound as voice frameworks hand it over: 16-bit samples in, as many enhanced ones out."""
 
-from functools import lru_cache
 from math import ceil
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quietmic import Stream, open_stream
+from quietmic import open_stream
 
 _FULL_SCALE = 32768  # of 16-bit samples
 
@@ -27,10 +26,9 @@ class Session:
         self, model: str, sample_rate: int, n_channels: int = 1, attenuation_limit_db: float | None = None
     ) -> None:
         """Sets up a session at its beginning; arguments and errors are those of `open_stream`."""
-        network = shared_network(model)
         self.sample_rate, self.n_channels = sample_rate, n_channels
-        self._streams = [Stream(network, 1, sample_rate, attenuation_limit_db) for _ in range(n_channels)]
-        stft = network.card.stft
+        self._streams = [open_stream(model, 1, sample_rate, attenuation_limit_db) for _ in range(n_channels)]
+        stft = self._streams[0].network.card.stft
         hop = ceil(stft.hop_length * sample_rate / stft.sample_rate)
         self.lag = self._streams[0].delay + hop
         # The stream holds back less than a hop, so with a hop of silence before it no frame is ever short.
@@ -58,13 +56,3 @@ def to_pcm(samples: NDArray[Any]) -> NDArray[np.int16]:
     """Floats [n_channels, n_samples] of full scale 1 -> 16 bits [n_samples, n_channels], rounded and clipped."""
     scaled = np.rint(np.multiply(samples.T, _FULL_SCALE))
     return np.clip(scaled, -_FULL_SCALE, _FULL_SCALE - 1).astype(np.int16)
-
-
-@lru_cache(maxsize=8)
-def shared_network(model: str) -> Any:
-    """The network of a model, which streams of this process share: it is opened once.
-
-    Raises:
-        QuietmicError: unknown model.
-    """
-    return open_stream(model).network
