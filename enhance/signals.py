@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from quietmic.enhance.arrays import Array
 from quietmic.enhance.catalogue import find_model
-from quietmic.enhance.hashes import hash_once
-from quietmic.enhance.network import load_network
-from quietmic.enhance.served import Band
-from quietmic.enhance.stereo import LinkedStream
+from quietmic.enhance.network import share_network
+from quietmic.enhance.samples import to_float32
+from quietmic.enhance.served import Band, check_served
+from quietmic.enhance.stereo import LISTEN_S, LinkedStream, open_pair
 from quietmic.enhance.stream import Stream
 
 BLOCK_S = 2
@@ -27,6 +27,7 @@ def denoise(
     model: str = "default",
     attenuation_limit_db: float | None = None,
     band: Band = "full",
+    array: bool = True,
 ) -> Array:
     """Speech without its noise and late echo, as long as the input and in time with it.
 
@@ -35,15 +36,18 @@ def denoise(
 
     Args:
         samples: floats, full scale 1: [n_samples] of one microphone, or [n_mics, n_samples] of up to eight
-            microphones that hear the same scene. Two channels that are no array are denoised one by one.
+            microphones that hear the same scene.
         sample_rate: Hz, 8000..192000; other than the model's 16000, the signal is resampled both ways.
         model: name of the catalogue (`list_models`), "default", or the path of an .onnx file.
         attenuation_limit_db: nothing is attenuated by more than this; None for no limit.
         band: "full" cleans what a signal above 16 kHz holds beyond the model's band, too; "narrow" gives the model's
             band alone, below 7.6 kHz.
+        array: several channels are the microphones of one scene and give one channel; with False each comes back
+            denoised, the two of a stereo recording by one mask, so that a voice stays where it stands between them.
 
     Returns:
-        [n_samples] float32; with several microphones the talker as the first of them would hear him.
+        [n_samples] float32; with several microphones the talker as the first of them would hear him. With
+        `array=False` the shape of the input.
 
     Raises:
         ValueError: samples of another shape, or that are no floats.
@@ -60,14 +64,22 @@ def denoise(
         raise ValueError(f"samples of shape {given.shape}, but they are [n_samples] or [n_mics, n_samples]")
     if given.ndim == 2 and given.shape[0] > given.shape[1] > 0:
         raise ValueError(f"samples of shape {given.shape}, but microphones come first: denoise(samples.T, ...)")
-    signal = np.atleast_2d(given)
-    path = find_model(model)
-    stream = Stream(load_network(path, hash_once(path)), len(signal), sample_rate, attenuation_limit_db, band)
-    blocks = cut_blocks(signal, stream.sample_rate)
-    enhanced = np.concatenate([block[0] for block in enhance_signal([stream], blocks)])
-    if stream.non_finite:
-        _logger.warning("%d samples were NaN or infinite and count as silence", stream.non_finite)
-    return enhanced
+    signal = np.atleast_2d(to_float32(given))
+    network, n_mics = share_network(find_model(model)), len(signal) if array else 1
+    check_served(network, n_mics, sample_rate, attenuation_limit_db, band)
+
+    def make() -> Stream:
+        return Stream(network, n_mics, rate, attenuation_limit_db, band)
+
+    rate = int(sample_rate)
+    if len(signal) == 2 and not array:
+        streams = open_pair(make, "auto", cut_blocks(signal[:, : LISTEN_S * rate], rate), rate)[1]
+    else:
+        streams = [make() for _ in range(1 if array else len(signal))]
+    enhanced = np.concatenate([*enhance_signal(streams, cut_blocks(signal, rate))], axis=1)
+    if n_bad := sum(stream.non_finite for stream in streams):
+        _logger.warning("%d samples were NaN or infinite and count as silence", n_bad)
+    return enhanced[0] if array or given.ndim == 1 else enhanced
 
 
 def cut_blocks(signal: Array, sample_rate: int) -> Iterable[Array]:

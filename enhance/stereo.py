@@ -4,7 +4,7 @@ Enhanced one by one, the channels get masks that differ by chance, and what was 
 the mean of both, and the gain that it puts on each frequency of the mean is put on both.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -17,6 +17,12 @@ from quietmic.enhance.stream import Stream
 
 LINK_COHERENCE = 0.2
 """Channels more alike than this carry one scene; see `measure_likeness`."""
+
+STEREO = ("auto", "linked", "separate")
+"""What may be done with two channels that are no array."""
+
+LISTEN_S = 30
+"""Seconds of a recording that are heard before it is known whether its channels carry one scene."""
 
 _HOP_S = 0.016
 _LARGEST_GAIN = 2.0  # where the mean nearly cancels, the quotient says little
@@ -131,6 +137,26 @@ class LinkedStream:
         gain = _find_gain(clean, mean, _CANCELLED * (np.abs(left) ** 2 + np.abs(right) ** 2))
         both = [self._stft.synthesise(gain * x, s) for x, s in zip((left, right), self._synthesis, strict=True)]
         return np.stack(both)
+
+
+def open_pair(
+    make_stream: Callable[[], Stream], stereo: str, heard: Iterable[Array], sample_rate: int
+) -> tuple[str, list[Stream | LinkedStream]]:
+    """Streams for two channels that are no array, at their beginning.
+
+    Args:
+        make_stream: gives a fresh stream of one microphone.
+        stereo: one of `STEREO`.
+        heard: the first blocks [2, n_samples], by which it is told whether the two carry one scene.
+        sample_rate: Hz.
+
+    Returns:
+        "linked" and one stream for both, or "separate" and one for each.
+    """
+    coherence, polarity = measure_likeness(heard, sample_rate)
+    if stereo == "linked" or (stereo == "auto" and coherence > LINK_COHERENCE):
+        return "linked", [LinkedStream(make_stream(), polarity)]
+    return "separate", [make_stream(), make_stream()]
 
 
 def _find_gain(clean: Spectra, mean: Spectra, least: Array) -> Spectra:

@@ -10,6 +10,7 @@ from make_models import make_gain
 from test_offset import voice
 
 from quietmic import QuietmicError, cli, denoise_file
+from quietmic import denoise as denoise_array
 from quietmic.enhance.files.audio import read, write
 from quietmic.enhance.network import OnnxNetwork
 from quietmic.enhance.signals import enhance_signal
@@ -166,6 +167,25 @@ def test_from_python(tmp_path: Path, passthrough_model: Path) -> None:
         assert denoise_file(tmp_path / "a.wav", target, str(passthrough_model), stereo=stereo) == []
     with pytest.raises(QuietmicError, match="one of auto, linked, separate"):
         denoise_file(tmp_path / "a.wav", tmp_path / "x.wav", str(passthrough_model), stereo="both")
+
+
+def test_an_array_of_two_channels_comes_back_as_a_file_of_them_does(
+    tmp_path: Path, denoise: Callable[..., tuple[np.ndarray, str]]
+) -> None:
+    """One by one, which the page told to do, a voice wandered between them."""
+    for samples, stereo in ((panned(), "linked"), (call(), "separate")):
+        of_file, done = denoise(samples)
+        found = denoise_array(read(tmp_path / "a.wav")[0], RATE, "tcn-tiny", array=False)
+        assert done == stereo
+        assert np.abs(found - of_file).max() < 2**-15 + 1e-6
+    three = np.vstack([panned(), panned()[:1]]).astype(np.float64)
+    found = denoise_array(three, RATE, "tcn-tiny", array=False)
+    assert np.array_equal(found[0], denoise_array(three[0], RATE, "tcn-tiny"))
+    assert found.shape == three.shape
+    with pytest.raises(ValueError, match="samples are floats"):
+        denoise_array((1000 * panned()).astype(np.int16), RATE, array=False)
+    with pytest.raises(QuietmicError, match="rate"):
+        denoise_array(panned(), 100, array=False)
 
 
 @pytest.mark.parametrize("offsets", [(0.2, -0.2), (0.1, 0.3), (0.2, 0.0)])

@@ -21,14 +21,10 @@ from quietmic.enhance.files.writer import AudioWriter
 from quietmic.enhance.network import OnnxNetwork, load_network
 from quietmic.enhance.served import Band
 from quietmic.enhance.signals import BLOCK_S, enhance_signal
-from quietmic.enhance.stereo import LINK_COHERENCE, LinkedStream, measure_likeness
+from quietmic.enhance.stereo import LISTEN_S, LinkedStream, open_pair
 from quietmic.enhance.stream import Stream
 
-STEREO = ("auto", "linked", "separate")
-"""What may be done with two channels that are no array."""
-
-_LISTEN_S = 30  # of a file, before it is known whether its channels carry one scene
-_LISTEN_TO_PIPE_S = 3  # the same where somebody waits for the output
+_LISTEN_TO_PIPE_S = 3  # in place of LISTEN_S where somebody waits for the output
 _PIPE_BLOCK_S = 1  # there, too
 
 
@@ -42,7 +38,7 @@ class Options:
         array: the channels are the microphones of one scene and give one output channel.
         attenuation_limit_db: nothing is attenuated by more than this; None for no limit.
         sha256: of the model, by which another machine finds its own copy; "" to take the path as it is.
-        stereo: one of STEREO: one mask for both of two channels, one for each, or as their likeness says.
+        stereo: one of `stereo.STEREO`: one mask for both of two channels, one for each, or as their likeness says.
         raw: rate and channels of standard input without a header; None for WAV.
         band: see `open_stream`.
     """
@@ -157,16 +153,11 @@ def _open_pair(
     def make_stream() -> Stream:
         return Stream(network, 1, reader.info.sample_rate, options.attenuation_limit_db, options.band)
 
-    if options.stereo == "separate":
-        return "separate", [make_stream(), make_stream()], blocks
     coming = iter(blocks)
-    listen_s = _LISTEN_TO_PIPE_S if isinstance(reader.path, Pipe) else _LISTEN_S
-    heard = list(islice(coming, listen_s // _block_s(reader)))
-    coherence, polarity = measure_likeness(heard, reader.info.sample_rate)
-    every = chain(_used_up(heard), coming)
-    if options.stereo == "linked" or coherence > LINK_COHERENCE:
-        return "linked", [LinkedStream(make_stream(), polarity)], every
-    return "separate", [make_stream(), make_stream()], every
+    listen_s = _LISTEN_TO_PIPE_S if isinstance(reader.path, Pipe) else LISTEN_S
+    heard = [] if options.stereo == "separate" else list(islice(coming, listen_s // _block_s(reader)))
+    how, streams = open_pair(make_stream, options.stereo, heard, reader.info.sample_rate)
+    return how, streams, chain(_used_up(heard), coming)
 
 
 def _block_s(reader: AudioReader) -> int:

@@ -5,11 +5,12 @@ from pathlib import Path
 
 from quietmic.enhance.catalogue import find_model
 from quietmic.enhance.errors import QuietmicError
-from quietmic.enhance.files.batch import STEREO, Options
+from quietmic.enhance.files.batch import Options
 from quietmic.enhance.files.formats import check_extension
 from quietmic.enhance.files.run import BatchOptions, plan_batch, run_batch
 from quietmic.enhance.files.storage import find_location
 from quietmic.enhance.served import Band
+from quietmic.enhance.stereo import STEREO
 
 _logger = logging.getLogger(__name__)
 
