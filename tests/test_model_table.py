@@ -16,15 +16,17 @@ def entry() -> ModelEntry:
     return next(entry for entry in list_models() if entry.is_default)
 
 
-def quality(entry: ModelEntry, **peers: tuple[float, float]) -> dict:
-    """What `evaluate --json` writes of peers, label -> (SI-SDR, PESQ), on the scenes of a model's card."""
+def quality(entry: ModelEntry, **peers: tuple[float, float, float | None]) -> dict:
+    """What `evaluate --json` writes of peers, label -> (SI-SDR, PESQ, OVRL), on the scenes of a model's card."""
     noisy = entry.card.metrics["noisy"]
-    means = {"noisy": (noisy["si_sdr"], noisy["pesq_wb"]), **peers}
+    means = {"noisy": (noisy["si_sdr"], noisy["pesq_wb"], noisy["ovrl"]), **peers}
     return {
         "systems": [{"label": label, "kind": "peer", "bytes": 2_000_000} for label in peers],
         "summary": {
-            label: {"si_sdr": {"mean": si_sdr, "n": 60}, "pesq_wb": {"mean": pesq, "n": 60}}
-            for label, (si_sdr, pesq) in means.items()
+            label: {
+                name: {"mean": mean, "n": 60} for name, mean in zip(("si_sdr", "pesq_wb", "ovrl"), each, strict=True)
+            }
+            for label, each in means.items()
         },
     }
 
@@ -35,17 +37,25 @@ def speed(**rtf: float) -> dict:
 
 
 def test_the_best_other_is_the_one_of_the_highest_pesq(entry: ModelEntry) -> None:
-    text = compared_markdown([entry], quality(entry, a=(5.0, 1.7), b=(6.0, 1.5)), speed(a=0.25))
+    others = quality(entry, a=(5.0, 1.7, 2.1), b=(6.0, 1.5, None), c=(4.0, 1.4, 2.3))
+    timed = speed(a=0.25)
+    text = compared_markdown([entry], others, timed)
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
     metrics = entry.card.metrics["1_mics"]
-    figures = [f"{metrics['si_sdr']:.2f}", f"{metrics['pesq_wb']:.2f}", f"{entry.path.stat().st_size / 1e6:.1f}"]
-    assert rows[2] == [f"{entry.name} (default)", *figures, "not measured"]
-    assert rows[3] == ["a, best of 2 others", "5.00", "1.70", "2.0", "0.250"]
-    assert "6.00 dB (b)" in text and "a processor" in text
+    figures = [f"{metrics[name]:.2f}" for name in ("si_sdr", "pesq_wb", "ovrl")]
+    assert rows[2] == [f"{entry.name} (default)", *figures, f"{entry.path.stat().st_size / 1e6:.1f}", "not measured"]
+    assert rows[3] == ["a, best of 3 others", "5.00", "1.70", "2.10", "2.0", "0.250"]
+    told = " ".join(text.split())
+    assert "6.00 dB (b)" in told and "OVRL 2.30 (c)" in told and "a processor" in told
+    assert "48 kHz" not in told
+    timed["systems"].append({"label": entry.name, "rtf_live": 0.1, "full_band_hop_ms": 4.0, "hop_duration_ms": 16.0})
+    assert f"at 48 kHz, with the whole band, {entry.name} takes 0.250" in " ".join(
+        compared_markdown([entry], others, timed).split()
+    )
 
 
 def test_figures_of_other_scenes_are_refused(entry: ModelEntry) -> None:
-    other = quality(entry, a=(5.0, 1.7))
+    other = quality(entry, a=(5.0, 1.7, 2.1))
     other["summary"]["noisy"]["si_sdr"]["mean"] += 0.5
     with pytest.raises(QuietmicError, match="different scenes"):
         compared_markdown([entry], other, speed())

@@ -59,6 +59,7 @@ def _cost_table(models: list[dict[str, Any]]) -> Table:
             _number(model["peak_memory_bytes"], 1, 1e-6),
             _number(model["memory_before_bytes"], 1, 1e-6),
             _number(model["algorithmic_delay_ms"], 1),
+            _number(model.get("full_band_hop_ms"), 3),
             _number(model.get("upper_band_ms"), 3),
             _number(model.get("beamformer_ms"), 3),
         ]
@@ -66,7 +67,7 @@ def _cost_table(models: list[dict[str, Any]]) -> Table:
     ]
     headings = [
         "", "M parameters", "MMAC/s", "file MB", "load ms", "peak memory MB", "of it before loading MB",
-        "algorithmic delay ms", "a hop above 8 kHz ms", "beamformer ms",
+        "algorithmic delay ms", "a hop at 48 kHz ms", "of it above 8 kHz ms", "beamformer ms",
     ]  # fmt: skip
     return Table("Cost of a model", headings, rows)
 

@@ -1,5 +1,6 @@
 """Tables of the shipped models as Markdown, and their places in README and docs/."""
 
+import math
 from pathlib import Path
 from textwrap import fill
 from typing import Any
@@ -10,7 +11,8 @@ from quietmic.enhance.measure.systems import NOISY
 from quietmic.enhance.measure.tables import MISSING, format_figure
 
 COLUMNS = ("model", "parameters", "MMAC/s", "MB", "microphones", "SI-SDR", "PESQ-WB", "STOI", "OVRL")
-COMPARED_COLUMNS = ("", "SI-SDR dB", "PESQ-WB", "MB", "RTF")
+COMPARED_COLUMNS = ("", "SI-SDR dB", "PESQ-WB", "OVRL", "MB", "RTF")
+HIGHEST = ("pesq_wb", "si_sdr", "ovrl")  # what a row or the text names the best of the others by
 SAME_NOISY_DB = 0.01  # equal scenes made on different processors differ in their last bits
 
 
@@ -30,7 +32,7 @@ def models_markdown(entries: list[ModelEntry]) -> str:
 def compared_markdown(entries: list[ModelEntry], quality: dict[str, Any], speed: dict[str, Any]) -> str:
     """Models beside the best of the other denoisers, with one microphone, and what the figures stand for.
 
-    The best is the one of the highest PESQ-WB; the text below the table names the one of the highest SI-SDR too.
+    The best is the one of the highest PESQ-WB; the text below the table names those of the highest SI-SDR and OVRL too.
 
     Args:
         entries: models in the order of the rows; their quality comes from their cards.
@@ -51,19 +53,35 @@ def compared_markdown(entries: list[ModelEntry], quality: dict[str, Any], speed:
         if abs(metrics[NOISY]["si_sdr"] - means[NOISY]["si_sdr"]) > SAME_NOISY_DB:
             raise QuietmicError(f"{entry.name} and the other denoisers were measured on different scenes")
         rows.append([_title(entry), *_quality(metrics["1_mics"]), _megabytes(entry), _rtf(rtf.get(entry.name))])
-    best, truest = (max(peers, key=lambda label: means[label][name]) for name in ("pesq_wb", "si_sdr"))
+    best, truest, cleanest = (_highest(name, {label: means[label] for label in peers}) for name in HIGHEST)
     size = peers[best]["bytes"]
     title = f"{best}, best of {len(peers)} others"
     rows.append([title, *_quality(means[best]), f"{size / 1e6:.1f}" if size else MISSING, _rtf(rtf.get(best))])
     n_scenes = quality["summary"][NOISY]["si_sdr"]["n"]
-    before, most = _quality(means[NOISY]), _quality(means[truest])[0]
-    cpu = speed["machine"]["cpu"]
+    before = _quality(means[NOISY])
     text = (
-        f"Means over {n_scenes} simulated scenes, one microphone; the noisy input has {before[0]} dB and {before[1]}. "
-        "The best of the others is the one of the highest PESQ-WB; the highest SI-SDR of them is "
-        f"{most} dB ({truest}). RTF is the share of one core ({cpu}) that live use takes."
+        f"Means over {n_scenes} simulated scenes, one microphone; the noisy input has {before[0]} dB, {before[1]} and "
+        f"{before[2]}. The scenes are made as those of training are, of other talkers, noises and rooms; the others "
+        "learned from other data. The best of them is the one of the highest PESQ-WB; their highest SI-SDR is "
+        f"{_quality(means[truest])[0]} dB ({truest}), their highest OVRL {_quality(means[cleanest])[2]} ({cleanest}). "
+        f"RTF is the share of one core ({speed['machine']['cpu']}) that live use takes at 16 kHz"
+        f"{_at_full_band(entries, speed)}."
     )
     return f"{_table(COMPARED_COLUMNS, rows)}\n\n{fill(text, 120)}"
+
+
+def _highest(name: str, means: dict[str, dict[str, Any]]) -> str:
+    """The system of the highest mean of a measure; any, where none has it."""
+    return max(means, key=lambda label: -math.inf if means[label].get(name) is None else means[label][name])
+
+
+def _at_full_band(entries: list[ModelEntry], speed: dict[str, Any]) -> str:
+    """What the default model takes at 48 kHz, if it was measured."""
+    (name,) = [entry.name for entry in entries if entry.is_default] or [""]
+    timed: dict[str, Any] = next((system for system in speed["systems"] if system["label"] == name), {})
+    if not (ms := timed.get("full_band_hop_ms")):
+        return ""
+    return f"; at 48 kHz, with the whole band, {name} takes {_rtf(ms / timed['hop_duration_ms'])}"
 
 
 def write_into(page: Path, name: str, text: str, command: str = "python tools/write_docs.py") -> None:
@@ -95,7 +113,10 @@ def _megabytes(entry: ModelEntry) -> str:
 
 
 def _quality(means: dict[str, Any]) -> list[str]:
-    return [format_figure(means["si_sdr"], "si_sdr"), f"{means['pesq_wb']:.2f}"]
+    ovrl = means.get("ovrl")
+    return [
+        format_figure(means["si_sdr"], "si_sdr"), f"{means['pesq_wb']:.2f}", MISSING if ovrl is None else f"{ovrl:.2f}",
+    ]  # fmt: skip
 
 
 def _rtf(value: float | None) -> str:
