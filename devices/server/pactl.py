@@ -30,14 +30,28 @@ def environment() -> dict[str, str]:
     return dict(os.environ, LC_ALL="C.UTF-8")
 
 
+def check_system() -> None:
+    """Refuses systems whose programs share their sound by other ways.
+
+    Raises:
+        NoServer: this is not Linux.
+    """
+    if not sys.platform.startswith("linux"):
+        raise NoServer(
+            "this needs PulseAudio or PipeWire, the sound servers of Linux; on Windows and macOS play into a loopback "
+            "device, such as VB-CABLE or BlackHole, and choose that as the microphone in the meeting program"
+        )
+
+
 def pactl(*arguments: str) -> str:
     """Output of one `pactl` command.
 
     Raises:
-        NoServer: pactl is missing, or no server answers.
+        NoServer: this is not Linux, pactl is missing, or no server answers.
         QuietmicError: the server refuses.
     """
-    if not sys.platform.startswith("linux") or shutil.which("pactl") is None:
+    check_system()
+    if shutil.which("pactl") is None:
         raise NoServer("this needs a sound server and its tool pactl: apt-get install pulseaudio-utils")
     try:
         result = subprocess.run(

@@ -6,19 +6,26 @@ when the server dies, the tool ends and the pipe with it. Measured against ALSA'
 """
 
 import contextlib
-import fcntl
 import os
 import re
 import subprocess
-import termios
 import time
 from abc import ABC, abstractmethod
+from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quietmic.devices.server.pactl import environment
+from quietmic.devices.server.pactl import check_system, environment
 from quietmic.enhance.errors import QuietmicError
+
+fcntl: ModuleType | None
+termios: ModuleType | None
+try:
+    import fcntl
+    import termios
+except ImportError:  # Windows, where a live run has no pipe, but this module among its own
+    fcntl = termios = None
 
 _SAMPLE_BYTES = 2
 _PIPE_BYTES = 1 << 20  # 32 s of one channel at 16 kHz; the worker drops what is too late long before
@@ -46,7 +53,11 @@ class Pipe(ABC):
             n_channels: channels of every block.
             channel_map: their positions.
             latency_s: buffering asked of the server.
+
+        Raises:
+            NoServer: this is not Linux.
         """
+        check_system()
         self.n_channels = n_channels
         self._sample_rate, self._asked_s = sample_rate, latency_s
         self._n_moved = 0  # samples that went through our hands
@@ -81,6 +92,7 @@ class Pipe(ABC):
         self._pipe, self._errors = pipe.fileno(), self._process.stderr.fileno()
         os.set_blocking(self._errors, False)
         os.set_blocking(self._pipe, False)
+        assert fcntl
         with contextlib.suppress(OSError):  # a limit on pipes: it stays at 64 KiB
             fcntl.fcntl(self._pipe, _SET_PIPE_SIZE, _PIPE_BYTES)
         self._said = ""
@@ -132,6 +144,7 @@ class Pipe(ABC):
         return fill
 
     def _waiting(self) -> int:
+        assert fcntl and termios
         buffer = bytearray(4)
         try:
             fcntl.ioctl(self._pipe, termios.FIONREAD, buffer)
