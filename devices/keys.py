@@ -5,6 +5,8 @@ import sys
 from types import TracebackType
 from typing import Any
 
+_FIRST_HALVES = "\0\xe0"  # of arrows and function keys on Windows; the other half of F3 is a "="
+
 
 class Keys:
     """Reads keys while its context is open; gives none where standard input is no terminal."""
@@ -32,7 +34,11 @@ class Keys:
 
             keys = ""
             while msvcrt.kbhit():
-                keys += msvcrt.getwch()
+                key = msvcrt.getwch()
+                if key not in _FIRST_HALVES:
+                    keys += key
+                elif msvcrt.kbhit():
+                    msvcrt.getwch()
             return keys
         import os
         import select

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from test_layers import MODULES
 
+from quietmic.devices.keys import Keys
 from quietmic.devices.server.pactl import NoServer, pactl
 from quietmic.devices.server.pipes import Capture, Playback
 
@@ -131,3 +132,30 @@ def test_a_pipe_of_the_sound_server_says_where_there_is_one(
         tool("microphone", 16000, 1, "mono", 0.02)
     with pytest.raises(NoServer, match="the sound servers of Linux"):
         pactl("info")
+
+
+class Console:
+    """The module msvcrt, and the terminal, with keys that a person has pressed."""
+
+    def __init__(self, pressed: str) -> None:
+        self.pressed = pressed
+
+    def isatty(self) -> bool:
+        return True
+
+    def kbhit(self) -> bool:
+        return bool(self.pressed)
+
+    def getwch(self) -> str:
+        key, self.pressed = self.pressed[0], self.pressed[1:]
+        return key
+
+
+def test_arrows_and_function_keys_are_no_letters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """F3 comes as a zero and "=", which moved the attenuation limit; Alt and F10 as a zero and "q", which ended it."""
+    console = Console("b\0=\xe0Km\0q+\xe0")
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(sys, "stdin", console)
+    monkeypatch.setitem(sys.modules, "msvcrt", console)
+    with Keys() as keys:
+        assert [keys.read(), keys.read()] == ["bm+", ""]
