@@ -7,6 +7,7 @@ library, one that is ended in the middle of a result leaves a reader that waits 
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,6 +29,7 @@ BEFORE_END: list[Callable[[], None]] = []
 """What a worker does when it is ended in the middle of its work, such as removing half a file."""
 
 _END_S = 5  # after which workers that do not end are killed
+_MOST_ON_WINDOWS = 60  # it waits for 63 things at a time
 
 
 @dataclass(frozen=True)
@@ -45,10 +47,11 @@ def run_in_processes(
     Args:
         function: of a module, so that it travels by its name; what it raises is raised here.
         jobs: plain data, taken one by one as workers are free for them.
-        n_workers: processes.
+        n_workers: processes; no more than 60 of them on Windows.
         method: how they are started, as in "spawn"; None for what is usual on this system.
     """
     waiting = iter(jobs)
+    n_workers = min(n_workers, _MOST_ON_WINDOWS) if sys.platform == "win32" else n_workers
     context = multiprocessing.get_context(method)
     workers: list[_Worker[J, R]] = []
     try:

@@ -16,6 +16,7 @@ from test_layers import MODULES
 from quietmic.devices.keys import Keys
 from quietmic.devices.server.pactl import NoServer, pactl
 from quietmic.devices.server.pipes import Capture, Playback
+from quietmic.enhance.processes import run_in_processes
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -159,3 +160,14 @@ def test_arrows_and_function_keys_are_no_letters(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "msvcrt", console)
     with Keys() as keys:
         assert [keys.read(), keys.read()] == ["bm+", ""]
+
+
+def own_number(job: int) -> int:
+    return os.getpid()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere so many take long to start")
+def test_no_more_processes_than_can_be_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows waits for 63 things at most: `--jobs 64` failed there."""
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert len({process for _, process in run_in_processes(own_number, range(80), 80, "fork")}) < 64
