@@ -9,14 +9,19 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
 
 import pytest
 from test_layers import MODULES
 
+from quietmic.devices.board import find_board
 from quietmic.devices.keys import Keys
 from quietmic.devices.server.pactl import NoServer, pactl
 from quietmic.devices.server.pipes import Capture, Playback
 from quietmic.enhance.processes import run_in_processes
+from quietmic.panel.desk import Desk
+from quietmic.panel.orders import LiveWish
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -171,3 +176,24 @@ def test_no_more_processes_than_can_be_waited_for(monkeypatch: pytest.MonkeyPatc
     """Windows waits for 63 things at most: `--jobs 64` failed there."""
     monkeypatch.setattr(sys, "platform", "win32")
     assert len({process for _, process in run_in_processes(own_number, range(80), 80, "fork")}) < 64
+
+
+def test_the_panel_hears_of_an_interrupt_while_nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows tells a thread that waits without end of no Ctrl-C: the panel could not be ended by it."""
+
+    class Orders(SimpleQueue[Any]):
+        """Orders that come after an interrupt, of which one hears between two waits."""
+
+        n_waits = 0
+
+        def get(self, block: bool = True, timeout: float | None = None) -> Any:
+            assert timeout is not None
+            self.n_waits += 1
+            if self.n_waits == 3:
+                raise KeyboardInterrupt
+            raise Empty
+
+    monkeypatch.setattr("quietmic.panel.desk.SimpleQueue", Orders)
+    desk = Desk(find_board("desktop"), lambda model, preferred: [], LiveWish(), begins=False)
+    with pytest.raises(KeyboardInterrupt):
+        desk.run()

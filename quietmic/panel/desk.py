@@ -25,6 +25,7 @@ from quietmic.panel.orders import LiveWish, live_wish, steering_words
 logger = logging.getLogger(__name__)
 
 _EVERY_S = 1 / 16  # of the meters
+_LISTEN_S = 0.25  # for an order: a thread that waits hears of no Ctrl-C on Windows
 
 OpenCandidates = Callable[[str | None, str], Sequence[Candidate]]
 """Models for a live run, the wanted one first: (name or None, the board's own) -> candidates."""
@@ -121,7 +122,8 @@ class Desk:
         """Runs one session after the other until it is interrupted or closed."""
         while not self._is_over:
             if self._next is None:
-                self._take(self._orders.get())
+                with contextlib.suppress(Empty):
+                    self._take(self._orders.get(timeout=_LISTEN_S))
             else:
                 wish, self._next = self._next, None
                 self._run_session(wish)
