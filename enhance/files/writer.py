@@ -10,6 +10,7 @@ import soundfile
 
 from quietmic.enhance.arrays import Array
 from quietmic.enhance.errors import QuietmicError, reason_of
+from quietmic.enhance.files import rf64
 from quietmic.enhance.files.bitrate import writing_options
 from quietmic.enhance.files.formats import choose_format
 from quietmic.enhance.files.info import AudioInfo
@@ -18,8 +19,8 @@ from quietmic.enhance.files.parts import PartFile
 from quietmic.enhance.files.storage import Location
 from quietmic.enhance.files.tags import COMMON_TAGS, copy_tags, goes_as_chunks, write_count_of_fact
 
-_WAV_LIMIT = (1 << 32) - (1 << 20)  # bytes of sound; a WAV header cannot count further, RF64 can
-_BYTES = {"PCM_S8": 1, "PCM_U8": 1, "ULAW": 1, "ALAW": 1, "PCM_16": 2, "PCM_24": 3, "DOUBLE": 8}  # of a sample; else 4
+_BYTES = {"PCM_S8": 1, "PCM_U8": 1, "ULAW": 1, "ALAW": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4,
+          "DOUBLE": 8}  # fmt: skip  # of a sample; others are compressed
 
 
 class _Sink:
@@ -74,6 +75,7 @@ class AudioWriter:
         self.notes: list[str] = []
         self._tags_of = tags_of
         self._format, self._subtype = choose_format(self.path, like, subtype)
+        self._named = self._format  # what the name stands for
         self._format = choose_wav(self._format, self._subtype, n_channels, like)
         self._source_format, self._n_pictures = (like.format, like.n_pictures) if like else ("", 0)
         options = writing_options(self._format, self._subtype, sample_rate, like) if like else {}
@@ -90,7 +92,8 @@ class AudioWriter:
             raise QuietmicError(
                 f"{path}: cannot write {what} with {n_channels} channels at {sample_rate} Hz"
             ) from error
-        if like and not goes_as_chunks(like.format, self._format):
+        self._frame_bytes = n_channels * _BYTES.get(self._file.subtype, 0)
+        if like and not goes_as_chunks(like.format, self._named):
             self._set_tags(like.tags)
 
     def _set_tags(self, tags: Mapping[str, str]) -> None:
@@ -150,14 +153,25 @@ class AudioWriter:
             write_count_of_fact(self._part.file, self._n_written)
             if self._tags_of is not None:
                 told = self._source_format, self._n_pictures
-                self.notes += copy_tags(self._tags_of, *told, self._part.file, self._format)
+                self.notes += copy_tags(self._tags_of, *told, self._part.file, self._named)
+            if self._format != self._named:
+                rf64.make_plain(self._part.file, keeps_places=self._named == "WAVEX")
             self._part.file.flush()
             n_there = self._count()
         except (*LibraryError, OSError) as error:
             raise self._failure(error) from error
         if n_there < self._n_written:
-            raise QuietmicError(f"{self.path}: only {n_there} of {self._n_written} samples came onto the disk")
+            self._weigh(n_there)
         self._part.commit()
+
+    def _weigh(self, n_counted: int) -> None:
+        """Where the header counts too few samples: hours of sound that lie on the disk are kept, and that is told."""
+        if not self._frame_bytes or self._part.file.seek(0, 2) < self._n_written * self._frame_bytes:
+            raise QuietmicError(f"{self.path}: only {n_counted} of {self._n_written} samples came onto the disk")
+        self.notes.append(
+            f"all {self._n_written} samples are in the file, but {self._named} cannot count so many: programs find "
+            f"{n_counted} of them; FLAC, CAF and W64 can"
+        )
 
     def _count(self) -> int:
         """Samples that lie on the disk; of an empty FLAC not even a header does."""
@@ -174,10 +188,11 @@ class AudioWriter:
 
 
 def choose_wav(file_format: str, subtype: str | None, n_channels: int, like: AudioInfo | None) -> str:
-    """The same format, or RF64 in place of WAV where as many samples as those of `like` are too many for it."""
-    sample_bytes = _BYTES.get(subtype or "PCM_16", 4)
-    is_too_long = like is not None and like.n_samples * n_channels * sample_bytes > _WAV_LIMIT
-    return "RF64" if is_too_long and file_format in ("WAV", "WAVEX") else file_format
+    """The same format, or RF64 in place of WAV where the samples of `like` are too many for it, or nobody knows."""
+    if like is None or file_format not in ("WAV", "WAVEX") or not soundfile.check_format("RF64", subtype or "PCM_16"):
+        return file_format
+    is_too_long = like.n_samples * n_channels * _BYTES.get(subtype or "PCM_16", 4) > rf64.WAV_LIMIT
+    return "RF64" if is_too_long or not like.is_counted else file_format
 
 
 def open_flac(stream: BinaryIO, n_channels: int, sample_rate: int) -> soundfile.SoundFile:
