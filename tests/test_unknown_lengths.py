@@ -1,5 +1,7 @@
 """Hours of sound that nobody counted ahead: they are whole, and what fits into a plain WAV is one."""
 
+import os
+import signal
 import struct
 import subprocess
 import sys
@@ -12,9 +14,11 @@ import pytest
 import soundfile
 from test_tags import BEXT, add_chunks, chunk, chunks_of
 
+from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.files import rf64
 from quietmic.enhance.files.audio import AudioWriter, read, write
 from quietmic.enhance.files.info import AudioInfo
+from quietmic.enhance.files.parts import remove_parts
 
 ROOT = Path(__file__).resolve().parent.parent
 RATE, N = 16000, 4001
@@ -127,3 +131,51 @@ def test_a_header_that_cannot_count_so_many_samples_costs_none(tmp_path: Path) -
     (note,) = writer.notes
     assert f"all {n_samples} samples are in the file, but SDS cannot count so many" in note
     assert (tmp_path / "a.sds").stat().st_size > 2 * n_samples
+
+
+def test_a_source_that_is_gone_at_the_end_costs_its_tags(tmp_path: Path) -> None:
+    """A file that was moved away while it was enhanced left nothing."""
+    for name in ("a.wav", "b.flac"):
+        write(tmp_path / name, sound(), RATE)
+        info = replace(UNKNOWN, format=name[2:].upper(), is_counted=True)
+        with AudioWriter(tmp_path / f"out-{name}", 1, RATE, info, tags_of=tmp_path / name) as writer:
+            writer.write(sound())
+            (tmp_path / name).unlink()
+        assert writer.notes == [f"tags left out: {tmp_path / name}: no such file or directory"]
+        assert read(tmp_path / f"out-{name}")[0].shape == (1, N)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="limits as Unix has them")
+def test_a_disk_without_room_for_tags_keeps_the_sound(tmp_path: Path, passthrough_model: Path) -> None:
+    import resource
+
+    write(tmp_path / "a.wav", sound(), RATE)
+    n_bytes = (tmp_path / "a.wav").stat().st_size
+    add_chunks(tmp_path / "a.wav", chunk(b"iXML", b"x" * 100_000))
+
+    def limited() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes + 5000, n_bytes + 5000))
+
+    command = [sys.executable, "app.py", "denoise", str(tmp_path / "a.wav"), "-o", str(tmp_path / "b.wav")]
+    done = subprocess.run(
+        [*command, "--model", str(passthrough_model)], cwd=ROOT, capture_output=True, text=True, preexec_fn=limited
+    )
+    assert "warning" in done.stdout and "tags left out: file too large" in done.stdout, done.stderr
+    assert (tmp_path / "b.wav").stat().st_size == n_bytes
+    assert read(tmp_path / "b.wav")[0].shape == (1, N)
+
+
+def test_a_name_that_is_taken_meanwhile_costs_no_sound(tmp_path: Path) -> None:
+    """As where a player on Windows holds the old file open: the new one, hours of work, was removed."""
+    target = tmp_path / "a.wav"
+    with (
+        pytest.raises(QuietmicError, match=r"a\.wav: cannot be written: .*; all of it is in ") as told,
+        AudioWriter(target, 1, RATE, UNKNOWN) as writer,
+    ):
+        writer.write(sound())
+        target.mkdir()
+    remove_parts(target)
+    kept = Path(str(told.value).rpartition(" is in ")[2])
+    assert sorted(os.listdir(tmp_path)) == sorted(["a.wav", kept.name])
+    assert read(kept)[0].shape == (1, N)

@@ -53,10 +53,21 @@ class PartFile:
                 fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def commit(self) -> None:
-        """Gives the whole file its final name."""
+        """Gives the whole file its final name.
+
+        Raises:
+            QuietmicError: it cannot have it, as where a folder has or another program holds it; it has another then.
+        """
         self.file.close()
-        self.path.replace(self._target)
-        _OPEN.discard(self.path)
+        try:
+            self.path.replace(self._target)
+        except OSError as error:
+            kept = self.path.with_name(self.path.name[1:])  # which the next run does not take for left behind
+            self.path.replace(kept)
+            reason = f"cannot be written: {reason_of(error)}; all of it is in {kept}"
+            raise QuietmicError(f"{self._target}: {reason}") from error
+        finally:
+            _OPEN.discard(self.path)
 
     def discard(self) -> None:
         """Removes the file, as after an error."""

@@ -7,6 +7,7 @@ pictures, go over between files of one kind where mutagen is installed (the extr
 from contextlib import suppress
 from typing import IO, Any
 
+from quietmic.enhance.errors import QuietmicError, reason_of, told
 from quietmic.enhance.files.chunks import ORDERS, SOUND, Chunk, walk
 from quietmic.enhance.files.pictures import carry_pictures, written_whole
 from quietmic.enhance.files.storage import Location, Url, stamp
@@ -48,12 +49,19 @@ def copy_tags(
         target_format: as libsndfile calls it.
 
     Returns:
-        Sentences on what could not go over.
+        Sentences on what could not go over; the sound is as it was.
+
+    Raises:
+        OSError: the target cannot be written, and may be damaged.
     """
-    with source.open() if isinstance(source, Url) else source.open("rb") as stream:
+    try:
+        n_bytes = stamp(source)[0]
+        stream = source.open() if isinstance(source, Url) else source.open("rb")
+    except (OSError, QuietmicError) as error:  # it was there when the work began
+        return [f"tags left out: {told(error)}"]
+    with stream:
         if goes_as_chunks(source_format, target_format):
-            _copy_chunks(stream, stamp(source)[0], target)
-            return []
+            return _append_chunks(stream, n_bytes, target)
         if source_format != target_format or source_format not in _WITH_TAGS:
             notes = find_lost_tags(source, source_format, target_format)
             return notes + carry_pictures(stream, n_pictures, target, target_format)
@@ -81,6 +89,17 @@ def _lost_chunks(stream: IO[bytes], n_bytes: int, target_format: str) -> list[st
     return [f"left out, since {target_format} has no place for it: {names}"] if names else []
 
 
+def _append_chunks(stream: IO[bytes], n_bytes: int, target: IO[bytes]) -> list[str]:
+    """A sentence where the disk has no room for them: the sound in front of them is whole."""
+    end = target.seek(0, 2)
+    try:
+        _copy_chunks(stream, n_bytes, target)
+    except OSError as error:
+        target.truncate(end)
+        return [f"tags left out: {reason_of(error)}"]
+    return []
+
+
 def _copy_chunks(stream: IO[bytes], n_bytes: int, target: IO[bytes]) -> None:
     """Appends the chunks that do not belong to the samples, and counts them in the header."""
     chunks = _chunks_of(stream, n_bytes)
@@ -95,15 +114,21 @@ def _copy_chunks(stream: IO[bytes], n_bytes: int, target: IO[bytes]) -> None:
         if chunk.name in _STRUCTURE:
             continue
         if target.tell() & 1 and magic != b"caff":
-            target.write(b"\0")
-        target.write(chunk.name + chunk.size.to_bytes(n_size, ORDERS[magic]))
+            _put(target, b"\0")
+        _put(target, chunk.name + chunk.size.to_bytes(n_size, ORDERS[magic]))
         stream.seek(chunk.start)
         for begin in range(0, chunk.size, _PIECE):
-            target.write(stream.read(min(_PIECE, chunk.size - begin)))
+            _put(target, stream.read(min(_PIECE, chunk.size - begin)))
     if target.tell() & 1 and magic != b"caff":
-        target.write(b"\0")
+        _put(target, b"\0")
     _count_chunks(target, magic, own, target.tell())
     _copy_channel_mask(stream, chunks, target, own)
+
+
+def _put(target: IO[bytes], data: bytes) -> None:
+    """Writes all of it: a disk that gets full takes a part and says nothing before it is asked again."""
+    while data:
+        data = data[target.write(data) :]
 
 
 def _count_chunks(target: IO[bytes], magic: bytes, own: dict[bytes, Chunk], n_bytes: int) -> None:
