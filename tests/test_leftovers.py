@@ -13,7 +13,9 @@ import pytest
 
 from quietmic import cli
 from quietmic.enhance.files.audio import read, write
+from quietmic.enhance.files.batch import FileJob, Options
 from quietmic.enhance.files.parts import PartFile, remove_parts
+from quietmic.enhance.files.run import Batch, BatchOptions, run_batch
 
 ROOT = Path(__file__).resolve().parent.parent
 linux = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")
@@ -125,6 +127,24 @@ def test_parts_of_another_run_stay_and_those_of_a_dead_one_go(tmp_path: Path) ->
     part.file.write(b"sound")
     part.commit()
     assert target.read_bytes() == b"sound"
+
+
+def test_a_folder_is_listed_once_however_many_files_go_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once for each of them: 20,000 files into a folder that held as many waited for twelve minutes."""
+    targets = [tmp_path / folder / f"{number}.wav" for folder in ("a", "b", "none") for number in range(40)]
+    for target in targets[:80]:
+        part = PartFile(target)
+        part.file.close()
+    listed: list[Path] = []
+    for name in ("listdir", "scandir"):
+        lister = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda path, lister=lister: listed.append(Path(path)) or lister(path))
+    jobs = [FileJob(tmp_path / "in.wav", target, Options(tmp_path / "none.onnx")) for target in targets]
+    results = list(run_batch(Batch("none", jobs, [], None, BatchOptions())))
+    assert len(results) == 120
+    assert sorted(listed) == [tmp_path / "a", tmp_path / "b", tmp_path / "none"]
+    monkeypatch.undo()
+    assert not list(tmp_path.rglob("*.wav"))
 
 
 def test_two_runs_on_one_folder(tmp_path: Path, passthrough_model: Path) -> None:

@@ -17,6 +17,7 @@ from quietmic.enhance.files.storage import Location
 from quietmic.enhance.processes import BEFORE_END
 
 _OPEN: set[Path] = set()  # of this process
+_N_BEGINNING = 18  # characters by which a part tells its target
 
 fcntl: ModuleType | None
 try:
@@ -87,18 +88,30 @@ def _discard_all() -> None:
 BEFORE_END.append(_discard_all)
 
 
-def remove_parts(target: Location | Pipe) -> None:
-    """Removes what was left of a file when the process that wrote it was killed; what is being written stays."""
-    if not isinstance(target, Path):
-        return  # what did not come up whole has no name there
-    for path in target.parent.glob(f"{_beginning(target)}*"):
-        with suppress(OSError):  # gone already, or open on Windows
-            if _is_left_behind(path):
-                path.unlink()
+def remove_parts(*targets: Location | Pipe) -> None:
+    """Removes what was left of files when the process that wrote them was killed; what is being written stays.
+
+    Each folder is listed once, however many targets lie in it.
+    """
+    beginnings: dict[Path, set[str]] = {}
+    for target in targets:
+        if isinstance(target, Path):  # what did not come up whole into storage has no name there
+            beginnings.setdefault(target.parent, set()).add(_beginning(target))
+    for folder, ours in beginnings.items():
+        with suppress(OSError):  # not made yet
+            for name in os.listdir(folder):
+                if name[:_N_BEGINNING] in ours:
+                    _remove_left_behind(folder / name)
+
+
+def _remove_left_behind(path: Path) -> None:
+    with suppress(OSError):  # gone already, or open on Windows
+        if _is_left_behind(path):
+            path.unlink()
 
 
 def _beginning(target: Path) -> str:
-    return f".{sha256(os.fsencode(target.name)).hexdigest()[:16]}."
+    return f".{sha256(os.fsencode(target.name)).hexdigest()}"[: _N_BEGINNING - 1] + "."
 
 
 def _is_left_behind(path: Path) -> bool:

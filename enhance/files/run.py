@@ -108,8 +108,7 @@ def run_batch(batch: Batch, on_progress: Callable[[float], None] = lambda share:
         QuietmicError: the cluster was lost.
     """
     jobs, how = batch.jobs, batch.options
-    for job in jobs:
-        remove_parts(job.target)  # of a run that was killed
+    remove_parts(*(job.target for job in jobs))  # of a run that was killed
     for job, result in _on_cluster(jobs, how.cluster) if how.cluster else _finished(jobs, how.n_jobs, on_progress):
         if batch.journal and result.status == "enhanced":
             batch.journal.add(job)
