@@ -39,8 +39,8 @@ def measure_likeness(blocks: Iterable[Array], sample_rate: int) -> tuple[float, 
         sample_rate: Hz.
 
     Returns:
-        (coherence, polarity): the magnitude-squared coherence, each frequency weighted by its energy in the quieter
-        channel, 0..1 (Carter, 1987); and 1, or -1 where one channel is the other upside down.
+        (coherence, polarity): the magnitude-squared coherence, each frequency weighted by the geometric mean of its
+        energies in the two channels, 0..1 (Carter, 1987); and 1, or -1 where one channel is the other upside down.
     """
     n = 1 << int(np.log2(sample_rate * _LIKENESS_LENGTH))
     window = np.hanning(n).astype(np.float32)
