@@ -11,7 +11,7 @@ from quietmic.enhance.arrays import Array
 from quietmic.enhance.catalogue import find_model
 from quietmic.enhance.network import share_network
 from quietmic.enhance.samples import to_float32
-from quietmic.enhance.served import Band, check_served
+from quietmic.enhance.served import MAX_MICS, Band, check_served
 from quietmic.enhance.stereo import LISTEN_S, LinkedStream, open_pair
 from quietmic.enhance.stream import Stream
 
@@ -62,7 +62,7 @@ def denoise(
     given = np.asarray(samples)
     if given.ndim not in (1, 2):
         raise ValueError(f"samples of shape {given.shape}, but they are [n_samples] or [n_mics, n_samples]")
-    if given.ndim == 2 and given.shape[0] > given.shape[1] > 0:
+    if given.ndim == 2 and given.shape[0] > max(MAX_MICS, given.shape[1]):
         raise ValueError(f"samples of shape {given.shape}, but microphones come first: denoise(samples.T, ...)")
     signal = np.atleast_2d(to_float32(given))
     network, n_mics = share_network(find_model(model)), len(signal) if array else 1

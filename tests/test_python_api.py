@@ -93,6 +93,8 @@ def test_arrays_of_every_shape(passthrough_model: Path) -> None:
     assert np.array_equal(denoise(samples[:1], 16000, model), denoise(samples[0], 16000, model))
     assert denoise(np.zeros(0), 16000, model).shape == (0,)
     assert denoise(samples[0, :1], 16000, model).shape == (1,)
+    for shape in ((2, 0), (2, 1), (8, 5)):  # fewer samples than microphones, which were taken for samples in front
+        assert denoise(np.zeros(shape), 16000, model).shape == shape[1:]
 
 
 def test_an_array_is_what_the_stream_and_the_file_give(tmp_path: Path) -> None:
@@ -116,6 +118,7 @@ def test_wrong_arrays_say_what_is_expected(passthrough_model: Path, caplog: pyte
     model = str(passthrough_model)
     for samples, message in [
         (sound(2).T, r"denoise\(samples\.T"),
+        (sound(2, 9).T, r"denoise\(samples\.T"),
         (np.zeros((2, 2, 9)), r"\[n_mics, n_samples\]"),
         (np.zeros(9, np.int16), "divide int16"),
     ]:
