@@ -77,6 +77,14 @@ def test_the_coding_stays(passthrough_model: Path, tmp_path: Path, subtype: str)
     assert np.abs(read(tmp_path / "a.wav")[0] - sound()).max() < 2e-4
 
 
+def test_doubles_beyond_floats_are_counted_and_nothing_else_is_said(passthrough_model: Path, tmp_path: Path) -> None:
+    data = bytearray(wav("DOUBLE", 1))
+    data[-80:] = np.full(10, 1e300).tobytes()
+    done = run(passthrough_model, "-", "-o", tmp_path / "a.wav", data=bytes(data))
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"10 samples were NaN or infinite" in done.stdout
+
+
 def test_samples_without_a_header(passthrough_model: Path) -> None:
     data = (sound(1)[0] * 32768).astype("<i2").tobytes()
     done = run(passthrough_model, "-", "-o", "-", "--raw", f"{RATE},1", data=data)

@@ -3,6 +3,7 @@
 import copy
 import pickle
 import timeit
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -149,6 +150,14 @@ def test_non_finite_samples_are_silence_and_counted(counter: OnnxNetwork, bad: f
     assert stream.non_finite == 0
     assert np.array_equal(run(stream, poisoned), expected)
     assert stream.non_finite == 10
+
+
+def test_doubles_beyond_floats_are_counted_and_nothing_else_is_said(counter: OnnxNetwork) -> None:
+    """NumPy printed a warning of its own for them."""
+    stream = Stream(counter)
+    with warnings.catch_warnings(action="error"):
+        stream.process(np.array([0.1, 1e300, -1e300] * 100))
+    assert stream.non_finite == 200
 
 
 def test_attenuation_limit_is_a_floor(model_folder: Path) -> None:

@@ -10,6 +10,7 @@ from quietmic.enhance.arrays import Array
 from quietmic.enhance.errors import QuietmicError, reason_of
 from quietmic.enhance.files.chunks import ORDERS, looks_like_name
 from quietmic.enhance.files.info import AudioInfo
+from quietmic.enhance.samples import to_float32
 
 _UNKNOWN = 0xFFFFFFFF
 _TYPES = {  # of WAV and of raw samples: (code in the header, bytes of a sample) -> name
@@ -186,7 +187,7 @@ def _header(subtype: str, n_channels: int, rate: int) -> bytes:
 
 def _to_floats(data: bytes, subtype: str) -> Array:
     if subtype in ("FLOAT", "DOUBLE"):
-        return np.frombuffer(data, "<f4" if subtype == "FLOAT" else "<f8").astype(np.float32)
+        return to_float32(np.frombuffer(data, "<f4" if subtype == "FLOAT" else "<f8"))
     if subtype == "PCM_16":
         return np.frombuffer(data, "<i2").astype(np.float32) / np.float32(1 << 15)
     if subtype == "PCM_32":
