@@ -124,13 +124,13 @@ class Stream:
 
     @property
     def state(self) -> StreamState:
-        """The stream's memory; copy it before going on, assign it to come back. One of another stream is refused."""
+        """The stream's memory; copy it to come back to it, any number of times. One of another stream is refused."""
         return self._state
 
     @state.setter
     def state(self, state: StreamState) -> None:
         state.check(self._state.of)
-        self._state = state
+        self._state = state = deepcopy(state)  # what is gone back to stays as it is
         if self._resamplers and state.to_model and state.from_model:
             self._resamplers[0].state, self._resamplers[1].state = state.to_model, state.from_model
 

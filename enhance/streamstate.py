@@ -1,5 +1,6 @@
 """The memory of a stream, as plain data."""
 
+from copy import deepcopy
 from dataclasses import dataclass
 
 from quietmic.enhance.arrays import Array
@@ -48,6 +49,10 @@ class StreamState:
     n_out: int = 0
     non_finite: int = 0
     is_flushed: bool = False
+
+    def __copy__(self) -> "StreamState":
+        """A whole copy: half of one would change with the stream."""
+        return deepcopy(self)
 
     def check(self, of: str) -> None:
         """Refuses to be the memory of another kind of stream.

@@ -110,10 +110,11 @@ def test_reset_equals_a_fresh_stream_and_state_can_be_copied(counter: OnnxNetwor
     assert stream.non_finite == 0
     first = stream.process(signal)
     assert np.array_equal(first, Stream(counter, n_mics, 22050).process(signal))
-    saved = copy.deepcopy(stream.state)
+    saved = copy.copy(stream.state)  # a whole copy, as half of one would go on with the stream
     second = stream.process(signal)
-    stream.state = saved
-    assert np.array_equal(stream.process(signal), second)
+    for _ in range(2):  # the first return changed the point that it returned to
+        stream.state = saved
+        assert np.array_equal(stream.process(signal), second)
 
 
 def test_a_state_of_another_kind_of_stream_is_refused(counter: OnnxNetwork) -> None:

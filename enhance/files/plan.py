@@ -1,6 +1,7 @@
 """Which files a batch enhances, and where each of them goes."""
 
 import glob
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,11 +67,11 @@ def plan_jobs(inputs: list[str], out: Location, options: Options) -> Plan:
         check_extension(out)
         found = dict.fromkeys(found, out)
     elif out.exists() and not out.is_dir():
-        raise QuietmicError(f"{out} is a file, but the outputs need a folder", exit_code=2)
+        raise QuietmicError(f"{out} is {_kind(out)}, but the outputs need a folder", exit_code=2)
     else:
         outside = [source for source, target in found.items() if not is_below(target, out)]
         left_out += [_refuse(source, found.pop(source), out) for source in outside]
-    _check_targets(found)
+    found = _one_for_each_target(found)
     return Plan([FileJob(source, target, options) for source, target in found.items()], left_out)
 
 
@@ -93,8 +94,18 @@ def is_below(target: Location, folder: Location) -> bool:
     """Whether a target lies in the output folder, whatever "..", links and absolute names are in it."""
     if isinstance(target, Url) or isinstance(folder, Url):
         return str(target).startswith(f"{folder}/") and ".." not in str(target).removeprefix(str(folder)).split("/")
-    # The folder of the target is resolved and not the target, which is replaced even where it is a link.
-    return (target.parent.resolve() / target.name).is_relative_to(folder.resolve()) and target.name != ".."
+    # The folder of the target is followed and not the target, which is replaced even where it is a link.
+    return (_real(target.parent) / target.name).is_relative_to(_real(folder)) and target.name != ".."
+
+
+def _real(place: Location) -> Location:
+    """Where a place lies, whatever links lead there; one that leads to itself stays as it is named."""
+    return place.resolve() if isinstance(place, Url) else Path(os.path.realpath(place))
+
+
+def _kind(place: Location) -> str:
+    """What stands at a place that is no folder, in words."""
+    return "a file" if place.is_file() else "a device or a pipe"
 
 
 def _refuse(source: Location, target: Location, out: Location) -> FileResult:
@@ -119,30 +130,37 @@ def _files_below(folder: Path, out: Location, unread: list[FileResult]) -> list[
         reason = f"the folder cannot be read: {reason_of(error)}"
         unread.append(FileResult(place, out / place.relative_to(folder), "failed", reason))
 
-    below = out.resolve() if isinstance(out, Path) else None
-    inside = below is not None and below.is_relative_to(folder.resolve()) and below != folder.resolve()
+    below, root = os.path.realpath(out), os.path.realpath(folder)
+    inside = not isinstance(out, Url) and Path(below).is_relative_to(root) and below != root
     return [
-        path for path in files_below(folder, tell) if not (below and inside and path.resolve().is_relative_to(below))
-    ]
+        path for path in files_below(folder, tell)
+        if not (inside and Path(os.path.realpath(path)).is_relative_to(below))
+    ]  # fmt: skip
 
 
 def _expand(place: Location) -> list[Location]:
     """The place itself, or what a pattern matches on this machine."""
+    if not isinstance(place, Url) and place.exists() and not place.is_file() and not place.is_dir():
+        raise QuietmicError(f"{place} is neither a file nor a folder: what comes through a pipe is `-`", exit_code=2)
     if isinstance(place, Url) or place.exists():
         return [place]
+    if place.is_symlink():
+        raise QuietmicError(f"{place} is a link that leads nowhere", exit_code=2)
     matches = sorted(glob.glob(str(place), recursive=True))
     if not matches:
         raise QuietmicError(f"no such file or folder: {place}", exit_code=2)
     return [Path(match) for match in matches]
 
 
-def _check_targets(found: dict[Location, Location]) -> None:
-    sources = {source.resolve() for source in found}
+def _one_for_each_target(found: dict[Location, Location]) -> dict[Location, Location]:
+    """Source -> target, once for what several names lead to, as patterns find it where a link leads up."""
+    sources = {_real(source) for source in found}
     taken: dict[Location, Location] = {}
     for source, target in found.items():
-        place = target.resolve()
+        place = _real(target)
         if place in sources:
             raise QuietmicError(f"{target} would overwrite an input: choose another output", exit_code=2)
         other = taken.setdefault(place, source)
-        if other.resolve() != source.resolve():
+        if _real(other) != _real(source):
             raise QuietmicError(f"{other} and {source} would both be written to {target}", exit_code=2)
+    return {source: found[source] for source in taken.values()}

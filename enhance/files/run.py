@@ -110,9 +110,17 @@ def run_batch(batch: Batch, on_progress: Callable[[float], None] = lambda share:
     jobs, how = batch.jobs, batch.options
     remove_parts(*(job.target for job in jobs))  # of a run that was killed
     for job, result in _on_cluster(jobs, how.cluster) if how.cluster else _finished(jobs, how.n_jobs, on_progress):
-        if batch.journal and result.status == "enhanced":
-            batch.journal.add(job)
-        yield result
+        yield _noted(batch.journal, job, result)
+
+
+def _noted(journal: Journal | None, job: FileJob, result: FileResult) -> FileResult:
+    """The result, once the journal has it; a journal that cannot be written stops no batch, but is told of."""
+    if journal and result.status == "enhanced":
+        try:
+            journal.add(job)
+        except QuietmicError as error:
+            return replace(result, warnings=[*result.warnings, str(error)])
+    return result
 
 
 def _on_cluster(jobs: list[FileJob], cluster: Cluster) -> Iterator[tuple[FileJob, FileResult]]:
