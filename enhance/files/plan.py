@@ -98,9 +98,14 @@ def is_below(target: Location, folder: Location) -> bool:
     return (_real(target.parent) / target.name).is_relative_to(_real(folder)) and target.name != ".."
 
 
-def _real(place: Location) -> Location:
-    """Where a place lies, whatever links lead there; one that leads to itself stays as it is named."""
-    return place.resolve() if isinstance(place, Url) else Path(os.path.realpath(place))
+def _real(path: Path) -> Path:
+    """Where a path leads through all links; one that leads to itself stays as it is named."""
+    return Path(os.path.realpath(path))
+
+
+def _place(location: Location) -> Location:
+    """The same for storage too, which has no links."""
+    return location.resolve() if isinstance(location, Url) else _real(location)
 
 
 def _kind(place: Location) -> str:
@@ -154,13 +159,13 @@ def _expand(place: Location) -> list[Location]:
 
 def _one_for_each_target(found: dict[Location, Location]) -> dict[Location, Location]:
     """Source -> target, once for what several names lead to, as patterns find it where a link leads up."""
-    sources = {_real(source) for source in found}
+    sources = {_place(source) for source in found}
     taken: dict[Location, Location] = {}
     for source, target in found.items():
-        place = _real(target)
+        place = _place(target)
         if place in sources:
             raise QuietmicError(f"{target} would overwrite an input: choose another output", exit_code=2)
         other = taken.setdefault(place, source)
-        if _real(other) != _real(source):
+        if _place(other) != _place(source):
             raise QuietmicError(f"{other} and {source} would both be written to {target}", exit_code=2)
     return {source: found[source] for source in taken.values()}
