@@ -1,6 +1,8 @@
 """Standard input and output in place of files."""
 
 import io
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -147,3 +149,34 @@ def test_cut_off_and_wrong_use(passthrough_model: Path, tmp_path: Path, capsys: 
     ]:
         assert cli.main(["denoise", "--model", str(passthrough_model), *arguments]) == 2
         assert message in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="interrupts of POSIX")
+@pytest.mark.parametrize("interrupts", [1, 2])
+def test_an_interrupt_ends_a_recording_and_a_second_one_the_command(
+    passthrough_model: Path, tmp_path: Path, interrupts: int
+) -> None:
+    """The terminal stops the recorder too; what it had recorded for hours was thrown away."""
+    arguments = ["-", "-o", str(tmp_path / "day.wav"), "--raw", "16000,1", "--model", str(passthrough_model)]
+    command = [sys.executable, "-u", "app.py", "denoise", *arguments]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT) as program:
+        assert program.stdin and program.stdout
+        program.stdin.write(bytes(2 * 100_000))
+        program.stdin.flush()
+        while not [*tmp_path.iterdir()]:  # the part is open: it is enhancing
+            assert program.poll() is None
+        program.send_signal(signal.SIGINT)
+        assert program.stdout.readline().startswith(b"what comes to its end is written")
+        if interrupts == 2:
+            program.send_signal(signal.SIGINT)
+        else:
+            program.stdin.write(bytes(2 * 1000))
+            program.stdin.close()
+        told = program.stdout.read()
+    if interrupts == 1:
+        assert program.returncode == 0, told
+        assert read(tmp_path / "day.wav")[0].shape == (1, 101_000)
+    else:
+        assert program.returncode == 1 and b"Stopped." in told
+        assert not [*tmp_path.iterdir()]

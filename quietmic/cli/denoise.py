@@ -1,6 +1,10 @@
 """The command `denoise`: a batch of files, with progress and a summary."""
 
+import signal
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -112,12 +116,39 @@ def denoise(inputs: tuple[str, ...], out: str, options: "Options", how: "BatchOp
         raise click.UsageError("the sound and the figures cannot both go to standard output: give --json a file")
     batch = plan_batch(list(inputs), find_location(out), options, how)
     console = Console(stderr="-" in (out, json_path), soft_wrap=True, markup=False, highlight=False, emoji=False)
-    results = [*batch.skipped, *show_batch(batch, console)]
+    with heard_out(batch, console):
+        results = [*batch.skipped, *show_batch(batch, console)]
     summary = summarise(batch.model, results, time.perf_counter() - begin)
     show_summary(console, results, summary)
     if json_path is not None:
         put_json(summary | {"files": [asdict(result) for result in results]}, json_path)
     return 1 if summary["failed"] else 0
+
+
+@contextmanager
+def heard_out(batch: "Batch", console: "Console") -> Iterator[None]:
+    """Lets an interrupt end a recording that comes through a pipe, and not what was made of it.
+
+    The terminal sends it to the recorder as well, whose sound then ends, and hours of it are not thrown away. A second
+    one stops the command, as does the first where nothing is recorded.
+    """
+    from quietmic.enhance.files.pipes import Pipe
+
+    before = signal.getsignal(signal.SIGINT)
+    records = any(isinstance(job.source, Pipe) and not isinstance(job.target, Pipe) for job in batch.jobs)
+    if not records or before is signal.SIG_IGN or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def hear(number: int, frame: object) -> None:
+        signal.signal(signal.SIGINT, before)
+        console.print("what comes to its end is written; one more interrupt throws it away")
+
+    signal.signal(signal.SIGINT, hear)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def show_batch(batch: "Batch", console: "Console") -> list["FileResult"]:
