@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quietmic.enhance.arrays import Array
-from quietmic.enhance.resample import windowed_sinc
+from quietmic.enhance.polyphase import windowed_sinc
 
 _N_TAPS = 64
 _N_PHASES = 512

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quietmic.enhance.arrays import Array, Spectra
+from quietmic.enhance.arrays import Array, Spectra, multiply
 from quietmic.enhance.card import StftConfig
 from quietmic.enhance.resample import low_pass_gain
 from quietmic.enhance.stft import sqrt_hann
@@ -145,7 +145,7 @@ class UpperBand:
         spectra = np.fft.rfft(frames.reshape(n, 2 * hop))
         upper = spectra[:, self._first :]
         taken = self._gains.find(upper, at[:, :n_evidence], hops, state.gains)
-        upper *= 1 - ((1 - floor) * taken) @ self._shares
+        upper *= 1 - multiply((1 - floor) * taken, self._shares)
         frames = np.fft.irfft(spectra).reshape(n, 2, hop)
         frames *= self._window
         begins, ends = frames[:, 0], frames[:, 1]

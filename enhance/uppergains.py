@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quietmic.enhance.arrays import Array, Spectra
+from quietmic.enhance.arrays import Array, Spectra, multiply
 from quietmic.enhance.card import StftConfig
 from quietmic.enhance.upperhead import N_BEFORE, run_head
 
@@ -115,7 +115,7 @@ class UpperGains:
         """
         given = _parts(noisy)
         n, n_heard = len(given), self._n_heard
-        powers = np.concatenate((_parts(enhanced) * given, given * given)) @ self._heard
+        powers = multiply(np.concatenate((_parts(enhanced) * given, given * given)), self._heard)
         left, given = np.maximum(powers[:n], _NOTHING), powers[n:]
         share = np.minimum(np.maximum(left / (given + 2 * _NOTHING), _LEAST), 1 - _SURE)
         evidence = np.empty((n, self.n_evidence), np.float32)
@@ -168,7 +168,7 @@ class UpperGains:
     def levels(self, spectra: NDArray[Any]) -> Array:
         """[n, n_bands] natural logarithms of the power of spectra [n, n_freqs], complex64, each frame contiguous."""
         parts = spectra.view(np.float32)
-        return np.log((parts * parts) @ self._means + _TINY)
+        return np.log(multiply(parts * parts, self._means) + _TINY)
 
     def _over_floors(
         self, levels: Array, noise: NDArray[Any], hops: list[int], state: GainState, over: Array

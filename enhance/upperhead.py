@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from quietmic.enhance.arrays import Array
+from quietmic.enhance.arrays import Array, multiply
 
 HEAD_FILE = Path(__file__).with_name("upperhead.npz")
 
@@ -24,10 +24,10 @@ def run_head(clues: Array) -> Array:
     values = np.concatenate([clues[k : k + n] for k in range(N_BEFORE + 1)], axis=1)
     *hidden, (last_weights, last_bias) = _read_layers()
     for weights, bias in hidden:
-        values = values @ weights
+        values = multiply(values, weights)
         values += bias
         np.maximum(values, 0, out=values)
-    return values @ last_weights + last_bias
+    return multiply(values, last_weights) + last_bias
 
 
 @lru_cache(maxsize=1)
