@@ -18,8 +18,8 @@ HALF_WIDTH = 50
 
 _CUTOFF = 0.475  # of the lower rate: half a transition band (0.05) below its Nyquist frequency
 _KAISER_BETA = 7.857  # 80 dB
-_MOST_OUTPUTS = 24  # of one matrix: with fewer its inputs are read too often, with more most of it is zeros
-_CYCLES = 8  # of one matrix where the rate rises, for the same reason
+_MOST_OUTPUTS = 24  # of a matrix where the rate falls: fewer read inputs too often, more leave most of it zeros
+_MOST_CYCLES = 8  # of one matrix where the rate rises, for the same reason
 _LEAST_STRIDE = 40  # inputs from one row to the next, with fewer it is quicker to copy them
 _MATRIX_LIMIT = 1 << 18  # values of all matrices; beyond it, filters are interpolated
 _N_PHASES = 512  # between which filters are interpolated linearly, 105 dB below the signal
@@ -98,9 +98,9 @@ class Filters:
         raise NotImplementedError
 
     def _ticks(self, m: int, count: int) -> tuple[int, Ticks]:
-        """Of outputs m and those behind it: the first input of m, and [count] phases, each of which begins there.
+        """The first input of output m, and how many ticks it lies behind the first tick of [count] filters from m on.
 
-        A phase is the ticks from the filter's first tick to the first input under it; here without the inputs between.
+        Filters behind that of m begin behind that input, too: the numbers fall below zero, and `% up` is their phase.
         """
         before, phase = divmod(self._half + self._delay_ticks - m * self._down, self._up)
         return -before, phase - self._down * np.arange(count)
@@ -248,7 +248,8 @@ def _choose_length(up: int, down: int) -> int:
     """Outputs of one matrix; 0 where there would be too many matrices."""
     n_taps = 2 * half_ticks(up, down) // up + 1
     if up <= 2 * _MOST_OUTPUTS:
-        return up * (_CYCLES if up > down else max(1, _MOST_OUTPUTS // up))
+        n_cycles = min(_MOST_CYCLES, _MOST_OUTPUTS // down) if up > down else _MOST_OUTPUTS // up
+        return up * max(1, n_cycles)
     for length in range(_MOST_OUTPUTS, 3, -1):
         n_values = length * (n_taps + length * down // up + 1)
         if up % length == 0 and n_values < ONE_THREAD_MATRIX:
