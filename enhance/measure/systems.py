@@ -24,8 +24,8 @@ from quietmic.enhance.stream import Stream
 NOISY = "noisy"
 # What decides a model's output beside its file: a change in one of these makes cached figures stale.
 STREAM_SOURCES = (
-    "beamform.py", "fullband.py", "limit.py", "network.py", "offset.py", "polyphase.py", "reference.py", "resample.py",
-    "samples.py", "stft.py", "stream.py", "uppergains.py", "upperhead.npz", "upperhead.py",
+    "arrays.py", "beamform.py", "fullband.py", "limit.py", "network.py", "offset.py", "polyphase.py", "reference.py",
+    "resample.py", "samples.py", "stft.py", "stream.py", "uppergains.py", "upperhead.npz", "upperhead.py",
 )  # fmt: skip
 
 
