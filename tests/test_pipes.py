@@ -151,6 +151,12 @@ def test_cut_off_and_wrong_use(passthrough_model: Path, tmp_path: Path, capsys: 
         assert message in capsys.readouterr().err
 
 
+def test_a_coding_that_cannot_be_piped_is_told_with_those_that_can(passthrough_model: Path) -> None:
+    """Eight bits are PCM, too, which was what it told to make of them."""
+    done = run(passthrough_model, "-", "-o", "-", data=wav("PCM_U8"))
+    assert done.returncode == 1 and b"8 bits, which cannot be piped: make it PCM of 16, 24 or 32 bits" in done.stderr
+
+
 @pytest.mark.skipif(os.name == "nt", reason="interrupts of POSIX")
 @pytest.mark.parametrize("interrupts", [1, 2])
 def test_an_interrupt_ends_a_recording_and_a_second_one_the_command(

@@ -80,7 +80,8 @@ class PipeDecoder:
             code = int.from_bytes(form[24:26], "little")
         subtype = _TYPES.get((code, bits // 8))
         if subtype is None or not n_channels or not rate:
-            raise QuietmicError("standard input is WAV of a coding that cannot be piped: make it PCM or floats")
+            message = f"standard input is WAV of coding {code} with {bits} bits, which cannot be piped"
+            raise QuietmicError(f"{message}: make it PCM of 16, 24 or 32 bits, or floats")
         if 0 < size < 0x7FFFF000 - 0x1000:  # sizes from there on, and 0, are what pipes write for "unknown"
             self._n_left = size
         frame_bytes = n_channels * bits // 8
