@@ -11,12 +11,12 @@ from quietmic.enhance.arrays import Array
 from quietmic.enhance.cluster.remote import find_weights
 from quietmic.enhance.errors import QuietmicError, told
 from quietmic.enhance.files.audio import AudioReader
-from quietmic.enhance.files.ffmpeg import FfmpegWriter
 from quietmic.enhance.files.formats import ending, is_foreign
-from quietmic.enhance.files.media import find_ffmpeg
+from quietmic.enhance.files.media import find_ffmpeg, find_places
 from quietmic.enhance.files.pipes import Pipe, PipeWriter
 from quietmic.enhance.files.storage import Location, Url
 from quietmic.enhance.files.tags import find_lost_tags
+from quietmic.enhance.files.tracks import FfmpegWriter
 from quietmic.enhance.files.writer import AudioWriter
 from quietmic.enhance.network import OnnxNetwork, load_network
 from quietmic.enhance.served import Band
@@ -196,7 +196,8 @@ def _open_ffmpeg(target: Path, n_channels: int, reader: AudioReader, tags_of: Lo
     """A writer that says which tags of a file the library reads are left out; those of a film are all copied."""
     info = reader.info
     pictures_of = tags_of if reader.film is None else None
-    writer = FfmpegWriter(target, n_channels, info.sample_rate, reader.film, info.tags, pictures_of)
+    layout = find_places(pictures_of) if isinstance(pictures_of, Path) and 2 < n_channels == info.n_channels else ""
+    writer = FfmpegWriter(target, n_channels, info.sample_rate, reader.film, info.tags, pictures_of, layout)
     if reader.film is None and tags_of is not None:
         writer.notes += find_lost_tags(tags_of, info.format, ending(target))
     return writer

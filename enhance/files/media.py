@@ -37,6 +37,7 @@ class Media:
     Attributes:
         info: of the first sound track.
         codec: of it, as in "aac".
+        layout: places of its channels, as ffmpeg calls them: "quad", "5.1(side)"; "" where they are not known.
         bit_rate: of it, bits per second; None for a lossless one.
         offset_s: by which it begins later than the file.
         n_tracks: sound tracks.
@@ -50,6 +51,7 @@ class Media:
 
     info: AudioInfo
     codec: str
+    layout: str
     bit_rate: int | None
     offset_s: float
     n_tracks: int
@@ -119,13 +121,21 @@ def probe(local: Path, name: Location) -> Media:
         n_pictures=len(pictures),
     )  # fmt: skip
     return Media(
-        info, codec, bit_rate if bit_rate and not codec.startswith(_LOSSLESS) else None,
+        info, codec, _layout_of(track), bit_rate if bit_rate and not codec.startswith(_LOSSLESS) else None,
         max(0.0, float(track.get("start_time") or 0) - float(container.get("start_time") or 0)),
         len(tracks), duration_s, track.get("tags", {}), _roles(track),
         pictures,
         sum(stream.get("codec_type") == "attachment" for stream in streams),
         sum(one.get("codec_type") == "data" and one.get("codec_tag_string") not in _MADE_ANEW for one in streams),
     )  # fmt: skip
+
+
+def find_places(path: Path) -> str:
+    """Where the channels of a file stand that the library reads, as `Media.layout`."""
+    try:
+        return probe(path, path).layout
+    except QuietmicError:
+        return ""
 
 
 def _ask(command: list[str], local: Path, name: Location) -> tuple[dict[str, Any], str]:
@@ -139,6 +149,13 @@ def _ask(command: list[str], local: Path, name: Location) -> tuple[dict[str, Any
         raise QuietmicError(f"{name}: ffmpeg cannot make anything of it") from error
     said = found.stderr.decode(errors="replace").strip().rpartition("\n")[2]
     return facts, said.removeprefix(f"file:{local}: ")
+
+
+def _layout_of(track: dict[str, Any]) -> str:
+    """Places of the channels; those without a name of their own are written as "4 channels (FL+FR+LFE+BC)"."""
+    layout = str(track.get("channel_layout", ""))
+    number, _, places = layout.partition(" channels")
+    return places.strip(" ()") if number.isdigit() else layout.removeprefix("unknown")
 
 
 def _roles(stream: dict[str, Any]) -> tuple[str, ...]:

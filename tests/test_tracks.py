@@ -1,0 +1,101 @@
+"""Sound tracks through the program ffmpeg: channels, lengths, places in time, codings, and what is said of them."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from quietmic.enhance.files.audio import read
+
+RATE = 48000
+pytestmark = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs the program ffmpeg")
+Run = Callable[..., int]
+
+
+def ffmpeg(*options: object) -> bytes:
+    command = ["ffmpeg", "-v", "error", "-y", *map(str, options)]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
+
+
+def sound_of(path: Path) -> dict:
+    command = ["ffprobe", "-v", "error", "-of", "json", "-show_streams", "-select_streams", "a:0", str(path)]
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)["streams"][0]
+
+
+def babble(n_channels: int, n_samples: int = RATE // 2, rate: int = RATE) -> np.ndarray:
+    """Noise as low as speech, another in each channel, each channel louder than the one before."""
+    spectrum = np.fft.rfft(np.random.default_rng(0).standard_normal((n_channels, n_samples)))
+    hz = np.fft.rfftfreq(n_samples, 1 / rate)
+    noise = np.fft.irfft(spectrum * ((hz > 300) & (hz < 3000)), n_samples)
+    level = 0.03 * (1 + np.arange(n_channels))[:, None]
+    return (level * noise / noise.std(axis=1, keepdims=True)).astype(np.float32)
+
+
+def make_raw(folder: Path, n_channels: int, layout: str = "", n_samples: int = RATE // 2) -> list[object]:
+    """Input options of ffmpeg for channels that stand somewhere."""
+    babble(n_channels, n_samples).T.tofile(folder / "raw")
+    places = ["-channel_layout", layout] if layout else ["-ac", n_channels]
+    return ["-f", "f32le", "-ar", RATE, *places, "-i", folder / "raw"]
+
+
+def lag_of(late: np.ndarray, early: np.ndarray) -> int:
+    """Samples by which one sound comes later than another."""
+    n_fft = 2 * max(len(late), len(early))
+    likeness = np.fft.irfft(np.fft.rfft(late, n_fft) * np.conj(np.fft.rfft(early, n_fft)))
+    at = int(np.argmax(likeness))
+    return at if at < n_fft // 2 else at - n_fft
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "layout"),
+    [
+        ("a.mov", "pcm_s16le", "quad"),
+        ("a.m4a", "aac", "6.0"),
+        ("a.mka", "libvorbis", "3.0"),
+        ("a.wv", "wavpack", "octagonal"),
+        ("a.ac3", "ac3", "quad"),
+        ("a.mov", "pcm_s16le", "FL+FR+LFE+BC"),
+    ],
+)
+def test_channels_stay_what_and_where_they_are(
+    denoise: Run, tmp_path: Path, name: str, codec: str, layout: str
+) -> None:
+    """Whatever stood otherwise than ffmpeg's default for the number was mixed: channel 3 of a quad film was silent."""
+    n_channels = {"3.0": 3, "6.0": 6, "octagonal": 8}.get(layout, 4)
+    ffmpeg(*make_raw(tmp_path, n_channels, layout), "-c:a", codec, tmp_path / name)
+    assert denoise(tmp_path / name, "-o", tmp_path / "out") == 0
+    out = tmp_path / "out" / name
+    assert sound_of(out).get("channel_layout") == sound_of(tmp_path / name).get("channel_layout")
+    heard = ffmpeg("-i", out, "-f", "f32le", "-")
+    after = np.frombuffer(heard, "<f4").reshape(-1, n_channels).T
+    for before, one in zip(babble(n_channels), after, strict=True):
+        lag = lag_of(one, before)
+        assert np.std(one) == pytest.approx(np.std(before), rel=0.2)
+        assert 0 <= lag < 2200
+        n = min(len(before), len(one) - lag)
+        assert np.corrcoef(before[:n], one[lag : lag + n])[0, 1] > 0.7
+
+
+def test_an_array_in_a_film_comes_channel_by_channel(tmp_path: Path) -> None:
+    ffmpeg(*make_raw(tmp_path, 4, "quad"), "-c:a", "pcm_f32le", tmp_path / "a.mov")
+    assert np.abs(read(tmp_path / "a.mov")[0] - babble(4)).max() < 1e-6
+
+
+def test_channels_that_a_coding_does_not_hold_are_refused_and_new_places_told(
+    denoise: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ffmpeg(*make_raw(tmp_path, 7, "6.1"), "-c:a", "pcm_s16le", tmp_path / "a.mov")
+    assert denoise(tmp_path / "a.mov", "-o", tmp_path / "a.ac3") == 1
+    assert "the coding of sound in .ac3 does not hold 7 channels" in capsys.readouterr().err
+    assert not (tmp_path / "a.ac3").exists()
+    ffmpeg(*make_raw(tmp_path, 4, "quad"), "-c:a", "pcm_s16le", tmp_path / "b.mov")
+    assert denoise(tmp_path / "b.mov", "-o", tmp_path / "b.mkv") == 0
+    assert "are called" not in capsys.readouterr().out
+    ffmpeg(*make_raw(tmp_path, 5, "4.1"), "-c:a", "pcm_s16le", tmp_path / "c.mov")
+    ffmpeg("-i", tmp_path / "c.mov", "-c:a", "pcm_s16le", tmp_path / "c.wav")
+    assert denoise(tmp_path / "c.wav", "-o", tmp_path / "c.mov") == 0
+    assert sound_of(tmp_path / "c.mov")["channel_layout"] == "4.1"
