@@ -1,6 +1,7 @@
 """Sound tracks through the program ffmpeg: channels, lengths, places in time, codings, and what is said of them."""
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -99,3 +100,53 @@ def test_channels_that_a_coding_does_not_hold_are_refused_and_new_places_told(
     ffmpeg("-i", tmp_path / "c.mov", "-c:a", "pcm_s16le", tmp_path / "c.wav")
     assert denoise(tmp_path / "c.wav", "-o", tmp_path / "c.mov") == 0
     assert sound_of(tmp_path / "c.mov")["channel_layout"] == "4.1"
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [("a.mov", "pcm_s16le"), ("a.m4a", "aac"), ("a.wv", "wavpack"), ("a.tta", "tta")],
+)
+def test_less_than_the_header_promises_is_told(
+    denoise: Run, tmp_path: Path, name: str, codec: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """ffmpeg often says nothing of it, and half a recording was "enhanced" without a word."""
+    ffmpeg(*make_raw(tmp_path, 1, n_samples=4 * RATE), "-c:a", codec, "-movflags", "faststart", tmp_path / name)
+    assert denoise(tmp_path / name, "-o", tmp_path / "whole" / name) == 0
+    assert "of sound are there" not in capsys.readouterr().out
+    data = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(data[: len(data) // 2])
+    assert denoise(tmp_path / name, "-o", tmp_path / "out" / name) == 0
+    assert re.search(r"[12]\.\d of [34]\.\d s of sound are there", capsys.readouterr().out)
+
+
+def test_a_file_of_which_nothing_comes_fails(denoise: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An empty sound was written for it, with exit code 0."""
+    ffmpeg(*make_raw(tmp_path, 1), "-c:a", "pcm_s16le", "-movflags", "faststart", tmp_path / "a.mov")
+    data = (tmp_path / "a.mov").read_bytes()
+    (tmp_path / "a.mov").write_bytes(data[: data.index(b"mdat") + 4])
+    assert denoise(tmp_path / "a.mov", "-o", tmp_path / "b.mov") == 1
+    assert "0.0 of 0.5 s of sound are there" in capsys.readouterr().err
+    assert not (tmp_path / "b.mov").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [("a.mkv", "aac"), ("a.mp4", "aac"), ("a.webm", "libopus"), ("a.mka", "libvorbis"), ("a.mkv", "pcm_s16le")],
+)
+def test_a_gap_in_a_film_stays_a_gap(
+    denoise: Run, tmp_path: Path, name: str, codec: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What came behind it was early against the picture by its length. Sound without a gap is not touched."""
+    whole, gap = tmp_path / name, tmp_path / f"gap{name}"
+    ffmpeg(*make_raw(tmp_path, 1, n_samples=2 * RATE), "-c:a", codec, whole)
+    later = "noise=drop=between(pts*tb\\,0.6\\,1.2)"
+    ffmpeg("-i", whole, "-c", "copy", "-bsf:a", later, gap)
+    before, after = read(whole)[0][0], read(gap)[0][0]
+    bare = np.frombuffer(ffmpeg("-i", whole, "-ac", 1, "-f", "f32le", "-"), "<f4")
+    assert np.array_equal(before, bare)
+    assert abs(len(after) - len(before)) < 0.05 * RATE
+    end = slice(int(1.4 * RATE), int(1.9 * RATE))
+    assert abs(lag_of(after[end], before[end])) <= 0.002 * RATE
+    assert not np.any(after[int(0.75 * RATE) : int(1.05 * RATE)])
+    assert denoise(gap, "-o", tmp_path / "out") == 0
+    assert "a gap in its sound was filled with silence (0.6 s)" in capsys.readouterr().out

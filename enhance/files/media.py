@@ -1,6 +1,7 @@
 """What the program ffprobe tells of a film or a sound file."""
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -26,6 +27,8 @@ _TECHNICAL = (
 """Beginnings of tags that tell of the file and not of the sound."""
 _MADE_ANEW = ("text", "tmcd")  # data tracks of chapters and time codes, which ffmpeg writes from what it copies
 
+_EMPTY_WORDS = ("Last message repeated", "Conversion failed", "Error while decoding stream", "Error marking filters")
+
 START_S = 60
 """Seconds, more than a program needs to look at the beginning of a file."""
 
@@ -42,6 +45,9 @@ class Media:
         offset_s: by which it begins later than the file.
         n_tracks: sound tracks.
         duration_s: of the first one; 0 where that is not told.
+        promised_s: length that a header counts for the first one, 0 where nothing does or a guess would.
+        ends_s: length of the file as its header tells it; 0 where it does not.
+        container: as ffprobe calls it.
         tags: of the first one, such as its language.
         roles: of the first one, as ffmpeg calls them: "default", "comment" ...
         pictures: numbers of the tracks that are a still picture, as the cover of a record.
@@ -56,6 +62,9 @@ class Media:
     offset_s: float
     n_tracks: int
     duration_s: float
+    promised_s: float
+    ends_s: float
+    container: str
     tags: Mapping[str, str]
     roles: tuple[str, ...]
     pictures: tuple[int, ...]
@@ -123,7 +132,8 @@ def probe(local: Path, name: Location) -> Media:
     return Media(
         info, codec, _layout_of(track), bit_rate if bit_rate and not codec.startswith(_LOSSLESS) else None,
         max(0.0, float(track.get("start_time") or 0) - float(container.get("start_time") or 0)),
-        len(tracks), duration_s, track.get("tags", {}), _roles(track),
+        len(tracks), duration_s, _promise_of(track, container, len(streams)), float(container.get("duration") or 0),
+        container.get("format_name", ""), track.get("tags", {}), _roles(track),
         pictures,
         sum(stream.get("codec_type") == "attachment" for stream in streams),
         sum(one.get("codec_type") == "data" and one.get("codec_tag_string") not in _MADE_ANEW for one in streams),
@@ -147,8 +157,14 @@ def _ask(command: list[str], local: Path, name: Location) -> tuple[dict[str, Any
         facts = json.loads(found.stdout or b"{}")
     except (subprocess.TimeoutExpired, ValueError) as error:
         raise QuietmicError(f"{name}: ffmpeg cannot make anything of it") from error
-    said = found.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-    return facts, said.removeprefix(f"file:{local}: ")
+    return facts, last_words(found.stderr.decode(errors="replace")).removeprefix(f"file:{local}: ")
+
+
+def last_words(said: str) -> str:
+    """The last line that says what is wrong, without the part of the program and the address that it begins with."""
+    lines = [re.sub(r"^(\[[^\]]* @ 0x[0-9a-f]+\] *)+", "", line).strip() for line in said.splitlines()]
+    telling = [line for line in lines if line and not line.startswith(_EMPTY_WORDS)]
+    return telling[-1] if telling else ""
 
 
 def _layout_of(track: dict[str, Any]) -> str:
@@ -156,6 +172,19 @@ def _layout_of(track: dict[str, Any]) -> str:
     layout = str(track.get("channel_layout", ""))
     number, _, places = layout.partition(" channels")
     return places.strip(" ()") if number.isdigit() else layout.removeprefix("unknown")
+
+
+def _promise_of(track: dict[str, Any], container: dict[str, Any], n_tracks: int) -> float:
+    """Seconds of sound that a header counts; in files of bare frames ffprobe guesses by the bit rate of the first."""
+    kind = container.get("format_name", "")
+    if kind in _BARE.split(",") or (kind == "avi" and track.get("codec_name", "").startswith("adpcm")):
+        return 0.0  # of which ffmpeg writes, and reads, a length in other units
+    tags = {name.upper(): str(text) for name, text in track.get("tags", {}).items()}
+    clock = re.fullmatch(r"(\d+):(\d+):([\d.]+)", tags.get("DURATION", ""))
+    if clock:  # in Matroska, from the beginning of the file
+        hours, minutes, seconds = map(float, clock.groups())
+        return 3600 * hours + 60 * minutes + seconds - max(0.0, float(track.get("start_time") or 0))
+    return float(track.get("duration") or (container.get("duration") if n_tracks == 1 else 0) or 0)
 
 
 def _roles(stream: dict[str, Any]) -> tuple[str, ...]:
