@@ -7,16 +7,19 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 
+import soundfile
+
 from quietmic.enhance.arrays import Array
 from quietmic.enhance.cluster.remote import find_weights
 from quietmic.enhance.errors import QuietmicError, told
 from quietmic.enhance.files.audio import AudioReader
-from quietmic.enhance.files.formats import ending, is_foreign
+from quietmic.enhance.files.ffmpeg import FfmpegDecoder
+from quietmic.enhance.files.formats import check_extension, ending, is_foreign
 from quietmic.enhance.files.media import find_ffmpeg, find_places
 from quietmic.enhance.files.pipes import Pipe, PipeWriter
 from quietmic.enhance.files.storage import Location, Url
 from quietmic.enhance.files.tags import find_lost_tags
-from quietmic.enhance.files.tracks import FfmpegWriter
+from quietmic.enhance.files.tracks import FfmpegWriter, can_write
 from quietmic.enhance.files.writer import AudioWriter
 from quietmic.enhance.network import OnnxNetwork, load_network
 from quietmic.enhance.served import Band
@@ -26,6 +29,7 @@ from quietmic.enhance.stream import Stream
 
 _LISTEN_TO_PIPE_S = 3  # in place of LISTEN_S where somebody waits for the output
 _PIPE_BLOCK_S = 1  # there, too
+_KEPT = ("ogg", "caf")  # containers of which ffmpeg reads codings that the library does not, and writes them
 
 
 @dataclass(frozen=True)
@@ -183,13 +187,31 @@ def _open_writer(
     tags_of = None if isinstance(job.source, Pipe) else job.source
     if is_foreign(target):
         return stack.enter_context(_open_ffmpeg(target, n_channels, reader, tags_of))
+    stays = tags_of is not None and ending(target) == ending(tags_of)
+    film = reader.film
+    is_kept = film is not None and film.media.container in _KEPT and stays
+    if is_kept and can_write(target, n_channels, rate, film):  # FLAC in Ogg and ALAC in CAF, as ffmpeg makes them
+        return stack.enter_context(_open_ffmpeg(target, n_channels, reader, tags_of))
     try:
-        return stack.enter_context(AudioWriter(target, n_channels, rate, like=info, tags_of=tags_of))
+        writer = AudioWriter(target, n_channels, rate, like=info, subtype=_subtype_of(target, film), tags_of=tags_of)
     except QuietmicError:
         # What the library reads but cannot write, such as MPEG layer 2.
-        if tags_of is None or ending(target) != ending(tags_of) or find_ffmpeg() is None:
+        if not stays or find_ffmpeg() is None or not can_write(target, n_channels, rate, film):
             raise
         return stack.enter_context(_open_ffmpeg(target, n_channels, reader, tags_of))
+    if film and stays:
+        writer.notes.append(
+            f"written in the usual coding of .{ending(target)}, since its own cannot be: {info.subtype}"
+        )
+    return stack.enter_context(writer)
+
+
+def _subtype_of(target: Path, film: FfmpegDecoder | None) -> str | None:
+    """The coding that keeps the depth of what ffmpeg reads; None for the usual one."""
+    if film is None or film.media.depth <= 16:
+        return None
+    wanted = "FLOAT" if film.media.is_float else "PCM_24"
+    return wanted if soundfile.check_format(check_extension(target), wanted) else None
 
 
 def _open_ffmpeg(target: Path, n_channels: int, reader: AudioReader, tags_of: Location | None) -> FfmpegWriter:
@@ -197,7 +219,8 @@ def _open_ffmpeg(target: Path, n_channels: int, reader: AudioReader, tags_of: Lo
     info = reader.info
     pictures_of = tags_of if reader.film is None else None
     layout = find_places(pictures_of) if isinstance(pictures_of, Path) and 2 < n_channels == info.n_channels else ""
-    writer = FfmpegWriter(target, n_channels, info.sample_rate, reader.film, info.tags, pictures_of, layout)
+    depth = int(info.subtype.rpartition("_")[2][-2:].lstrip("SU")) if info.subtype.startswith("PCM_") else 0
+    writer = FfmpegWriter(target, n_channels, info.sample_rate, reader.film, info.tags, pictures_of, layout, depth)
     if reader.film is None and tags_of is not None:
         writer.notes += find_lost_tags(tags_of, info.format, ending(target))
     return writer

@@ -13,7 +13,7 @@ from quietmic.enhance.files.walk import files_below
 
 FOREIGN = frozenset({
     "mp4", "m4a", "m4b", "m4v", "mov", "3gp", "3g2", "aac", "webm", "mkv", "mka", "avi", "wma", "wmv", "asf", "flv",
-    "ts", "mts", "m2ts", "mpg", "mpeg", "vob", "amr", "ac3", "eac3", "dts", "ape", "wv", "tta",
+    "ts", "mts", "m2ts", "mpg", "mpeg", "vob", "amr", "ac3", "eac3", "dts", "ape", "wv", "tta", "spx",
 })  # fmt: skip
 """Endings of films and of the sound of phones, which the program ffmpeg reads and the library does not."""
 

@@ -43,7 +43,10 @@ class Media:
         layout: places of its channels, as ffmpeg calls them: "quad", "5.1(side)"; "" where they are not known.
         bit_rate: of it, bits per second; None for a lossless one.
         offset_s: by which it begins later than the file.
+        depth: bits of a sample of a lossless coding; 0 for another one.
+        is_float: its samples are floating point numbers.
         n_tracks: sound tracks.
+        n_others: further tracks of sound, moving pictures and text.
         duration_s: of the first one; 0 where that is not told.
         promised_s: length that a header counts for the first one, 0 where nothing does or a guess would.
         ends_s: length of the file as its header tells it; 0 where it does not.
@@ -60,7 +63,10 @@ class Media:
     layout: str
     bit_rate: int | None
     offset_s: float
+    depth: int
+    is_float: bool
     n_tracks: int
+    n_others: int
     duration_s: float
     promised_s: float
     ends_s: float
@@ -117,6 +123,8 @@ def probe(local: Path, name: Location) -> Media:
         reason = f" ({said})" if said else ""
         raise QuietmicError(f"{name}: there is no sound in it that ffmpeg can read{reason}")
     track = tracks[0]
+    if not int(track.get("channels", 0)):
+        raise QuietmicError(f"{name}: ffmpeg cannot tell how many channels it has")
     codec, rate = track.get("codec_name", ""), int(track["sample_rate"])
     duration_s = float(track.get("duration") or container.get("duration") or 0)
     bit_rate = int(track.get("bit_rate") or (container.get("bit_rate", 0) if len(streams) == 1 else 0))
@@ -129,11 +137,13 @@ def probe(local: Path, name: Location) -> Media:
         tags={_NAMES.get(key, key): value for key, value in tags.items() if not key.startswith(_TECHNICAL)},
         n_pictures=len(pictures),
     )  # fmt: skip
+    is_lossless = codec.startswith(_LOSSLESS)
     return Media(
-        info, codec, _layout_of(track), bit_rate if bit_rate and not codec.startswith(_LOSSLESS) else None,
+        info, codec, _layout_of(track), bit_rate if bit_rate and not is_lossless else None,
         max(0.0, float(track.get("start_time") or 0) - float(container.get("start_time") or 0)),
-        len(tracks), duration_s, _promise_of(track, container, len(streams)), float(container.get("duration") or 0),
-        container.get("format_name", ""), track.get("tags", {}), _roles(track),
+        _depth_of(track) if is_lossless else 0, track.get("sample_fmt", "").startswith(("flt", "dbl")),
+        len(tracks), _count_others(streams), duration_s, _promise_of(track, container, len(streams)),
+        float(container.get("duration") or 0), container.get("format_name", ""), track.get("tags", {}), _roles(track),
         pictures,
         sum(stream.get("codec_type") == "attachment" for stream in streams),
         sum(one.get("codec_type") == "data" and one.get("codec_tag_string") not in _MADE_ANEW for one in streams),
@@ -162,9 +172,19 @@ def _ask(command: list[str], local: Path, name: Location) -> tuple[dict[str, Any
 
 def last_words(said: str) -> str:
     """The last line that says what is wrong, without the part of the program and the address that it begins with."""
-    lines = [re.sub(r"^(\[[^\]]* @ 0x[0-9a-f]+\] *)+", "", line).strip() for line in said.splitlines()]
-    telling = [line for line in lines if line and not line.startswith(_EMPTY_WORDS)]
+    telling = _telling_lines(said)
     return telling[-1] if telling else ""
+
+
+def first_words(said: str) -> str:
+    """The first line of those."""
+    telling = _telling_lines(said)
+    return telling[0] if telling else ""
+
+
+def _telling_lines(said: str) -> list[str]:
+    lines = [re.sub(r"^(\[[^\]]* @ 0x[0-9a-f]+\] *)+", "", line).strip() for line in said.splitlines()]
+    return [line for line in lines if line and not line.startswith(_EMPTY_WORDS)]
 
 
 def _layout_of(track: dict[str, Any]) -> str:
@@ -174,12 +194,26 @@ def _layout_of(track: dict[str, Any]) -> str:
     return places.strip(" ()") if number.isdigit() else layout.removeprefix("unknown")
 
 
+def _depth_of(track: dict[str, Any]) -> int:
+    """Bits of a sample, as far as they mean something."""
+    told = int(track.get("bits_per_raw_sample") or track.get("bits_per_sample") or 0)
+    return told or {"u8": 8, "s16": 16, "s32": 24, "flt": 32}.get(track.get("sample_fmt", "").removesuffix("p"), 0)
+
+
+def _count_others(streams: list[dict[str, Any]]) -> int:
+    heard = [one for one in streams if one.get("codec_type") in ("audio", "video", "subtitle")]
+    return len(heard) - 1 - sum("attached_pic" in _roles(one) for one in heard)
+
+
 def _promise_of(track: dict[str, Any], container: dict[str, Any], n_tracks: int) -> float:
     """Seconds of sound that a header counts; in files of bare frames ffprobe guesses by the bit rate of the first."""
     kind = container.get("format_name", "")
     if kind in _BARE.split(",") or (kind == "avi" and track.get("codec_name", "").startswith("adpcm")):
         return 0.0  # of which ffmpeg writes, and reads, a length in other units
     tags = {name.upper(): str(text) for name, text in track.get("tags", {}).items()}
+    if kind == "avi" and track.get("nb_frames") and track.get("time_base"):  # elsewhere it guesses by the file's length
+        dividend, divisor = map(int, track["time_base"].split("/"))
+        return int(track["nb_frames"]) * dividend / divisor
     clock = re.fullmatch(r"(\d+):(\d+):([\d.]+)", tags.get("DURATION", ""))
     if clock:  # in Matroska, from the beginning of the file
         hours, minutes, seconds = map(float, clock.groups())

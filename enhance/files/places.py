@@ -50,19 +50,19 @@ def choose_layout(path: Path, n_channels: int, sample_rate: int, wanted: str | N
     """
     first = (wanted,) if wanted is not None else (*_WITHOUT_LFE.get(n_channels, ()), "")
     for asked in dict.fromkeys((*first, *_USUAL.get(n_channels, ()))):
-        got = _rehearse(path, n_channels, sample_rate, asked, coding)
+        got = rehearse(path, n_channels, sample_rate, asked, coding)
         if got is None or got.info.n_channels != n_channels:
             continue
         if got.layout in ("", asked):
             return asked
-        again = _rehearse(path, n_channels, sample_rate, got.layout, coding)
+        again = rehearse(path, n_channels, sample_rate, got.layout, coding)
         if again and (again.info.n_channels, again.layout) == (n_channels, got.layout):
             return got.layout
     raise QuietmicError(f"{path}: the coding of sound in .{path.suffix[1:]} does not hold {n_channels} channels")
 
 
-def _rehearse(path: Path, n_channels: int, sample_rate: int, layout: str, coding: Sequence[str]) -> Media | None:
-    """What becomes of a moment of silence; None where the encoder refuses."""
+def rehearse(path: Path, n_channels: int, sample_rate: int, layout: str, coding: Sequence[str]) -> Media | None:
+    """What becomes of a moment of silence; None where it cannot be written."""
     silence = bytes(4 * n_channels * int(_REHEARSAL_S * sample_rate))
     with tempfile.TemporaryDirectory(prefix="quietmic-") as folder:
         target = Path(folder) / f"rehearsal{path.suffix}"
