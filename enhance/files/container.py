@@ -206,10 +206,15 @@ def _sun(stream: BinaryIO, begin: int, n_bytes: int, magic: bytes) -> Layout:
 
 def _chained(stream: BinaryIO, n_bytes: int) -> Layout:
     links = ogg.find_links(stream, n_bytes)
+    n_bad, n_lost = sum(len(link.patches) for link in links), sum(link.n_lost for link in links)
     damage = None if all(link.is_whole for link in links) else "cut off: the stream has no end"
+    if n_bad or n_lost:
+        n_pages = sum(link.n_pages for link in links)
+        what = [f"{n} {how}" for n, how in ((n_bad, "damaged"), (n_lost, "missing")) if n]
+        damage = f"damaged: of {n_pages + n_lost} pages {' and '.join(what)}"
     if len(links) < 2:
-        return Layout((Part(0, n_bytes),), (), damage)
-    return Layout(tuple(Part(link.start, link.end) for link in links), (), damage)
+        return Layout((Part(0, n_bytes, patches=links[0].patches if links else ()),), (), damage)
+    return Layout(tuple(Part(link.start, link.end, patches=link.patches) for link in links), (), damage)
 
 
 def _flac(stream: BinaryIO, n_bytes: int, start: int) -> Layout:
