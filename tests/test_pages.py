@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from tracks import RATE, babble
 
-from quietmic.enhance.files.audio import AudioReader, write
+from quietmic.enhance.files.audio import AudioReader, read, write
 
 Run = Callable[..., int]
 
@@ -45,3 +46,40 @@ def test_a_page_that_is_gone_is_told(denoise: Run, tmp_path: Path, capsys: pytes
     (tmp_path / "a.ogg").write_bytes(data[: pages[3]] + data[pages[4] :])
     assert denoise(tmp_path / "a.ogg", "-o", tmp_path / "b.ogg") == 0
     assert f"damaged: of {len(pages)} pages 1 missing" in capsys.readouterr().out
+
+
+def chunk(name: bytes, data: bytes) -> bytes:
+    return name + len(data).to_bytes(4, "little") + data + bytes(len(data) & 1)
+
+
+@pytest.mark.parametrize("between", [b"", chunk(b"LIST", b"INFOINAM\4\0\0\0abc\0")])
+def test_all_chunks_of_sound_are_read(tmp_path: Path, between: bytes) -> None:
+    """The library takes the last one: of 2 seconds half a one came, without a word."""
+    sound = babble(1, RATE)
+    samples = np.round(sound[0] * 32767).astype("<i2")
+    path = tmp_path / "a.wav"
+    write(path, sound[:, : RATE // 2], RATE)
+    data = path.read_bytes() + between + chunk(b"data", samples[RATE // 2 :].tobytes())
+    path.write_bytes(data[:4] + (len(data) - 8).to_bytes(4, "little") + data[8:])
+    assert np.abs(read(path)[0] - sound).max() < 1e-3
+    with AudioReader(path) as reader:
+        assert sum(block.shape[1] for block in reader.blocks(RATE)) == RATE
+        assert reader.warnings == ["its sound lies in 2 chunks, of which players take one: all were read"]
+
+
+def test_chunks_behind_the_samples_of_rf64_go_over(denoise: Run, tmp_path: Path) -> None:
+    """The size of the samples lies in a chunk of its own there; what lay behind them was not found, and lost."""
+    path = tmp_path / "a.wav"
+    soundfile.write(path, babble(1)[0], RATE, format="RF64")
+    n_bytes = path.stat().st_size
+    data = bytearray(path.read_bytes() + chunk(b"bext", b"A description".ljust(602, b"\0")))
+    at = data.index(b"ds64") + 8
+    data[at : at + 8] = (len(data) - 8).to_bytes(8, "little")
+    path.write_bytes(data)
+    assert denoise(path, "-o", tmp_path / "b.wav") == 0
+    assert b"bext" in (tmp_path / "b.wav").read_bytes() and b"A description" in (tmp_path / "b.wav").read_bytes()
+    assert read(tmp_path / "b.wav")[0].shape == read(path)[0].shape == (1, RATE // 2)
+    path.write_bytes(data[: n_bytes // 2])
+    with AudioReader(path) as reader:
+        assert sum(block.shape[1] for block in reader.blocks(RATE)) < RATE // 2
+        assert "cut off" in reader.warnings[0]

@@ -14,6 +14,9 @@ ORDERS: dict[bytes, Order] = {
 SOUND = (b"data", b"SSND", b"BODY")
 """Chunks that hold the samples."""
 
+UNTOLD = 0xFFFFFFFF
+"""A size of 32 bits that says nothing."""
+
 
 @dataclass(frozen=True)
 class Chunk:
@@ -45,19 +48,25 @@ def looks_like_name(text: bytes) -> bool:
 def walk(stream: IO[bytes], start: int, end: int) -> Iterator[Chunk]:
     """The chunks between the beginning of a recording and a position, as far as they look like chunks.
 
-    A chunk that holds the samples is the last one where its size leads to nothing that looks like a chunk.
+    A chunk that holds the samples is the last one where its size leads to nothing that looks like a chunk. In RF64 that
+    size lies in an earlier chunk, where 32 bits cannot count it.
     """
     stream.seek(start)
     kind = stream.read(4)
     order: Order = ORDERS[kind]
     n_size = 8 if kind == b"caff" else 4
     position = start + (8 if kind == b"caff" else 12)
+    wide_size = 0
     while position + 4 + n_size <= end:
         stream.seek(position)
         head = stream.read(4 + n_size)
         name, size = head[:4], int.from_bytes(head[4:], order, signed=kind == b"caff")
         if not looks_like_name(name):
             return
+        if kind == b"RF64" and name == b"ds64":
+            wide_size = int.from_bytes(stream.read(16)[8:], order)
+        if name == b"data" and size == UNTOLD and wide_size:
+            size = wide_size
         chunk = Chunk(name, position, position + 4 + n_size, size)
         yield chunk
         if size < 0:

@@ -9,7 +9,17 @@ import re
 from typing import BinaryIO
 
 from quietmic.enhance.files import mp3, ogg
-from quietmic.enhance.files.chunks import ORDERS, SOUND, WAVE64, Chunk, Order, looks_like_name, walk, walk_wave64
+from quietmic.enhance.files.chunks import (
+    ORDERS,
+    SOUND,
+    UNTOLD,
+    WAVE64,
+    Chunk,
+    Order,
+    looks_like_name,
+    walk,
+    walk_wave64,
+)
 from quietmic.enhance.files.layout import Layout, Part
 
 _UNKNOWN = (0x7FFFF000 - 0x1000, 0x80000000, 0xFFFF0000)  # from .. to, and from: what pipes write for a length
@@ -76,14 +86,16 @@ def _chunked(stream: BinaryIO, n_bytes: int) -> Layout:
 def _chunked_part(stream: BinaryIO, start: int, n_bytes: int) -> tuple[Layout, int]:
     """One recording, and where the next one begins."""
     sound: Chunk | None = None
+    more: list[Chunk] = []
     others: dict[bytes, Chunk] = {}
     end = n_bytes
     for chunk in walk(stream, start, n_bytes):
         if sound and chunk.name in ORDERS:
             end = chunk.header
             break
-        if sound is None and chunk.name in SOUND:
-            sound = chunk
+        if chunk.name in SOUND:
+            more += [chunk] if sound and chunk.size else []
+            sound = sound or chunk
         others.setdefault(chunk.name, chunk)
     if sound is None:
         return Layout((Part(start, n_bytes),)), n_bytes
@@ -96,6 +108,11 @@ def _chunked_part(stream: BinaryIO, start: int, n_bytes: int) -> tuple[Layout, i
     if note and magic == b"RIFF" and fmt and end - sound.start >= 1 << 32:
         head = _wide_head(stream, fmt, end - sound.start)
         return Layout((Part(sound.start, end, head=head),), (note,)), end
+    if more and magic == b"RIFF" and fmt:
+        heads = [_short_head(stream, fmt, chunk.size) for chunk in more]
+        parts = [Part(one.start, min(one.end, end), head=head) for one, head in zip(more, heads, strict=True)]
+        note = f"its sound lies in {1 + len(more)} chunks, of which players take one: all were read"
+        return Layout((Part(start, sound.end, patches=patches), *parts), (note,), damage), end
     part = Part(start, end, patches=patches, n_samples=n_samples, ends_there=ends_there)
     return Layout((part,), (note,) if note else (), damage), end
 
@@ -110,7 +127,8 @@ def _mend_size(
         at, n_size = wide.start + 8, 8
         stream.seek(at)
         size = int.from_bytes(stream.read(8), order)
-        if sound.size not in (0, 0xFFFFFFFF):  # a size that fits counts more than the wide one
+        stream.seek(sound.header + 4)
+        if int.from_bytes(stream.read(4), order) not in (0, UNTOLD):  # a size that fits counts more than the wide one
             at, n_size, size = sound.header + 4, 4, sound.size
     n_there = end - sound.start
     if size > n_there and not _is_unknown(size) and size < 1 << 63:
@@ -151,6 +169,14 @@ def _count_of_fact(stream: BinaryIO, fmt: Chunk | None, fact: Chunk | None, soun
     n_samples = int.from_bytes(stream.read(4), "little")
     n_blocks = -(-sound.size // block_bytes)
     return n_samples if (n_blocks - 1) * block_samples < n_samples <= n_blocks * block_samples else None
+
+
+def _short_head(stream: BinaryIO, fmt: Chunk, n_bytes: int) -> bytes:
+    """The header of a WAV whose samples follow."""
+    stream.seek(fmt.header)
+    form = stream.read(8 + fmt.size + (fmt.size & 1))
+    sizes = [number.to_bytes(4, "little") for number in (4 + len(form) + 8 + n_bytes, n_bytes)]
+    return b"RIFF" + sizes[0] + b"WAVE" + form + b"data" + sizes[1]
 
 
 def _wide_head(stream: BinaryIO, fmt: Chunk, n_bytes: int) -> bytes:
