@@ -64,6 +64,9 @@ def test_channels_that_a_coding_does_not_hold_are_refused_and_new_places_told(
     ffmpeg("-i", tmp_path / "c.mov", "-c:a", "pcm_s16le", tmp_path / "c.wav")
     assert denoise(tmp_path / "c.wav", "-o", tmp_path / "c.mov") == 0
     assert sound_of(tmp_path / "c.mov")["channel_layout"] == "4.1"
+    capsys.readouterr()
+    assert denoise(tmp_path / "b.mov", "-o", tmp_path / "b.wav") == 0
+    assert "left out: the places of its channels (quad)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

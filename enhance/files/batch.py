@@ -29,6 +29,7 @@ from quietmic.enhance.stream import Stream
 
 _LISTEN_TO_PIPE_S = 3  # in place of LISTEN_S where somebody waits for the output
 _PIPE_BLOCK_S = 1  # there, too
+_PLACES = ("", "5.1", "7.1")  # those that players take channels for, of which nothing is said
 _KEPT = ("ogg", "caf")  # containers of which ffmpeg reads codings that the library does not, and writes them
 
 
@@ -199,6 +200,8 @@ def _open_writer(
         if not stays or find_ffmpeg() is None or not can_write(target, n_channels, rate, film):
             raise
         return stack.enter_context(_open_ffmpeg(target, n_channels, reader, tags_of))
+    if film and film.media.layout not in _PLACES and 2 < n_channels == info.n_channels:
+        writer.notes.append(f"left out: the places of its channels ({film.media.layout})")
     if film and stays:
         writer.notes.append(
             f"written in the usual coding of .{ending(target)}, since its own cannot be: {info.subtype}"

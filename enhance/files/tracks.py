@@ -1,5 +1,6 @@
 """Writing the sound of films and phones through the program ffmpeg: all of it under the final name, or nothing."""
 
+import re
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ from quietmic.enhance.files.storage import Location, Url
 
 _ENCODERS = {
     "opus": "libopus", "vorbis": "libvorbis", "mp3": "libmp3lame", "speex": "libspeex", "dts": "dca",
+    "amr_nb": "libopencore_amrnb", "amr_wb": "libvo_amrwbenc",
 }  # fmt: skip
 """Codecs whose encoder has another name."""
 _TAGS = {"tracknumber": "track"}  # what ffmpeg calls otherwise than the library
@@ -41,7 +43,7 @@ _OPUS, _OPUS_UNTOLD = 312, frozenset({"ts", "mts", "m2ts", "caf"})
 _USUAL = {
     "webm": "libopus", "mkv": "flac", "mka": "flac", "avi": "libmp3lame", "wma": "wmav2", "wmv": "wmav2",
     "asf": "wmav2", "wv": "wavpack", "tta": "tta", "ac3": "ac3", "eac3": "eac3", "dts": "dca", "mp2": "mp2",
-    "mpg": "mp2", "mpeg": "mp2", "vob": "mp2", "spx": "libspeex",
+    "mpg": "mp2", "mpeg": "mp2", "vob": "mp2", "spx": "libspeex", "amr": "libopencore_amrnb",
 }  # fmt: skip
 """The encoder for an ending whose source has another one; the others get AAC."""
 _SHALLOW = {"flac": "s16", "tta": "s16", "alac": "s16p", "wavpack": "s16p"}
@@ -84,7 +86,7 @@ class FfmpegWriter:
             raise QuietmicError(f"{path}: .{ending(path)} can be read and not written: name another output, as .flac")
         self._n_written, self._rate, self._pictures_of = 0, sample_rate, pictures_of
         self._layout, self._depth = layout, depth
-        self._is_other_kind = source is not None and ending(path) != ending(source.local)
+        self._is_other_kind = source is not None and source.media.n_others > 0 and ending(path) != ending(source.local)
         self._part = PartFile(path)
         with ExitStack() as stack:
             stack.callback(self._part.discard)  # nothing is there any more once it has its final name
@@ -207,6 +209,8 @@ class FfmpegWriter:
         # The first line tells the cause, the others what follows from it.
         cause = first_words(said).replace(str(self._part.path), str(self.path))
         cause = cause or how_it_ended(self._program.returncode or 0)
+        if missing := re.match(r"Unknown encoder '(.*)'", cause):
+            cause = f"it has no encoder for this ({missing[1]}): name another output, as .flac"
         reason = _NO_SPACE.lower() if _NO_SPACE in said else f"ffmpeg says: {cause}"
         if self._is_other_kind:
             reason += "; a film keeps all of its tracks where its ending stays"
