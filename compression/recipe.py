@@ -1,6 +1,5 @@
 """Recipes: what to do to a network, as a TOML file and as a frozen dataclass."""
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from quietmic.compression.cost import NO_BOARD, Budget
 from quietmic.compression.criteria.allocate import RATIOS
 from quietmic.compression.criteria.table import find_criterion
 from quietmic.enhance.errors import QuietmicError
+from quietmic.enhance.tomlfile import read_toml
 
 METHODS = ("units", "lstm-masks", "none")
 SCHEDULES = ("once", "gradual", "soft")
@@ -219,10 +219,4 @@ def _fits(value: Any, kind: Any) -> bool:
 def read_recipe(path: str | Path) -> Recipe:
     """A recipe from a TOML file; its name is the file's unless it states one."""
     path = Path(path)
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise QuietmicError(f"no recipe at {path}", exit_code=2) from None
-    except tomllib.TOMLDecodeError as error:
-        raise QuietmicError(f"{path} is not TOML: {error}", exit_code=2) from None
-    return from_dict({"name": path.stem} | values)
+    return from_dict({"name": path.stem} | read_toml(path))

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from quietmic.enhance.errors import QuietmicError, told
+from quietmic.enhance.errors import QuietmicError
+from quietmic.enhance.tomlfile import read_toml
 
 BOARDS_FILE = Path(__file__).with_name("boards.toml")
 
@@ -55,10 +56,7 @@ def find_array(name: str) -> MicrophoneArray:
     """
     path = Path(name)
     if path.suffix == ".toml":
-        try:
-            return _to_array(path.stem, tomllib.loads(path.read_text(encoding="utf-8")))
-        except (OSError, tomllib.TOMLDecodeError) as error:
-            raise QuietmicError(f"{name} is no file of an array: {told(error)}", exit_code=2) from error
+        return _to_array(path.stem, read_toml(path))
     arrays = tomllib.loads(BOARDS_FILE.read_text(encoding="utf-8"))["arrays"]
     if name not in arrays:
         known = ", ".join(arrays)

@@ -280,7 +280,7 @@ def test_wrong_settings_are_named(tmp_path: Path) -> None:
     with pytest.raises(QuietmicError, match="learning_speed"):
         read_config(path, "tcn")
     for text, message in [
-        ("learning_rate = ", "no TOML"),
+        ("learning_rate = ", "not TOML"),
         ('batch_size = "x"', "batch_size"),
         ("batch_size = 2.5", "batch_size"),
         ("mics = [1, 9]", "mics"),

@@ -1,12 +1,12 @@
 """How to train: the settings of a run, and the TOML file that changes them."""
 
-import tomllib
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from quietmic.enhance.errors import QuietmicError
 from quietmic.enhance.served import MAX_MICS
+from quietmic.enhance.tomlfile import read_toml
 from quietmic.models.mixtures.scene import MixConfig
 from quietmic.models.networks.registry import check_family
 from quietmic.models.networks.tcn import MEMORIES
@@ -63,10 +63,7 @@ def read_config(path: Path | None, model: str) -> TrainConfig:
     Raises:
         QuietmicError: no TOML, a key that does not exist, a value of another kind, or settings that do not go together.
     """
-    try:
-        values = tomllib.loads(path.read_text()) if path else {}
-    except tomllib.TOMLDecodeError as error:
-        raise QuietmicError(f"{path} is no TOML: {error}", exit_code=2) from error
+    values = read_toml(path) if path else {}
     mix_values = values.pop("mix", {})
     config = TrainConfig(**({"model": model} | _checked(values, TrainConfig(), path)))
     config = replace(config, mix=MixConfig(**_checked(mix_values, MixConfig(), path)))
