@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import mutagen
+import mutagen.apev2
 import numpy as np
 import pytest
 import soundfile
@@ -261,3 +262,35 @@ def test_wav_of_double_floats_is_counted_by_its_own_width() -> None:
         for n_samples, expected in ((limit - 2_000_000, "WAV"), (limit, "RF64")):
             info = AudioInfo(1, n_samples, RATE, "WAV", subtype)
             assert choose_wav("WAV", subtype, 1, info) == expected
+
+
+def cue_sheet(n_samples: int) -> bytes:
+    """A block of metadata of FLAC (RFC 9639, section 8.7): one track and the end."""
+    track = (0).to_bytes(8, "big") + b"\x01" + bytes(12) + bytes(14) + b"\x01" + bytes(8) + b"\x01" + bytes(3)
+    end = n_samples.to_bytes(8, "big") + b"\xff" + bytes(12) + bytes(14) + b"\x00"
+    return bytes(128) + (0).to_bytes(8, "big") + b"\x00" + bytes(258) + b"\x02" + track + end
+
+
+@pytest.mark.parametrize("ending", ["flac", "wav"])
+def test_a_cue_sheet_of_flac_stays_or_is_told(denoise: Run, tmp_path: Path, ending: str) -> None:
+    write(tmp_path / "a.flac", sound(), RATE)
+    data, block = (tmp_path / "a.flac").read_bytes(), cue_sheet(RATE)
+    at = 4 + 4 + int.from_bytes(data[5:8], "big")  # behind the first block, which is not the last
+    data = data[:at] + b"\x05" + len(block).to_bytes(3, "big") + block + data[at:]
+    assert not data[4] & 0x80
+    (tmp_path / "a.flac").write_bytes(data)
+    told = denoise(tmp_path / "a.flac", "-o", tmp_path / f"b.{ending}")
+    if ending == "flac":
+        assert mutagen.File(tmp_path / "b.flac").cuesheet == mutagen.File(tmp_path / "a.flac").cuesheet
+        assert "left out" not in told
+    else:
+        assert "left out: cue sheet" in told
+    assert np.abs(read(tmp_path / f"b.{ending}")[0] - sound()).max() < 2e-4
+
+
+def test_tags_of_ape_behind_an_mp3_are_told(denoise: Run, tmp_path: Path) -> None:
+    write(tmp_path / "a.mp3", sound(), RATE)
+    tags = mutagen.apev2.APEv2()
+    tags["Title"] = "a song"
+    tags.save(str(tmp_path / "a.mp3"))
+    assert "left out: tags of APE" in denoise(tmp_path / "a.mp3", "-o", tmp_path / "b.mp3")

@@ -21,6 +21,8 @@ _TEXT = {b"LIST", b"id3 ", b"ID3 ", b"NAME", b"AUTH", b"(c) ", b"ANNO", b"info",
 
 _NAMES = {b"bext": "broadcast metadata (bext)", b"cue ": "cue points", b"MARK": "markers", b"iXML": "production notes"}
 _PIECE = 1 << 20
+_CUE_SHEET = 5  # number of that block of metadata in FLAC
+_APE, _APE_WITHIN = b"APETAGEX", 32 + 128  # its last lines, behind which there may be tags of ID3's first version
 _EXTENSIBLE = b"\xfe\xff"  # code of a "fmt " that tells the places of its channels, at byte 20
 _NO_TAGS = {"encoder", "description", "metadata_block_picture"}
 _WITH_TAGS = ("MP3", "FLAC", "OGG")
@@ -65,14 +67,41 @@ def copy_tags(
         if source_format != target_format or source_format not in _WITH_TAGS:
             notes = find_lost_tags(source, source_format, target_format)
             return notes + carry_pictures(stream, n_pictures, target, target_format)
-        return _copy_with_mutagen(stream, target)
+        notes = _copy_with_mutagen(stream, target)
+        return notes + _find_unread(stream, n_bytes, target)
 
 
 def find_lost_tags(source: Location, source_format: str, target_format: str) -> list[str]:
     """Sentences on what of a file cannot go over into one of another kind."""
     with source.open() if isinstance(source, Url) else source.open("rb") as stream:
-        notes = _lost_chunks(stream, stamp(source)[0], target_format)
+        n_bytes = stamp(source)[0]
+        notes = _lost_chunks(stream, n_bytes, target_format) + _find_unread(stream, n_bytes, None)
         return notes + (_copy_with_mutagen(stream, None) if source_format in _WITH_TAGS else [])
+
+
+def _find_unread(stream: IO[bytes], n_bytes: int, target: IO[bytes] | None) -> list[str]:
+    """A sentence on what the library passes over: the cue sheet of FLAC, tags of APE behind an MP3."""
+    lost = []
+    if _has_cue_sheet(stream) and not (target and _has_cue_sheet(target)):
+        lost.append("cue sheet")
+    stream.seek(max(0, n_bytes - _APE_WITHIN))
+    if _APE in stream.read():
+        lost.append("tags of APE")
+    return [f"left out: {', '.join(lost)}"] if lost else []
+
+
+def _has_cue_sheet(stream: IO[bytes]) -> bool:
+    """Whether a file is FLAC (RFC 9639) with a cue sheet among its blocks of metadata."""
+    stream.seek(0)
+    if stream.read(4) != b"fLaC":
+        return False
+    while len(head := stream.read(4)) == 4:
+        if head[0] & 0x7F == _CUE_SHEET:
+            return True
+        if head[0] & 0x80:  # the last block
+            break
+        stream.seek(int.from_bytes(head[1:], "big"), 1)
+    return False
 
 
 def _chunks_of(stream: IO[bytes], n_bytes: int) -> list[Chunk]:
@@ -163,7 +192,7 @@ def _copy_with_mutagen(stream: IO[bytes], target: IO[bytes] | None) -> list[str]
     stream.seek(0)
     with suppress(mutagen.MutagenError):
         found = mutagen.File(stream, easy=target is None)
-        if found is None or not (found.tags or getattr(found, "pictures", ())):
+        if found is None or not (found.tags or getattr(found, "pictures", ()) or getattr(found, "cuesheet", None)):
             return []
         if target is None:
             lost = sorted(set(map(str.lower, (found.tags or {}).keys())) - COMMON_TAGS - _NO_TAGS)
@@ -187,6 +216,8 @@ def _move_tags(source: Any, target: Any, file: IO[bytes]) -> None:
     target.tags[:] = list(source.tags or ())
     for picture in getattr(source, "pictures", ()):
         target.add_picture(picture)
+    if getattr(source, "cuesheet", None):
+        target.metadata_blocks.append(source.cuesheet)
     target.save(file)
 
 
