@@ -6,6 +6,7 @@ inputs and `up` outputs the phases repeat. Where a cycle is short, matrices hold
 gigabytes, as between 16000 and 191999 Hz, filters are interpolated.
 """
 
+from abc import ABC, abstractmethod
 from functools import lru_cache
 
 import numpy as np
@@ -48,7 +49,7 @@ def rate_filters(time: NDArray[np.float64]) -> NDArray[np.float64]:
     return windowed_sinc(time, 2 * _CUTOFF * HALF_WIDTH, _KAISER_BETA)
 
 
-class Filters:
+class Filters(ABC):
     """The filters of one change of rate; `run` of the two kinds below makes samples. Holds no signal.
 
     Attributes:
@@ -83,6 +84,7 @@ class Filters:
         # The last input under output m is floor((m * down - delay + half) / up), which must lie below n_in.
         return -((self._half - self._delay_ticks - n_in * self._up) // self._down)
 
+    @abstractmethod
     def run(self, signal: Array, start: int, begin: int, end: int) -> Array:
         """Outputs begin .. end - 1, at least one.
 
@@ -95,7 +97,6 @@ class Filters:
         Returns:
             [n_channels, end - begin].
         """
-        raise NotImplementedError
 
     def _ticks(self, m: int, count: int) -> tuple[int, Ticks]:
         """The first input of output m, and how many ticks it lies behind the first tick of [count] filters from m on.

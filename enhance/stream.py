@@ -265,11 +265,12 @@ class Stream:
         """What is synthesised: no more attenuated than the limit allows; beside an upper band, only what is changed."""
         limit_db, upper = self.attenuation_limit_db, self._state.upper
         floor = np.float32(0.0 if limit_db is None else 10 ** (-limit_db / 20))
+        kept = enhanced if limit_db is None else limit_attenuation(enhanced, reference, floor)
         if self._upper and upper:
             index = self._state.reference.index if self._state.reference else 0
             self._upper.shape(enhanced, reference, index, floor, upper)
-            return (enhanced if limit_db is None else limit_attenuation(enhanced, reference, floor)) - reference
-        return enhanced if limit_db is None else limit_attenuation(enhanced, reference, floor)
+            return kept - reference
+        return kept
 
 
 def _to_real(spectra: Spectra) -> Array:

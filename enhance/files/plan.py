@@ -135,20 +135,17 @@ def _files_below(folder: Path, out: Location, unread: list[FileResult]) -> list[
         reason = f"the folder cannot be read: {reason_of(error)}"
         unread.append(FileResult(place, out / place.relative_to(folder), "failed", reason))
 
-    below, root = os.path.realpath(out), os.path.realpath(folder)
-    inside = not isinstance(out, Url) and Path(below).is_relative_to(root) and below != root
-    return [
-        path for path in files_below(folder, tell)
-        if not (inside and Path(os.path.realpath(path)).is_relative_to(below))
-    ]  # fmt: skip
+    below, root = None if isinstance(out, Url) else _real(out), _real(folder)
+    inside = below is not None and below.is_relative_to(root) and below != root
+    return [path for path in files_below(folder, tell) if not (below and inside and _real(path).is_relative_to(below))]
 
 
 def _expand(place: Location) -> list[Location]:
     """The place itself, or what a pattern matches on this machine."""
-    if not isinstance(place, Url) and place.exists() and not place.is_file() and not place.is_dir():
-        raise QuietmicError(f"{place} is neither a file nor a folder: what comes through a pipe is `-`", exit_code=2)
-    if isinstance(place, Url) or place.exists():
+    if isinstance(place, Url) or place.is_file() or place.is_dir():
         return [place]
+    if place.exists():
+        raise QuietmicError(f"{place} is neither a file nor a folder: what comes through a pipe is `-`", exit_code=2)
     if place.is_symlink():
         raise QuietmicError(f"{place} is a link that leads nowhere", exit_code=2)
     matches = sorted(glob.glob(str(place), recursive=True))
@@ -159,13 +156,14 @@ def _expand(place: Location) -> list[Location]:
 
 def _one_for_each_target(found: dict[Location, Location]) -> dict[Location, Location]:
     """Source -> target, once for what several names lead to, as patterns find it where a link leads up."""
-    sources = {_place(source) for source in found}
+    places = {source: _place(source) for source in found}
+    sources = {*places.values()}
     taken: dict[Location, Location] = {}
     for source, target in found.items():
         place = _place(target)
         if place in sources:
             raise QuietmicError(f"{target} would overwrite an input: choose another output", exit_code=2)
         other = taken.setdefault(place, source)
-        if _place(other) != _place(source):
+        if places[other] != places[source]:
             raise QuietmicError(f"{other} and {source} would both be written to {target}", exit_code=2)
     return {source: found[source] for source in taken.values()}
