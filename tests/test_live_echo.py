@@ -21,6 +21,7 @@ from quietmic.enhance.arrays import Array
 
 __all__ = ["server"]
 
+SECONDS = range(0, 4 * SAMPLE_RATE, SAMPLE_RATE)
 MODULES = next(iter(Path("/usr/lib").glob("pulse-*/modules")), None)
 
 
@@ -49,34 +50,35 @@ def level(samples: Array) -> float:
     return float(np.sqrt(np.mean(samples**2)))
 
 
-@on_either
-def test_what_the_others_say_is_taken_out(server: SoundServer) -> None:
-    """The loudspeaker is heard by the microphone, faint and late; what is said into it stays."""
-    server.pactl("load-module", "module-loopback", "source=speaker.monitor", "sink=mic", "latency_msec=30")
-    wait_until(lambda: bool(server.listed("sink-inputs")))
-    server.pactl("set-sink-input-volume", str(server.listed("sink-inputs")[0]["index"]), "-12dB")
+def shares(server: SoundServer, voice: Array, sink: str) -> list[float]:
+    """Plays a voice during a run of the program: how much of the microphone's level comes out, in each second."""
     app = start(server, "--virtual-mic", "--always-on", "--echo-cancel", gain=1.0)
     app.wait_for("->")
-    paths = server.record("quietmic"), server.record("mic.monitor")
+    recordings = server.record("quietmic"), server.record("mic.monitor")
+    server.play(voice, sink)
+    wait_until(lambda: level(read_raw(recordings[1])[-SAMPLE_RATE:]) > 0.01)  # WebRTC's gain control: 30 dB less
+    begin = len(read_raw(recordings[0])) + SAMPLE_RATE  # the canceller's output comes later
+    wait_for_seconds(recordings[0], begin / SAMPLE_RATE + 4)
+    wait_for_seconds(recordings[1], begin / SAMPLE_RATE + 4)
+    for _ in (*recordings, sink):
+        server.stop_last()
+    stop(app)
+    app.finish()
+    out, heard = ([level(read_raw(path)[begin + k :][:SAMPLE_RATE]) for k in SECONDS] for path in recordings)
+    return [a / b for a, b in zip(out, heard, strict=True)]
+
+
+@on_either
+def test_what_the_others_say_is_taken_out(server: SoundServer) -> None:
+    """The loudspeaker is heard by the microphone; what is said into it stays."""
     n = 20 * SAMPLE_RATE
     syllables = np.abs(np.sin(2 * np.pi * 3 * np.arange(n) / SAMPLE_RATE))
     noise = np.random.default_rng(0).standard_normal(n)
-    voice = np.convolve(0.1 * syllables * noise, np.hanning(15) / 3, "same").astype(np.float32)
-
-    def levels() -> list[float]:
-        return [level(read_raw(path)[-SAMPLE_RATE:]) for path in paths]
-
-    server.play(voice)
-    wait_until(lambda: levels()[1] > 0.03)  # WebRTC's gain control made it 30 dB less
-    wait_until(lambda: levels()[0] > 0.5 * levels()[1])
-    server.stop_last()
-    wait_until(lambda: max(levels()) < 1e-3)
-    server.play(voice, sink="quietmic-echo-reference")
-    wait_until(lambda: levels()[1] > 0.01)
-    wait_for_seconds(paths[0], len(read_raw(paths[0])) / SAMPLE_RATE + 2)  # the canceller's output comes later
-    wait_until(lambda: levels()[0] < 0.5 * levels()[1])  # it learns the way that the echo takes
-    stop(app)
-    app.finish()
+    voice = np.convolve(0.03 * syllables * noise, np.hanning(15) / 3, "same").astype(np.float32)
+    server.hear_the_speaker()
+    assert np.median(shares(server, voice, "mic")) > 0.5
+    # A run that the machine misses puts PipeWire's canceller out of step for good: it is made anew then.
+    assert any(min(shares(server, voice, "quietmic-echo-reference")) < 0.3 for _ in range(6))
     assert not [name for name in server.names("sources") if "quietmic" in name]
 
 
