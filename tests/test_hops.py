@@ -18,9 +18,9 @@ from quietmic.models.networks.registry import load_network
 WEIGHTS = Path(__file__).resolve().parent.parent / "models" / "weights"
 
 
-@pytest.mark.parametrize(("name", "most"), [("tcn-tiny", 117), ("tcn-small", 137), ("fullsubnet", 51)])
+@pytest.mark.parametrize(("name", "most"), [("tcn-tiny", 120), ("tcn-small", 139), ("fullsubnet", 51)])
 def test_a_hop_is_few_operators(name: str, most: int, tmp_path: Path) -> None:
-    """Nodes that ONNX Runtime is left with, changes of layout for its convolutions aside: 189, 207 and 563 once.
+    """Nodes that ONNX Runtime is left with before it fits the layout to the processor: 189, 207 and 563 once.
 
     The five memories of tcn-small are 33 of them, the four of tcn-tiny 27.
     """
@@ -28,10 +28,10 @@ def test_a_hop_is_few_operators(name: str, most: int, tmp_path: Path) -> None:
     path = export(network, make_card(name), tmp_path / f"{name}.onnx")
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.log_severity_level = 3
     onnxruntime.InferenceSession(hop_path(path), options, providers=["CPUExecutionProvider"])
-    nodes = onnx.load(tmp_path / "optimised.onnx").graph.node
-    assert len([node for node in nodes if not node.op_type.startswith("Reorder")]) <= most
+    assert len(onnx.load(tmp_path / "optimised.onnx").graph.node) <= most
 
 
 @pytest.mark.parametrize("family", FAMILIES)
