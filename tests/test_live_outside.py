@@ -157,10 +157,17 @@ def test_no_option_is_left_out_without_a_word(options: tuple[str, ...], capsys: 
     assert capsys.readouterr().err.startswith("Usage: ")
 
 
-def test_no_devices_is_an_error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("platform", "advice"),
+    [("linux", "no sound server answers"), ("darwin", "System Settings"), ("win32", "desktop apps"), ("plan9", "card")],
+)
+def test_no_devices_is_an_error(
+    platform: str, advice: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """`devices` printed an empty table, and 0."""
     nothing = FakePortAudio()
     nothing.unplugged = True
     monkeypatch.setattr(Sound, "find", lambda: Sound(nothing))
+    monkeypatch.setattr("quietmic.cli.live.sys.platform", platform)
     assert cli.main(["devices"]) == 1
-    assert "no sound server answers" in capsys.readouterr().err
+    assert advice in capsys.readouterr().err

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from quietmic.devices.choice import Choice
     from quietmic.enhance.served import Band
 
-NO_DEVICES = (
-    "there are no sound devices: the system has no sound card, and no sound server answers. On a desktop start it "
-    "(`systemctl --user restart pipewire-pulse` or `pulseaudio --start`); elsewhere `arecord -l` lists the cards"
-)
+WHERE_DEVICES_ARE = {
+    "linux": "the system has no sound card, and no sound server answers. On a desktop start it "
+    "(`systemctl --user restart pipewire-pulse` or `pulseaudio --start`); elsewhere `arecord -l` lists the cards",
+    "darwin": "System Settings lists them under Sound, and under Privacy & Security, Microphone, lets a terminal hear",
+    "win32": "Settings lists them under System, Sound, and under Privacy, Microphone, lets desktop apps hear them",
+}
 
 
 @click.command(short_help="Enhance a microphone live and play the result.")
@@ -145,7 +147,8 @@ def devices(json_path: str | None) -> None:
 
     found = Sound.find().list_devices()
     if not found:
-        raise QuietmicError(NO_DEVICES)
+        where = WHERE_DEVICES_ARE.get(sys.platform, "the system has no sound card")
+        raise QuietmicError(f"there are no sound devices: {where}")
     if json_path is None:
         click.echo(format_devices(found))
     else:
